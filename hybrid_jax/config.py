@@ -1,0 +1,290 @@
+"""The configuration tree: every key and every default, once.
+
+A file in `configs/` calls `defaults()`, changes what it must and returns the tree. Keys
+left `None` are filled by `resolve` from the hardware, the data or the part's size table.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from hybrid_jax import specs
+from hybrid_jax.errors import UserError, nearest
+
+
+def defaults(model: str = "r26_vit_b16") -> ConfigDict:
+    """Returns a fresh, locked tree with every key.
+
+    Args:
+        model: a name in `specs.MODELS`, which fills `config.model`.
+
+    Raises:
+        UserError: unknown model.
+    """
+    if model not in specs.MODELS:
+        raise UserError(
+            f"unknown model {model!r}.{nearest(model, specs.MODELS)} "
+            f"Known: {', '.join(specs.MODELS)}."
+        )
+    config = ConfigDict(
+        dict(
+            seed=0,
+            model=_model(),
+            task=_task(),
+            data=_data(),
+            train=_train(),
+            optimizer=_optimizer(),
+            hardware=_hardware(),
+            # Mesh axes; one of them may be -1: all remaining devices.
+            mesh=dict(data=-1, fsdp=1, tensor=1),
+            checkpoint=dict(
+                every=1000,  # steps between saves; the last step is always saved
+                keep=2,  # newest checkpoints kept
+                best_metric="top1",  # the best by this is kept too; "" for none
+            ),
+            log=dict(every=10, tensorboard=True, progress=True),
+            eval=dict(
+                every=1000,  # steps between evaluations; the last step always is
+                split="validation",
+                batch_size=config_dict.placeholder(int),  # None: train.batch_size
+                restore="best",  # --mode=evaluate: "best" or "last" checkpoint
+            ),
+        )
+    )
+    for key, value in specs.MODELS[model].items():
+        if key == "fusion_options":
+            config.model.fusion_options = ConfigDict(value)
+        elif isinstance(value, dict):
+            config.model[key].update(value)
+        else:
+            config.model[key] = value
+    config.lock()
+    return config
+
+
+def _model() -> dict[str, Any]:
+    return dict(
+        fusion="sequential",
+        fusion_options=ConfigDict(),  # keyword arguments of the fusion's constructor
+        resnet="r26",
+        resnet_options=_spec_options(specs.ResNetSpec, specs.RESNET_SIZES),
+        vit="b",
+        vit_options=_spec_options(specs.ViTSpec, specs.VIT_SIZES),
+        head="linear",
+        normalisation="half",  # "half": [-1, 1]; "imagenet": mean and deviation
+        dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
+    )
+
+
+def _task() -> dict[str, Any]:
+    return dict(
+        name="classification",
+        loss="softmax",  # "softmax" or "sigmoid"
+        label_smoothing=0.0,
+        # In-step augmentation of training batches.
+        flip=0.0,  # probability of a left-right flip
+        mixup=0.0,  # Beta parameter; 0.0 is off
+        cutmix=0.0,  # Beta parameter; with mixup too, each batch draws one of them
+        erase=0.0,  # probability of erasing one random rectangle
+    )
+
+
+def _data() -> dict[str, Any]:
+    return dict(
+        name="digits",  # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH
+        train_split="train",
+        image_size=config_dict.placeholder(object),  # px: side, or (height, width)
+        crop="resize",  # training: "resize", "random_resized" or "pad"
+        crop_area=(0.08, 1.0),  # random_resized: share of the image's area
+        crop_ratio=(0.75, 4.0 / 3.0),  # random_resized: width / height
+        pad_px=4,  # pad: reflected border before a random crop of image_size
+        eval_crop=1.0,  # share of the resized image kept by the centre crop
+        interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
+        randaugment_layers=0,
+        randaugment_magnitude=9.0,  # 0 to 10
+        colour_jitter=0.0,  # brightness, contrast and saturation by up to this factor
+        on_bad_image="raise",  # or "skip": take the next example and count
+        workers=0,  # decoding processes; 0 decodes in threads of this one
+        threads=config_dict.placeholder(int),  # None: one per core, at most 16
+        prefetch=2,  # batches kept ready on the device
+    )
+
+
+def _train() -> dict[str, Any]:
+    return dict(
+        steps=config_dict.placeholder(int),
+        epochs=config_dict.placeholder(float),  # instead of steps
+        batch_size=config_dict.placeholder(int),  # over all devices and hosts
+        accumulate=1,  # micro-batches per step
+        ema_decay=0.0,  # 0.0: no averaged copy; evaluation uses the copy if there is one
+    )
+
+
+def _optimizer() -> dict[str, Any]:
+    return dict(
+        name="adamw",  # "adamw", "sgd" or "lamb"
+        learning_rate=1e-3,
+        schedule="cosine",  # "cosine", "linear", "rsqrt" or "constant"
+        warmup_fraction=0.05,  # share of the steps with linearly rising rate
+        cooldown_fraction=0.1,  # rsqrt: share of the steps with linearly falling rate
+        rsqrt_timescale=10_000,  # rsqrt: steps over which the rate is nearly flat
+        weight_decay=0.05,
+        no_decay=r"(bias|scale|cls|cls_position|position|registers|probe|gamma)$",
+        clip_norm=1.0,  # global gradient norm; 0.0: no clipping
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        momentum=0.9,  # sgd
+        moment_dtype="float32",  # first moment; "bfloat16" saves memory
+        # Factors on the learning rate; 0.0 freezes the branch.
+        branch=dict(resnet=1.0, vit=1.0, fusion=1.0, head=1.0),
+    )
+
+
+def _hardware() -> dict[str, Any]:
+    """What fills `None` keys, by kind of device the run finds itself on."""
+    return dict(
+        cpu=dict(batch_size=32, image_size=64, steps=200),
+        accelerator=dict(batch_size=256, image_size=224, steps=2000),
+    )
+
+
+def _spec_options(cls, sizes) -> dict[str, Any]:
+    """Returns the fields of a spec; those its size table gives are `None`."""
+    sized = set().union(*sizes.values())
+    options = {}
+    for field in dataclasses.fields(cls):
+        if field.name == "dtype":  # model.dtype speaks for all parts
+            continue
+        if field.name in sized:
+            options[field.name] = config_dict.placeholder(type(field.default))
+        else:
+            options[field.name] = field.default
+    return options
+
+
+def resolve(
+    config: ConfigDict, *, on_cpu: bool, num_train_examples: int | None = None
+) -> ConfigDict:
+    """Returns a checked copy in which no key that training reads is `None`.
+
+    Args:
+        on_cpu: whether the devices are CPUs; chooses the `hardware` branch and "auto".
+        num_train_examples: length of the training split, for `train.epochs`.
+
+    Raises:
+        UserError: a value out of its range; the message names the key.
+    """
+    config = config.copy_and_resolve_references()
+    kind = config.hardware.cpu if on_cpu else config.hardware.accelerator
+    with config.unlocked(), config.ignore_type():
+        if config.train.batch_size is None:
+            config.train.batch_size = kind.batch_size
+        if config.data.image_size is None:
+            config.data.image_size = kind.image_size
+        config.data.image_size = _image_hw(config.data.image_size)
+        if config.train.steps is None and config.train.epochs is None:
+            config.train.steps = kind.steps
+        elif config.train.steps is None and num_train_examples is not None:
+            config.train.steps = max(
+                1, int(config.train.epochs * num_train_examples / config.train.batch_size)
+            )
+        if config.eval.batch_size is None:
+            config.eval.batch_size = config.train.batch_size
+        if config.model.dtype == "auto":
+            config.model.dtype = "float32" if on_cpu else "bfloat16"
+    check(config)
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    """Raises `UserError` for the first value outside its range, naming its key."""
+    for path, allowed in _CHOICES.items():
+        _expect(config, path, lambda v, a=allowed: v in a, f"one of {', '.join(allowed)}")
+    for path in _POSITIVE:
+        _expect(config, path, lambda v: v is None or v > 0, "a positive number")
+    for path in _NOT_NEGATIVE:
+        _expect(config, path, lambda v: v >= 0, "zero or more")
+    for path in _RATES:
+        _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    if batch_size is not None and batch_size % accumulate:
+        raise UserError(
+            f"config.train.accumulate: expected a divisor of train.batch_size "
+            f"{batch_size}, got {accumulate}."
+        )
+
+
+_CHOICES = {
+    "model.normalisation": ("half", "imagenet"),
+    "model.dtype": ("auto", "float32", "bfloat16"),
+    "task.loss": ("softmax", "sigmoid"),
+    "data.crop": ("resize", "random_resized", "pad"),
+    "data.interpolation": ("bicubic", "bilinear"),
+    "data.on_bad_image": ("raise", "skip"),
+    "optimizer.name": ("adamw", "sgd", "lamb"),
+    "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
+    "optimizer.moment_dtype": ("float32", "bfloat16"),
+    "eval.restore": ("best", "last"),
+}
+_POSITIVE = (
+    "train.steps",
+    "train.epochs",
+    "train.batch_size",
+    "train.accumulate",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "log.every",
+    "eval.every",
+    "eval.batch_size",
+    "data.threads",
+    "data.prefetch",
+    "optimizer.rsqrt_timescale",
+)
+_NOT_NEGATIVE = (
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "task.mixup",
+    "task.cutmix",
+    "data.workers",
+    "data.randaugment_layers",
+    "data.randaugment_magnitude",
+    "data.colour_jitter",
+    "data.pad_px",
+)
+_RATES = (
+    "task.label_smoothing",
+    "task.flip",
+    "task.erase",
+    "train.ema_decay",
+    "data.eval_crop",
+    "optimizer.warmup_fraction",
+    "optimizer.cooldown_fraction",
+)
+
+
+def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
+    value = config
+    for name in path.split("."):
+        value = value[name]
+    if not holds(value):
+        raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
+
+
+def _image_hw(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns (height, width) from a side or a pair."""
+    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(not isinstance(s, int) or s < 1 for s in sides):
+        raise UserError(
+            f"config.data.image_size: expected a positive side in px or a "
+            f"(height, width) pair, got {image_size!r}."
+        )
+    return sides
+
+
+def as_json(config: ConfigDict) -> str:
+    """Returns the tree as JSON with sorted keys, one per line."""
+    return json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True)

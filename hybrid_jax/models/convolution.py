@@ -1,0 +1,112 @@
+"""Convolution with optional weight standardisation, by the form that suits its kernel."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+_he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
+    """Gives every output channel of a kernel zero mean and unit deviation, in float32.
+
+    Args:
+        kernel: (kh, kw, C_in, C_out), raw, as checkpoints hold it.
+        numerics: "vit_jax" adds 1e-5 to the deviation; "timm" adds 1e-8 under the root.
+    """
+    kernel = kernel.astype(jnp.float32)
+    centred = kernel - kernel.mean((0, 1, 2), keepdims=True)
+    variance = jnp.square(centred).mean((0, 1, 2), keepdims=True)
+    if numerics == "vit_jax":
+        return centred / (jnp.sqrt(variance) + 1e-5)
+    return centred * jax.lax.rsqrt(variance + 1e-8)
+
+
+class Conv(nnx.Module):
+    """A convolution over (B, h, w, C).
+
+    Kernels whose windows do not overlap (1x1, or stride equal to side) run as one matrix
+    product: the same arithmetic, which XLA's CPU backend differentiates 1.4 to 3 times
+    faster than the convolution, and which accelerators run on the same matrix units.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        kernel: side of the square kernel in cells.
+        stride: cells from one window to the next.
+        dilation: cells from one tap to the next.
+        padding: "same" splits TensorFlow's way (vit_jax); "centred" pads both sides by
+            half the kernel (torch); "end" pads bottom and right to a whole window.
+        use_bias: adds a learned offset.
+        standardised: None, or the numerics of `standardise`.
+        dtype: compute dtype.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        rngs: nnx.Rngs,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: str = "same",
+        use_bias: bool = False,
+        standardised: str | None = None,
+        kernel_init=_he_normal,
+        dtype: str = "float32",
+    ):
+        shape = (kernel, kernel, in_channels, out_channels)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.side = kernel
+        self.stride = stride
+        self.dilation = dilation
+        self.padding = padding
+        self.standardised = standardised
+        self.dtype = jnp.dtype(dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...]
+        if self.standardised is not None:
+            kernel = standardise(kernel, numerics=self.standardised)
+        kernel, x = kernel.astype(self.dtype), x.astype(self.dtype)
+        if self.side == 1:
+            x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
+            y = x @ kernel[0, 0]
+        elif self.side == self.stride:
+            y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
+        else:
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=self._padding(),
+                rhs_dilation=(self.dilation, self.dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+    def _padding(self):
+        if self.padding == "same":
+            return "SAME"
+        half = self.dilation * (self.side // 2)
+        return ((half, half), (half, half))
+
+    def _patches(self, x: jax.Array) -> jax.Array:
+        """Cuts a map into windows laid out as the kernel is: (B, h, w, side*side*C)."""
+        p = self.side
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % p), (0, -x.shape[2] % p), (0, 0)))
+        B, H, W, C = x.shape
+        x = x.reshape(B, H // p, p, W // p, p, C).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(B, H // p, W // p, p * p * C)
+
+
+def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
+    """Pools 3x3 windows with stride 2; padding as in `Conv`, never wins a maximum."""
+    pads = "SAME" if padding == "same" else ((0, 0), (1, 1), (1, 1), (0, 0))
+    # A Python scalar keeps the reduction recognisable as a maximum, hence differentiable.
+    return jax.lax.reduce_window(
+        x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads
+    )

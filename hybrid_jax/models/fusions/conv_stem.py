@@ -1,0 +1,66 @@
+"""`conv_stem`: a ResNet's root block in front of the patch embedding of a ViT.
+
+    C = root(x)                      (B, H/4, W/4, 64)
+    z = Patches_p(C) + positions     (B, N, D), one token per 4p x 4p pixels
+
+With p = 8 this is AugReg's R+Ti/16 (Steiner et al., 2021), whose tokens are 32 px apart
+in spite of its name; p = 4 makes the name true.
+"""
+
+import dataclasses
+import math
+
+import jax
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("conv_stem")
+class ConvStem(nnx.Module):
+    """The root block of the ResNet (its stages are not built), then a ViT.
+
+    Args:
+        patch_size: cells of the stride-4 map per token and side: 2, 4 or 8.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        patch_size: int = 8,
+    ):
+        if patch_size not in (2, 4, 8):
+            raise UserError(
+                f"fusion 'conv_stem': patch_size: expected 2, 4 or 8, got {patch_size}."
+            )
+        self.resnet = ResNet(dataclasses.replace(resnet_spec, blocks=()), rngs=rngs)
+        self.stride = 4 * patch_size
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.stride) for side in image_size),
+            in_channels=self.resnet.channels[4],
+            patch_size=patch_size,
+            rngs=rngs,
+        )
+        self.channels = self.resnet.channels | {self.stride: vit_spec.width}
+        self.width = vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the root's map and the ViT's."""
+        maps = self.resnet(images, train=train)
+        tokens, pooled = self.vit(maps[4], train=train, key=key)
+        return Features(maps=maps | {self.stride: tokens}, pooled=pooled)

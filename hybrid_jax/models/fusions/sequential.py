@@ -1,0 +1,82 @@
+"""`sequential`: a ResNet's last map becomes the tokens of a ViT.
+
+    C = ResNet(x)              (B, H/s, W/s, C_s)
+    z = Linear(C) + positions  (B, N, D), one token per cell
+
+The hybrid of the ViT paper (Dosovitskiy et al., 2020) and AugReg (Steiner et al., 2021).
+For stride 16 stage 4 is removed and its blocks are placed in stage 3, which keeps the
+number of layers and makes the sequence four times as long: R50 is (3, 4, 9), R26 (2, 2, 4).
+"""
+
+import dataclasses
+import math
+
+import jax
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("sequential")
+class Sequential(nnx.Module):
+    """ResNet stages, then transformer blocks on their output.
+
+    Args:
+        stride: pixels per token, 8, 16 or 32; ResNet stages that are too coarse for it
+            give their blocks to the last one that is not.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        stride: int = 16,
+    ):
+        blocks = blocks_for_stride(resnet_spec.blocks, stride)
+        self.resnet = ResNet(dataclasses.replace(resnet_spec, blocks=blocks), rngs=rngs)
+        at = max(self.resnet.channels)
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / at) for side in image_size),
+            in_channels=self.resnet.channels[at],
+            patch_size=1,
+            rngs=rngs,
+        )
+        self.stride = at
+        self.channels = self.resnet.channels | {at: vit_spec.width}
+        self.width = vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the ResNet's finer maps and the ViT's at the token stride."""
+        maps = self.resnet(images, train=train)
+        tokens, pooled = self.vit(maps[self.stride], train=train, key=key)
+        return Features(maps=maps | {self.stride: tokens}, pooled=pooled)
+
+
+def blocks_for_stride(blocks: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    """Moves the blocks of stages coarser than `stride` into the last stage kept.
+
+    Raises:
+        UserError: a stride that is no stage's, or more stages than the ResNet has.
+    """
+    strides = (4, 8, 16, 32)[: len(blocks)]
+    if stride not in strides:
+        raise UserError(
+            f"fusion 'sequential': stride {stride} is not given by a ResNet of "
+            f"{len(blocks)} stages; it accepts {strides or 'none: use conv_stem'}."
+        )
+    kept = strides.index(stride) + 1
+    return (*blocks[: kept - 1], sum(blocks[kept - 1 :]))

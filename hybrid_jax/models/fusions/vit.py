@@ -1,0 +1,43 @@
+"""`vit`: the plain ViT, so that every table holds it (Dosovitskiy et al., 2020)."""
+
+import math
+
+import jax
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.models import vit
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("vit")
+class PlainViT(nnx.Module):
+    """One map at the patch stride. The ResNet spec is not used."""
+
+    parts = ("vit",)
+    starts_as = "vit"
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+    ):
+        self.stride = vit_spec.patch_size
+        self.vit = vit.ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.stride) for side in image_size),
+            rngs=rngs,
+        )
+        self.channels = {self.stride: vit_spec.width}
+        self.width = vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to one map and the pooled vector."""
+        tokens, pooled = self.vit(images, train=train, key=key)
+        return Features(maps={self.stride: tokens}, pooled=pooled)

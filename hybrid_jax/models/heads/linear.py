@@ -1,0 +1,39 @@
+"""`linear`: classification by one linear map of the pooled features."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import ClassificationOutputs, Features
+from hybrid_jax.models.heads import HEADS
+
+
+@HEADS.register("linear")
+class Linear(nnx.Module):
+    """Logits of every class; starts at zero, as the published hybrids' heads do.
+
+    Args:
+        channels: stride -> C of the maps a fusion gives; not used.
+        width: D of the pooled features.
+        num_classes: K.
+    """
+
+    strides = ()
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        *,
+        width: int,
+        num_classes: int,
+        rngs: nnx.Rngs,
+    ):
+        self.logits = nnx.Linear(
+            width, num_classes, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+
+    def __call__(
+        self, features: Features, *, train: bool = False, key: jax.Array | None = None
+    ) -> ClassificationOutputs:
+        """Maps pooled (B, D) to logits (B, K), in float32 whatever the backbone's dtype."""
+        return ClassificationOutputs(self.logits(features.pooled.astype(jnp.float32)))

@@ -1,0 +1,178 @@
+"""A whole model: one fusion as backbone, one head on its features."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from hybrid_jax import config as configuration
+from hybrid_jax.contracts import Outputs
+from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
+
+
+class Hybrid(nnx.Module):
+    """`head(backbone(images))`; parameters live under `backbone.…` and `head.…`."""
+
+    def __init__(self, backbone: nnx.Module, head: nnx.Module):
+        self.backbone = backbone
+        self.head = head
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Outputs:
+        """Maps normalised images (B, H, W, 3) to the head's outputs.
+
+        Args:
+            train: batch statistics and random drops on.
+            key: for the random drops; without one there are none.
+        """
+        keys = (None, None) if key is None else jax.random.split(key)
+        features = self.backbone(images, train=train, key=keys[0])
+        return self.head(features, train=train, key=keys[1])
+
+
+def build_model(
+    model: Mapping[str, Any],
+    *,
+    num_classes: int,
+    image_size: tuple[int, int],
+    rngs: nnx.Rngs,
+) -> Hybrid:
+    """Builds what `config.model` describes, with random weights.
+
+    Args:
+        model: the `model` branch of a config, `dtype` resolved.
+        num_classes: K of the head.
+        image_size: (H, W) in px that learned positions are made for.
+
+    Raises:
+        UserError: unknown names or options, or an image the model cannot take.
+    """
+    backbone = build_fusion(
+        model["fusion"],
+        *part_specs(model),
+        image_size=image_size,
+        rngs=rngs,
+        **model["fusion_options"],
+    )
+    head = HEADS.get(model["head"])(
+        backbone.channels, width=backbone.width, num_classes=num_classes, rngs=rngs
+    )
+    return Hybrid(backbone, head)
+
+
+def build_fusion(
+    name: str,
+    resnet: ResNetSpec,
+    vit: ViTSpec,
+    *,
+    image_size: tuple[int, int],
+    rngs: nnx.Rngs,
+    **options: Any,
+) -> nnx.Module:
+    """Builds one entry of the fusion registry.
+
+    Raises:
+        UserError: unknown fusion or option, or an image smaller than one coarsest cell.
+    """
+    fusion = FUSIONS.get(name)
+    _check_options(name, fusion, options)
+    backbone = fusion(resnet, vit, image_size=image_size, rngs=rngs, **options)
+    coarsest = max(backbone.channels)
+    if min(image_size) < coarsest:
+        raise UserError(
+            f"fusion {name!r}: image size {image_size[0]}x{image_size[1]} px is smaller "
+            f"than one cell of its coarsest map ({coarsest} px). Set data.image_size to "
+            f"{coarsest} or more, or choose a finer stride."
+        )
+    return backbone
+
+
+def part_specs(model: Mapping[str, Any]) -> tuple[ResNetSpec, ViTSpec]:
+    """Returns both parts' specs: size table first, then the options that are not None."""
+
+    def chosen(options):
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+            if value is not None
+        }
+
+    dtype = model["dtype"]
+    return (
+        resnet_spec(model["resnet"], **chosen(model["resnet_options"]), dtype=dtype),
+        vit_spec(model["vit"], **chosen(model["vit_options"]), dtype=dtype),
+    )
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int | tuple[int, int] = 224,
+    dtype: str = "float32",
+    seed: int = 0,
+    **overrides: Any,
+) -> Hybrid:
+    """Builds a named model with random weights.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: K of the head.
+        image_size: side or (height, width) in px that learned positions are made for;
+            the model takes any other size too.
+        dtype: compute dtype, "float32" or "bfloat16".
+        seed: of the random weights.
+        overrides: keys of `config.model`, e.g. `fusion="conformer"` or
+            `vit_options=dict(drop_path=0.1)`.
+
+    Raises:
+        UserError: unknown name, key or value.
+    """
+    model = configuration.defaults(name).model
+    for key, value in overrides.items():
+        if key not in model:
+            raise UserError(
+                f"create_model: unknown key {key!r}.{nearest(key, model)} "
+                f"Known: {', '.join(sorted(model))}."
+            )
+        if isinstance(value, Mapping):
+            model[key].unlock().update(value)
+        else:
+            model[key] = value
+    model.dtype = dtype
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return build_model(
+        model, num_classes=num_classes, image_size=size, rngs=nnx.Rngs(params=seed)
+    )
+
+
+def list_models() -> tuple[str, ...]:
+    """Returns the names `create_model` knows."""
+    return tuple(MODELS)
+
+
+def list_fusions() -> tuple[str, ...]:
+    """Returns the names of all wirings."""
+    return FUSIONS.names()
+
+
+def list_heads() -> tuple[str, ...]:
+    """Returns the names of all heads."""
+    return HEADS.names()
+
+
+def _check_options(name: str, fusion: type, options: Mapping[str, Any]) -> None:
+    fixed = {"self", "resnet_spec", "vit_spec", "image_size", "rngs"}
+    known = [p for p in inspect.signature(fusion.__init__).parameters if p not in fixed]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"fusion {name!r} has no option {option!r}.{nearest(option, known)} "
+                f"It accepts: {', '.join(known) or 'none'}."
+            )

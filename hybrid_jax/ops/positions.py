@@ -1,0 +1,90 @@
+"""Positions of grid cells: fixed tables, rotations, and fitting a learned grid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Array:
+    """Fits a learned grid of position embeddings to another grid.
+
+    Args:
+        grid: (h, w, D).
+        hw: the new (h, w); rectangles are fine.
+        method: "corner_linear" keeps the corner cells in place, as `scipy.ndimage.zoom`
+            of order 1 does in vit_jax; "bilinear" samples cell centres without
+            antialiasing; "bicubic_aa" is timm's antialiased bicubic.
+
+    Returns:
+        (hw[0], hw[1], D) in the dtype of `grid`.
+    """
+    if grid.shape[:2] == tuple(hw):
+        return grid
+    if method == "corner_linear":
+        rows, columns = (
+            jnp.asarray(_corner_linear(old, new), grid.dtype)
+            for old, new in zip(grid.shape[:2], hw, strict=True)
+        )
+        # High precision: on TPU a plain float32 product would round to bfloat16.
+        return jnp.einsum("Hh,hwD,Ww->HWD", rows, grid, columns, precision="highest")
+    kernel, antialias = {"bilinear": ("linear", False), "bicubic_aa": ("cubic", True)}[
+        method
+    ]
+    return jax.image.resize(
+        grid, (*hw, grid.shape[-1]), kernel, antialias=antialias, precision="highest"
+    )
+
+
+def _corner_linear(old: int, new: int) -> np.ndarray:
+    """Returns the (new, old) matrix of corner-aligned linear interpolation."""
+    at = np.linspace(0.0, old - 1, new) if new > 1 else np.zeros(1)
+    low = np.clip(np.floor(at).astype(int), 0, max(old - 2, 0))
+    share = at - low
+    matrix = np.zeros((new, old))
+    matrix[np.arange(new), low] = 1.0 - share
+    matrix[np.arange(new), np.minimum(low + 1, old - 1)] += share
+    return matrix
+
+
+def sincos2d(hw: tuple[int, int], dim: int, *, temperature: float = 10_000.0):
+    """Returns a fixed (h, w, dim) float32 table: sines and cosines of column, then row.
+
+    The order and the temperature are MoCo v3's (Chen et al., 2021), as in big_vision.
+    """
+    omega = temperature ** -np.linspace(0.0, 1.0, dim // 4)
+    rows, columns = np.mgrid[: hw[0], : hw[1]]
+    by_column, by_row = columns[..., None] * omega, rows[..., None] * omega
+    table = (np.sin(by_column), np.cos(by_column), np.sin(by_row), np.cos(by_row))
+    return np.concatenate(table, axis=-1).astype(np.float32)
+
+
+def rope2d(hw: tuple[int, int], head_dim: int, *, temperature: float = 100.0):
+    """Returns cosines and sines (N, head_dim) that rotate a head's channels by position.
+
+    Half of the channel pairs turn with the row, half with the column. Coordinates run over
+    [-1, 1] along both sides, so that a grid of another size spans the same angles; the
+    temperature is DINOv3's (2025).
+    """
+    period = temperature ** (np.arange(head_dim // 4) * 4.0 / head_dim)
+    sides = [2.0 * (np.arange(n) + 0.5) / n - 1.0 for n in hw]
+    rows, columns = np.meshgrid(*sides, indexing="ij")
+    angles = np.stack([rows, columns], -1)[..., None] * 2.0 * np.pi / period
+    angles = angles.reshape(hw[0] * hw[1], head_dim // 2)
+    angles = np.concatenate([angles, angles], axis=-1).astype(np.float32)
+    return np.cos(angles), np.sin(angles)
+
+
+def rotate(x: jax.Array, cosines: np.ndarray, sines: np.ndarray) -> jax.Array:
+    """Rotates the last N of the tokens; prefix tokens (class, registers) stay.
+
+    Args:
+        x: (B, prefix + N, heads, d).
+        cosines: (N, d) from `rope2d`.
+        sines: (N, d).
+    """
+    prefix = x.shape[1] - cosines.shape[0]
+    tokens = x[:, prefix:].astype(jnp.float32)
+    first, second = jnp.split(tokens, 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    rotated = tokens * cosines[:, None] + turned * sines[:, None]
+    return jnp.concatenate([x[:, :prefix], rotated.astype(x.dtype)], axis=1)

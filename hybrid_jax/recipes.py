@@ -1,0 +1,160 @@
+"""What stands after the colon: `--config=configs/r26_vit_b16.py:imagenet2012,size=384`.
+
+The first word names the data, the rest sets keys people change most. `select` fills in
+how that data set is usually trained; what the experiment's own file says comes last.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.errors import UserError, nearest
+
+
+def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> ConfigDict:
+    """Returns `config` set up for the data and the keys that `argument` names.
+
+    Args:
+        config: a tree from `config.defaults()`, changed by the experiment.
+        argument: `DATA[,KEY=VALUE...]`; DATA may be empty (keep `data.name`), a name such
+            as `imagenet2012`, or a prefix with a path: `folder=/data/birds` or
+            `folder:/data/birds`.
+        recipes: data name -> dotted config keys that this experiment sets for it.
+
+    Raises:
+        UserError: a word that is neither data nor a known key.
+    """
+    words = [word for word in argument.split(",") if word]
+    if words and words[0].split("=")[0] not in _KEYS:
+        name = _data_name(words.pop(0))
+        kind = name.split(":")[0]
+        config.data.name = name
+        _USUAL.get(name, _USUAL.get(kind, _folder))(config)
+        _set_all(config, recipes.get(name.removeprefix("tfds:"), {}))
+    for word in words:
+        key, _, text = word.partition("=")
+        if key not in _KEYS:
+            raise UserError(
+                f"config argument {word!r}: unknown key {key!r}.{nearest(key, _KEYS)} "
+                f"Known after the data name: {', '.join(_KEYS)}. "
+                f"Any other key is set with --config.<key>=<value>."
+            )
+        path, parse = _KEYS[key]
+        try:
+            _set_all(config, {path: parse(text)})
+        except ValueError as error:
+            raise UserError(
+                f"config argument {word!r}: cannot read {text!r} as {parse.__name__}."
+            ) from error
+    return config
+
+
+def _data_name(word: str) -> str:
+    kind, found, rest = word.replace("=", ":", 1).partition(":")
+    if kind in ("folder", "mnist", "tfds"):
+        if not found or not rest:
+            raise UserError(
+                f"config argument {word!r}: expected {kind}=<path or name>, "
+                f"e.g. {kind}={'cifar10' if kind == 'tfds' else '/data/' + kind}."
+            )
+        return f"{kind}:{rest}"
+    if word in ("digits", "shapes") or word.startswith("shapes"):
+        return word
+    if word in ("imagenet2012", "cifar10", "cifar100"):
+        return f"tfds:{word}"
+    known = ("digits", "shapes", "imagenet2012", "cifar10", "cifar100")
+    raise UserError(
+        f"config argument {word!r}: unknown data.{nearest(word, (*known, *_KEYS))} "
+        f"Known: {', '.join(known)}, folder=PATH, mnist=PATH, tfds=NAME."
+    )
+
+
+def side(text: str) -> int | tuple[int, int]:
+    """Reads `384` as a square side and `384x640` as (height, width), in px."""
+    parts = tuple(int(part) for part in text.split("x"))
+    return parts[0] if len(parts) == 1 else parts
+
+
+_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "size": ("data.image_size", side),
+    "steps": ("train.steps", int),
+    "epochs": ("train.epochs", float),
+    "batch": ("train.batch_size", int),
+    "lr": ("optimizer.learning_rate", float),
+    "seed": ("seed", int),
+    "fusion": ("model.fusion", str),
+}
+
+
+def _set_all(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    with config.unlocked(), config.ignore_type():
+        for path, value in values.items():
+            branch, _, leaf = path.rpartition(".")
+            node = config
+            for name in filter(None, branch.split(".")):
+                node = node[name]
+            node[leaf] = value
+    # A run is as long as its epochs or its steps say, whichever was set last.
+    if "train.steps" in values:
+        config.train.epochs = None
+    elif "train.epochs" in values:
+        config.train.steps = None
+
+
+def _digits(config: ConfigDict) -> None:
+    config.data.crop = "resize"
+    config.task.flip = 0.0
+
+
+def _shapes(config: ConfigDict) -> None:
+    config.data.image_size = 128 if config.data.name == "shapes128" else 64
+    config.data.crop = "resize"
+    config.task.flip = 0.5
+
+
+def _mnist(config: ConfigDict) -> None:
+    config.data.crop = "pad"
+    config.data.image_size = 32
+    config.data.pad_px = 2
+    config.task.flip = 0.0
+
+
+def _cifar(config: ConfigDict) -> None:
+    _set_all(config, {"train.epochs": 100.0, "train.batch_size": 512})
+    config.data.crop = "pad"
+    config.data.image_size = 32
+    config.eval.split = "test"
+    config.task.flip = 0.5
+    config.data.randaugment_layers = 2
+
+
+def _folder(config: ConfigDict) -> None:
+    config.data.crop = "random_resized"
+    config.data.eval_crop = 0.875
+    config.task.flip = 0.5
+    _set_all(config, {"train.epochs": 30.0})
+
+
+def _imagenet2012(config: ConfigDict) -> None:
+    _folder(config)
+    config.data.image_size = 224
+    config.data.randaugment_layers = 2
+    config.data.randaugment_magnitude = 10.0
+    config.task.mixup = 0.2
+    _set_all(config, {"train.epochs": 300.0, "train.batch_size": 4096})
+    config.checkpoint.every = 2500
+    config.eval.every = 2500
+    config.log.every = 50
+
+
+_USUAL = {
+    "digits": _digits,
+    "shapes": _shapes,
+    "shapes128": _shapes,
+    "mnist": _mnist,
+    "folder": _folder,
+    "tfds:cifar10": _cifar,
+    "tfds:cifar100": _cifar,
+    "tfds:imagenet2012": _imagenet2012,
+}

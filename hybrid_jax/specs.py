@@ -1,0 +1,215 @@
+"""The numbers of the two parts: size tables and numerics, as frozen data.
+
+A spec holds everything that makes one ResNet or one ViT that ResNet or that ViT,
+including how it rounds. Nothing here computes; `models` builds modules from specs.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from hybrid_jax.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetSpec:
+    """One ResNet.
+
+    Attributes:
+        blocks: residual blocks per stage; empty for the root block alone.
+        width: channels of the root; stage i works at width * 2**i and emits 4x that.
+        norm: "group" is StdConv + GroupNorm(32), post-activation, as the published
+            hybrids (ViT, 2020); "batch" is Conv + BatchNorm v1.5 as torchvision's.
+        numerics: where the epsilons stand. "vit_jax": StdConv eps 1e-5 added to the
+            standard deviation, GroupNorm eps 1e-6; "timm": 1e-8 under the root, 1e-5.
+        output_stride: the coarsest stride; later stages dilate instead of striding.
+        dtype: compute dtype; parameters stay float32.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = 64
+    norm: Literal["group", "batch"] = "group"
+    numerics: Literal["vit_jax", "timm"] = "vit_jax"
+    output_stride: Literal[4, 8, 16, 32] = 32
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        _check_choices(self, norm=("group", "batch"), numerics=("vit_jax", "timm"))
+        _check_choices(self, output_stride=(4, 8, 16, 32))
+        _check_choices(self, dtype=("float32", "bfloat16"))
+        if len(self.blocks) > 4 or any(n < 1 for n in self.blocks):
+            raise UserError(
+                f"ResNetSpec.blocks: expected at most 4 stages of 1 or more blocks, "
+                f"got {self.blocks}."
+            )
+        if self.norm == "group" and self.width % 32:
+            raise UserError(
+                f"ResNetSpec.width: GroupNorm has 32 groups, so the width must be a "
+                f"multiple of 32, got {self.width}. Choose 32, 64, ... or norm='batch'."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViTSpec:
+    """One Vision Transformer.
+
+    Attributes:
+        width: D, the embedding width.
+        depth: number of blocks.
+        heads: attention heads; width / heads is the head width.
+        mlp_dim: hidden width of the MLP.
+        patch_size: side of a patch in pixels; a fusion that feeds the ViT a feature map
+            chooses its own.
+        pool: what becomes the pooled vector: the class token, the mean of the patch
+            tokens, or attention pooling (a learned probe, big_vision's "MAP" head).
+        positions: "learned" grid, fixed "sincos2d", or "rope2d" inside attention.
+        position_resize: how a learned grid is fitted to another grid.
+        drop_path: stochastic depth rate of the last block, rising linearly from 0.
+        dropout: rate after the embedding and inside the MLP.
+        layer_scale: initial value of the residual scales; 0.0 for none.
+        registers: learned extra tokens without positions (Darcet et al., 2023).
+        gelu: "tanh" as vit_jax, "erf" as timm.
+        norm_eps: epsilon of every LayerNorm.
+        remat: recompute each block's activations in the backward pass.
+        dtype: compute dtype; parameters stay float32.
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_dim: int = 3072
+    patch_size: int = 16
+    pool: Literal["cls", "mean", "attention"] = "cls"
+    positions: Literal["learned", "sincos2d", "rope2d"] = "learned"
+    position_resize: Literal["corner_linear", "bilinear", "bicubic_aa"] = "bilinear"
+    drop_path: float = 0.0
+    dropout: float = 0.0
+    layer_scale: float = 0.0
+    registers: int = 0
+    gelu: Literal["tanh", "erf"] = "tanh"
+    norm_eps: float = 1e-6
+    remat: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        _check_choices(self, pool=("cls", "mean", "attention"), gelu=("tanh", "erf"))
+        _check_choices(self, positions=("learned", "sincos2d", "rope2d"))
+        _check_choices(self, position_resize=("corner_linear", "bilinear", "bicubic_aa"))
+        _check_choices(self, dtype=("float32", "bfloat16"))
+        if self.width % self.heads:
+            raise UserError(
+                f"ViTSpec: width {self.width} is not divisible by heads {self.heads}."
+            )
+        for field in ("drop_path", "dropout"):
+            if not 0.0 <= getattr(self, field) < 1.0:
+                raise UserError(
+                    f"ViTSpec.{field}: expected a rate in [0, 1), "
+                    f"got {getattr(self, field)}."
+                )
+        head_dim = self.width // self.heads
+        if self.positions == "rope2d" and head_dim % 4:
+            raise UserError(
+                f"ViTSpec: rope2d rotates rows and columns in pairs and needs a head "
+                f"width divisible by 4, got {self.width} / {self.heads} = {head_dim}."
+            )
+        if self.positions == "sincos2d" and self.width % 4:
+            raise UserError(
+                f"ViTSpec: sincos2d needs a width divisible by 4, got {self.width}."
+            )
+
+
+# He et al. (2015); r26 is AugReg's (Steiner et al., 2021), `r` its root block alone.
+RESNET_SIZES: dict[str, dict[str, Any]] = {
+    "r": dict(blocks=()),
+    "r26": dict(blocks=(2, 2, 2, 2)),
+    "r50": dict(blocks=(3, 4, 6, 3)),
+    "r101": dict(blocks=(3, 4, 23, 3)),
+    "r152": dict(blocks=(3, 8, 36, 3)),
+}
+
+# Dosovitskiy et al. (2020) for b, l, h; Steiner et al. (2021) for ti, s.
+VIT_SIZES: dict[str, dict[str, Any]] = {
+    "ti": dict(width=192, depth=12, heads=3, mlp_dim=768),
+    "s": dict(width=384, depth=12, heads=6, mlp_dim=1536),
+    "b": dict(width=768, depth=12, heads=12, mlp_dim=3072),
+    "l": dict(width=1024, depth=24, heads=16, mlp_dim=4096),
+    "h": dict(width=1280, depth=32, heads=16, mlp_dim=5120),
+}
+
+# The named models: what `create_model` and the configs of the same name build. Published
+# counts and accuracies of the first five: Steiner et al. (2021), Dosovitskiy et al. (2020).
+# Strides are true ones: the model published as R+Ti/16 has one token per 32 px.
+MODELS: dict[str, dict[str, Any]] = {
+    "r_vit_ti16": dict(
+        fusion="conv_stem", resnet="r", vit="ti", fusion_options=dict(patch_size=8)
+    ),
+    "r26_vit_s32": dict(
+        fusion="sequential", resnet="r26", vit="s", fusion_options=dict(stride=32)
+    ),
+    "r26_vit_b32": dict(
+        fusion="sequential", resnet="r26", vit="b", fusion_options=dict(stride=32)
+    ),
+    "r50_vit_b16": dict(
+        fusion="sequential", resnet="r50", vit="b", fusion_options=dict(stride=16)
+    ),
+    "r50_vit_l32": dict(
+        fusion="sequential", resnet="r50", vit="l", fusion_options=dict(stride=32)
+    ),
+    "r26_vit_b16": dict(
+        fusion="sequential", resnet="r26", vit="b", fusion_options=dict(stride=16)
+    ),
+    "vit_s16": dict(fusion="vit", vit="s"),
+    "vit_b16": dict(fusion="vit", vit="b"),
+    "vit_l16": dict(fusion="vit", vit="l"),
+    "resnet50": dict(fusion="resnet", resnet="r50", resnet_options=dict(norm="batch")),
+    "tiny": dict(
+        fusion="sequential",
+        resnet="r26",
+        resnet_options=dict(blocks=(1, 2), width=32),
+        vit="ti",
+        vit_options=dict(width=128, depth=4, heads=4, mlp_dim=512, pool="mean"),
+        fusion_options=dict(stride=8),
+    ),
+}
+
+
+def resnet_spec(size: str, **overrides: Any) -> ResNetSpec:
+    """Returns the ResNet called `size` with single fields replaced.
+
+    Raises:
+        UserError: unknown size, unknown field, or a value the spec refuses.
+    """
+    return _build(ResNetSpec, RESNET_SIZES, size, overrides)
+
+
+def vit_spec(size: str, **overrides: Any) -> ViTSpec:
+    """Returns the ViT called `size` with single fields replaced.
+
+    Raises:
+        UserError: unknown size, unknown field, or a value the spec refuses.
+    """
+    return _build(ViTSpec, VIT_SIZES, size, overrides)
+
+
+def _build(cls, sizes, size, overrides):
+    if size not in sizes:
+        raise UserError(
+            f"unknown {cls.__name__} size {size!r}.{nearest(size, sizes)} "
+            f"Known: {', '.join(sizes)}."
+        )
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for name in overrides:
+        if name not in fields:
+            raise UserError(
+                f"{cls.__name__} has no field {name!r}.{nearest(name, fields)} "
+                f"Fields: {', '.join(fields)}."
+            )
+    return cls(**(sizes[size] | overrides))
+
+
+def _check_choices(spec, **choices):
+    for name, allowed in choices.items():
+        if getattr(spec, name) not in allowed:
+            raise UserError(
+                f"{type(spec).__name__}.{name}: expected one of "
+                f"{', '.join(map(repr, allowed))}, got {getattr(spec, name)!r}."
+            )

@@ -1,0 +1,119 @@
+"""Image classification: one label, or a weight for every class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hybrid_jax.contracts import Batch, ClassificationOutputs, DatasetInfo, Mean
+from hybrid_jax.ops.calibration import calibration_error, calibration_sums
+from hybrid_jax.ops.mix import cutmix, erase, flip, mixup
+from hybrid_jax.tasks import TASKS
+
+
+@TASKS.register("classification")
+class Classification:
+    """Softmax or sigmoid loss; top-1, top-5, calibration and factor accuracies.
+
+    Args:
+        task: the `task` branch of a config.
+        info: of the data set; its factors give one more accuracy each.
+    """
+
+    def __init__(self, task: Mapping[str, Any], info: DatasetInfo):
+        self.task = task
+        self.info = info
+
+    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+        """Flips, erases and mixes images; adds `target` (B, K), the mixed labels.
+
+        Args:
+            batch: with `image` (B, H, W, 3) normalised floats and `label` (B,).
+        """
+        task, image = self.task, batch["image"]
+        key_flip, key_erase, key_choice, key_mix = jax.random.split(key, 4)
+        if task["flip"]:
+            image = flip(image, rate=task["flip"], key=key_flip)
+        if task["erase"]:
+            image = erase(image, rate=task["erase"], key=key_erase)
+        target = jax.nn.one_hot(batch["label"], self.info.num_classes)
+
+        def mixed(image, target):
+            return mixup(image, target, alpha=task["mixup"], key=key_mix)
+
+        def cut(image, target):
+            return cutmix(image, target, alpha=task["cutmix"], key=key_mix)
+
+        if task["mixup"] and task["cutmix"]:
+            choice = jax.random.bernoulli(key_choice)
+            image, target = jax.lax.cond(choice, mixed, cut, image, target)
+        elif task["mixup"]:
+            image, target = mixed(image, target)
+        elif task["cutmix"]:
+            image, target = cut(image, target)
+        return dict(batch, image=image, target=target)
+
+    def loss(
+        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
+    ) -> Mean:
+        """Returns the cross-entropy summed over real rows, and their number.
+
+        Args:
+            batch: with `mask` and `target`, or `label` where nothing was mixed.
+        """
+        losses = self._losses(outputs.logits, batch, self.task["label_smoothing"])
+        mask = batch["mask"].astype(jnp.float32)
+        return Mean(jnp.sum(losses * mask), jnp.sum(mask))
+
+    def metrics(
+        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """Returns sums over real rows: count, loss, hits by rank and factor, calibration."""
+        logits, label, mask = outputs.logits, batch["label"], batch["mask"]
+        # A row's rank is the number of classes scored above its own; a tie counts against
+        # it, so that constant logits earn nothing.
+        own = jnp.take_along_axis(logits, label[:, None], axis=1)
+        others = jnp.arange(logits.shape[1]) != label[:, None]
+        rank = jnp.sum((logits >= own) & others, axis=1)
+        probabilities = (
+            jax.nn.softmax(logits)
+            if self.task["loss"] == "softmax"
+            else jax.nn.sigmoid(logits)
+        )
+        sums = dict(
+            count=mask.sum(),
+            loss=jnp.sum(self._losses(logits, batch, 0.0) * mask),
+            top1=jnp.sum((rank < 1) & mask),
+            top5=jnp.sum((rank < 5) & mask),
+            calibration=calibration_sums(probabilities.max(1), rank < 1, mask),
+        )
+        predicted = logits.argmax(1)
+        for name, group_of in self.info.factors.items():
+            group = jnp.asarray(np.asarray(group_of, np.int32))
+            sums[f"top1_{name}"] = jnp.sum((group[predicted] == group[label]) & mask)
+        return {name: value.astype(jnp.float32) for name, value in sums.items()}
+
+    def summarise(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns the scores of a whole set: averages of the sums, `ece` and `count`."""
+        count = float(sums["count"])
+        scores = {
+            name: float(value) / max(count, 1.0)
+            for name, value in sums.items()
+            if name not in ("count", "calibration")
+        }
+        return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
+
+    def _losses(self, logits, batch, label_smoothing) -> jax.Array:
+        """Returns one loss per row, (B,) float32."""
+        target = batch.get("target")
+        if target is None:
+            target = jax.nn.one_hot(batch["label"], logits.shape[1])
+        if label_smoothing:
+            target = optax.smooth_labels(target, label_smoothing)
+        logits = logits.astype(jnp.float32)
+        if self.task["loss"] == "softmax":
+            return optax.softmax_cross_entropy(logits, target)
+        return optax.sigmoid_binary_cross_entropy(logits, target).sum(-1)

@@ -1,0 +1,45 @@
+"""Joining the other processes of a run, where there are any."""
+
+import os
+
+import jax
+
+from hybrid_jax.errors import UserError
+
+
+def join() -> None:
+    """Starts `jax.distributed` if the environment says this is one of several processes.
+
+    Known environments: `HJ_COORDINATOR` (host:port) with `HJ_NUM_PROCESSES` and
+    `HJ_PROCESS_ID`, set by the launch scripts; `HJ_DISTRIBUTED=1` for machines JAX
+    recognises by itself, such as TPU pods; and SLURM steps of more than one task.
+
+    Raises:
+        UserError: the variables are incomplete.
+    """
+    if jax.distributed.is_initialized():
+        return
+    environment = os.environ
+    if "HJ_COORDINATOR" in environment:
+        try:
+            count = int(environment["HJ_NUM_PROCESSES"])
+            index = int(environment["HJ_PROCESS_ID"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                "HJ_COORDINATOR is set, so HJ_NUM_PROCESSES and HJ_PROCESS_ID must be "
+                f"whole numbers; got {error}."
+            ) from error
+        jax.distributed.initialize(environment["HJ_COORDINATOR"], count, index)
+    elif environment.get("HJ_DISTRIBUTED") == "1" or _slurm_tasks(environment) > 1:
+        jax.distributed.initialize()
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes logs and reports."""
+    return jax.process_index() == 0
+
+
+def _slurm_tasks(environment) -> int:
+    if "SLURM_STEP_NODELIST" not in environment:
+        return 1
+    return int(environment.get("SLURM_NTASKS", "1"))

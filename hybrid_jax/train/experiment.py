@@ -1,0 +1,139 @@
+"""From a config to everything a run is made of, before anything is computed."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import resolve
+from hybrid_jax.contracts import DatasetInfo, Source, Task
+from hybrid_jax.data.sources import open_source
+from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.tasks import TASKS
+from hybrid_jax.train.optimizer import make_optimizer
+from hybrid_jax.train.sharding import (
+    batch_sharding,
+    check_batch_size,
+    make_mesh,
+    replicated,
+    state_shardings,
+)
+from hybrid_jax.train.state import TrainState, make_init
+from hybrid_jax.train.step import StepOptions, make_eval_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run, described but not started.
+
+    Attributes:
+        config: resolved.
+        source: the training split.
+        mesh: of the devices.
+        task: loss and metrics.
+        optimizer: the optax transformation.
+        graph: definition of the model.
+        init: `key -> TrainState`, not jitted.
+        shapes: of the state.
+        shardings: of the state.
+    """
+
+    config: ConfigDict
+    source: Source
+    mesh: Mesh
+    task: Task
+    optimizer: optax.GradientTransformation
+    graph: nnx.GraphDef
+    init: Callable[[jax.Array], TrainState]
+    shapes: TrainState
+    shardings: TrainState
+
+    @property
+    def batch_sharding(self) -> NamedSharding:
+        """How the rows of a batch are spread."""
+        return batch_sharding(self.mesh)
+
+    def new_state(self) -> TrainState:
+        """Initialises the state from the seed, every array born on its own devices."""
+        init = jax.jit(self.init, out_shardings=self.shardings)
+        return init(jax.random.key(self.config.seed))
+
+    def jitted_train_step(self) -> Callable:
+        """Returns the compiled-on-first-call training step; it donates the state."""
+        config = self.config
+        options = StepOptions(
+            seed=config.seed,
+            accumulate=config.train.accumulate,
+            ema_decay=config.train.ema_decay,
+            normalisation=config.model.normalisation,
+        )
+        step = make_train_step(
+            self.graph, self.task, self.optimizer, options=options, mesh=self.mesh
+        )
+        return jax.jit(
+            step,
+            donate_argnums=0,
+            in_shardings=(self.shardings, self.batch_sharding),
+            out_shardings=(self.shardings, replicated(self.mesh)),
+        )
+
+    def jitted_eval_step(self) -> Callable:
+        """Returns the compiled-on-first-call evaluation step; its sums are replicated."""
+        step = make_eval_step(
+            self.graph, self.task, normalisation=self.config.model.normalisation
+        )
+        params = self.shardings.params
+        return jax.jit(
+            step,
+            in_shardings=(params, self.shardings.mutable, self.batch_sharding),
+            out_shardings=replicated(self.mesh),
+        )
+
+
+def prepare(config: ConfigDict) -> Experiment:
+    """Checks a config against the hardware, the data and the model.
+
+    Raises:
+        UserError: whatever can be known to be wrong before anything is compiled.
+    """
+    source = open_source(config.data.name, split=config.data.train_split)
+    config = resolve(
+        config,
+        on_cpu=jax.default_backend() == "cpu",
+        num_train_examples=len(source),
+    )
+    mesh = make_mesh(config.mesh)
+    micro_batch = config.train.batch_size // config.train.accumulate
+    check_batch_size("train.batch_size / train.accumulate", micro_batch, mesh)
+    check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    optimizer = make_optimizer(config.optimizer, steps=config.train.steps)
+    graph, init, shapes = make_init(
+        lambda rngs: model_of(config, source.info, rngs),
+        optimizer,
+        averaged=config.train.ema_decay > 0.0,
+    )
+    return Experiment(
+        config=config,
+        source=source,
+        mesh=mesh,
+        task=TASKS.get(config.task.name)(config.task, source.info),
+        optimizer=optimizer,
+        graph=graph,
+        init=init,
+        shapes=shapes,
+        shardings=state_shardings(shapes, mesh),
+    )
+
+
+def model_of(config: ConfigDict, info: DatasetInfo, rngs: nnx.Rngs) -> nnx.Module:
+    """Builds the model a resolved config and a data set ask for."""
+    return build_model(
+        config.model,
+        num_classes=info.num_classes,
+        image_size=tuple(config.data.image_size),
+        rngs=rngs,
+    )

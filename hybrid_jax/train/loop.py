@@ -1,0 +1,287 @@
+"""The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
+
+import dataclasses
+import json
+import time
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from hybrid_jax.data.pipeline import train_batches
+from hybrid_jax.data.sources import open_source
+from hybrid_jax.train.checkpoint import Checkpoints
+from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.evaluation import evaluate_split
+from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.guard import check_finite
+from hybrid_jax.train.log import RunLog
+from hybrid_jax.train.optimizer import make_schedule
+from hybrid_jax.train.prefetch import DevicePrefetch
+from hybrid_jax.train.state import TrainState
+from hybrid_jax.train.stop import StopRequest
+from hybrid_jax.train.workdir import claim, forget_after
+
+# Steps the host may run ahead of the devices: enough to hide its own work, few enough
+# that a stop request is answered soon.
+_AHEAD = 2
+
+
+def train(config: ConfigDict, workdir: str) -> dict[str, float]:
+    """Trains, or goes on training, what a config describes.
+
+    Args:
+        config: from a file in `configs/`.
+        workdir: directory or bucket path; an earlier run of the same config there is
+            continued from its newest checkpoint.
+
+    Returns:
+        The scores of the last evaluation.
+
+    Raises:
+        UserError: see `experiment.prepare`, `workdir.claim`, `Checkpoints` and
+            `check_finite`.
+    """
+    started = time.perf_counter()
+    path = epath.Path(workdir).expanduser().absolute()
+    experiment = prepare(config)
+    claim(path, experiment.config)
+    options = experiment.config.checkpoint
+    checkpoints = Checkpoints(path, keep=options.keep, best_metric=options.best_metric)
+    try:
+        state = checkpoints.restore(experiment.shapes, experiment.shardings)
+        resumed = state is not None
+        if state is None:
+            state = experiment.new_state()
+        start = int(state.step)
+        forget_after(path, start)
+        seconds_to_start = time.perf_counter() - started
+        run = _Run(experiment, path, checkpoints, start=start, restored=resumed)
+        try:
+            run.announce(seconds=seconds_to_start, resumed=resumed)
+            scores = run.steps(state)
+        finally:
+            run.close()
+    finally:
+        checkpoints.close()
+    return scores
+
+
+@dataclasses.dataclass
+class _Interval:
+    """Time since the last row, without evaluations and checkpoints."""
+
+    started: float
+    waited: float
+    steps: int = 0
+
+
+class _Run:
+    """The moving parts of one call of `train`."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: epath.Path,
+        checkpoints: Checkpoints,
+        *,
+        start: int,
+        restored: bool,
+    ):
+        self.experiment = experiment
+        self.config = experiment.config
+        self.workdir = workdir
+        self.checkpoints = checkpoints
+        self.start = start
+        self.saved = start if restored else None
+        self.skipped = 0
+        self.skipped_reported = 0
+        self.pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self.scores: dict[str, float] = {}
+        self.facts: dict[str, float] = {}
+        self.schedule = make_schedule(
+            self.config.optimizer, steps=self.config.train.steps
+        )
+        self.train_step = experiment.jitted_train_step()
+        self.eval_step = experiment.jitted_eval_step()
+        self.eval_source = open_source(
+            self.config.data.name, split=self.config.eval.split
+        )
+        self.stop = StopRequest()
+        self.log = RunLog(
+            workdir,
+            start=start,
+            steps=self.config.train.steps,
+            tensorboard=self.config.log.tensorboard,
+            progress=self.config.log.progress,
+        )
+        self.batches = DevicePrefetch(
+            train_batches(
+                experiment.source,
+                data=self.config.data,
+                batch_size=self.config.train.batch_size,
+                seed=self.config.seed,
+                start_step=start,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            ),
+            sharding=experiment.batch_sharding,
+            size=self.config.data.prefetch,
+        )
+
+    def announce(self, *, seconds: float, resumed: bool) -> None:
+        config, params = self.config, self.experiment.shapes.params
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        device = jax.devices()[0].device_kind
+        height, width = config.data.image_size
+        self.facts["seconds_to_start"] = seconds
+        self.log.say(
+            f"{config.model.fusion}: {count:,} parameters on {jax.device_count()} x "
+            f"{device}; {config.data.name}, {len(self.experiment.source):,} training "
+            f"images at {height}x{width}, batch {config.train.batch_size}, "
+            f"{config.train.steps} steps; workdir {self.workdir}"
+        )
+        verb = f"continued from step {self.start}" if resumed else "initialised"
+        self.log.say(f"{verb} in {seconds:.1f} s; the first step compiles")
+
+    def steps(self, state: TrainState) -> dict[str, float]:
+        """Runs from the state's step to the last, or until asked to stop."""
+        config = self.config
+        total = config.train.steps
+        if self.start >= total:
+            self.log.say(f"already at step {self.start} of {total}: nothing to train")
+            self._evaluate(self.start, state)
+        interval = self._new_interval()
+        for step in range(self.start + 1, total + 1):
+            batch, skipped = next(self.batches)
+            self.skipped += skipped
+            state, scalars = self.train_step(state, batch)
+            self.pending.append((step, scalars))
+            if step == self.start + 1:
+                interval = self._first_step(interval, scalars)
+            else:
+                interval.steps += 1
+            if len(self.pending) > _AHEAD:
+                jax.block_until_ready(self.pending[-1 - _AHEAD][1])
+            self.log.advance()
+            last = step == total
+            stopping = self.stop.reached(step)
+            if step % config.log.every == 0 or last or stopping:
+                self._row(step, interval)
+                interval = self._new_interval()
+            evaluated = step % config.eval.every == 0 or last
+            saving = step % config.checkpoint.every == 0 or last or stopping
+            if evaluated or saving:
+                self._drain()
+                if evaluated and not (stopping and not last):
+                    saving |= self._evaluate(step, state)
+                if saving:
+                    self._save(step, state)
+                interval = self._new_interval()
+            if stopping and not last:
+                self.checkpoints.wait()
+                self.log.say(f"stopped by SIGTERM after step {step}; saved")
+                return self.scores
+        self.checkpoints.wait()
+        self._report()
+        return self.scores
+
+    def close(self) -> None:
+        self.batches.close()
+        self.log.close()
+        self.stop.close()
+
+    def _first_step(self, interval: _Interval, scalars) -> _Interval:
+        """Waits for the compilation and keeps its time out of the speed."""
+        jax.block_until_ready(scalars)
+        seconds = time.perf_counter() - interval.started
+        self.facts["seconds_first_step"] = seconds
+        self.log.say(f"first step, compilation included: {seconds:.1f} s")
+        return self._new_interval()
+
+    def _new_interval(self) -> _Interval:
+        return _Interval(time.perf_counter(), self.batches.seconds_waited)
+
+    def _drain(self) -> dict[str, float]:
+        """Fetches all pending scalars, checks them, returns the newest as floats."""
+        newest: dict[str, float] = {}
+        fetched = jax.device_get([scalars for _, scalars in self.pending])
+        for (step, _), scalars in zip(self.pending, fetched, strict=True):
+            newest = {name: float(value) for name, value in scalars.items()}
+            rate = float(self.schedule(step - 1))
+            check_finite(step, newest, learning_rate=rate, last_saved=self.saved)
+        self.pending.clear()
+        return newest
+
+    def _row(self, step: int, interval: _Interval) -> None:
+        values = self._drain()
+        seconds = time.perf_counter() - interval.started
+        waited = self.batches.seconds_waited - interval.waited
+        per_step = seconds / max(interval.steps, 1)
+        rate = self.config.train.batch_size / per_step if interval.steps else 0.0
+        values |= dict(
+            learning_rate=float(self.schedule(step - 1)),
+            images_per_second=rate,
+            seconds_per_step=per_step,
+            data_wait=min(waited / seconds, 1.0) if seconds > 0 else 0.0,
+        )
+        if self.skipped:
+            values["skipped"] = self.skipped
+        if self.skipped > self.skipped_reported:
+            self.log.say(f"{self.skipped} unreadable images skipped so far")
+            self.skipped_reported = self.skipped
+        if interval.steps:
+            self.facts["images_per_second"] = rate
+            self.facts["data_wait"] = values["data_wait"]
+        self.log.train_row(step, values)
+
+    def _evaluate(self, step: int, state: TrainState) -> bool:
+        """Scores the evaluation split; returns whether it is the best so far."""
+        self.scores = evaluate_split(
+            self.eval_step,
+            state,
+            self.eval_source,
+            self.experiment.task,
+            data=self.config.data,
+            batch_size=self.config.eval.batch_size,
+            sharding=self.experiment.batch_sharding,
+            progress=self.config.log.progress,
+        )
+        self.log.scores(step, self.config.eval.split, self.scores)
+        self.log.flush()
+        metric = self.config.checkpoint.best_metric
+        if metric not in self.scores:
+            return False
+        best = self.checkpoints.best()
+        return best is None or self.scores[metric] > best[1]
+
+    def _save(self, step: int, state: TrainState) -> None:
+        if step == self.saved:
+            return
+        evaluated = step % self.config.eval.every == 0 or step == self.config.train.steps
+        self.checkpoints.save(step, state, scores=self.scores if evaluated else None)
+        self.saved = step
+        self.log.flush()
+
+    def _report(self) -> None:
+        """Writes what the run came to, for people and for tables."""
+        if not is_main_process():
+            return
+        best = self.checkpoints.best()
+        report = dict(
+            config=self.config.model.to_dict() | dict(data=self.config.data.name),
+            steps=self.config.train.steps,
+            seed=self.config.seed,
+            device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            jax=jax.__version__,
+            split=self.config.eval.split,
+            scores=self.scores,
+            best=dict(step=best[0], score=best[1]) if best else None,
+            skipped=self.skipped,
+            **self.facts,
+        )
+        (self.workdir / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        self.log.say(
+            f"done: {self.config.train.steps} steps; checkpoints "
+            f"{self.checkpoints.steps()} and report.json in {self.workdir}"
+        )

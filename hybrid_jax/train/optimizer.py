@@ -1,0 +1,114 @@
+"""The optimizer: schedule, clipping, decay and per-branch rates, as one optax chain."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hybrid_jax.train.state import path_name
+
+
+def make_schedule(optimizer: Mapping[str, Any], *, steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the step.
+
+    Args:
+        optimizer: the `optimizer` branch of a config.
+        steps: length of the run; warm-up and cool-down are shares of it.
+    """
+    peak = optimizer["learning_rate"]
+    warmup = round(optimizer["warmup_fraction"] * steps)
+    after = max(steps - warmup, 1)
+    match optimizer["schedule"]:
+        case "cosine":
+            main = optax.cosine_decay_schedule(peak, after)
+        case "linear":
+            main = optax.linear_schedule(peak, 0.0, after)
+        case "constant":
+            main = optax.constant_schedule(peak)
+        case "rsqrt":
+            main = _rsqrt(optimizer, after=after, steps=steps)
+    rise = optax.linear_schedule(0.0, peak, max(warmup, 1))
+    return optax.join_schedules([rise, main], [warmup]) if warmup else main
+
+
+def _rsqrt(optimizer, *, after: int, steps: int) -> optax.Schedule:
+    """Reciprocal square root with a linear cool-down (Zhai et al., 2021)."""
+    peak, timescale = optimizer["learning_rate"], optimizer["rsqrt_timescale"]
+    cooldown = max(round(optimizer["cooldown_fraction"] * steps), 1)
+
+    def schedule(step):
+        rate = peak / jnp.sqrt(1.0 + step / timescale)
+        return rate * jnp.clip((after - step) / cooldown, 0.0, 1.0)
+
+    return schedule
+
+
+def make_optimizer(
+    optimizer: Mapping[str, Any], *, steps: int
+) -> optax.GradientTransformation:
+    """Returns clipping, the named rule, decoupled decay, and the rate of each branch.
+
+    Args:
+        optimizer: the `optimizer` branch of a config.
+        steps: length of the run.
+    """
+    moment_dtype = jnp.dtype(optimizer["moment_dtype"])
+    rules = []
+    if optimizer["clip_norm"]:
+        rules.append(optax.clip_by_global_norm(optimizer["clip_norm"]))
+    match optimizer["name"]:
+        case "adamw" | "lamb":
+            rules.append(
+                optax.scale_by_adam(
+                    optimizer["b1"],
+                    optimizer["b2"],
+                    optimizer["eps"],
+                    mu_dtype=moment_dtype,
+                )
+            )
+        case "sgd":
+            rules.append(
+                optax.trace(optimizer["momentum"], accumulator_dtype=moment_dtype)
+            )
+    if optimizer["weight_decay"]:
+        never = re.compile(optimizer["no_decay"])
+        rules.append(
+            optax.add_decayed_weights(
+                optimizer["weight_decay"], mask=lambda tree: _decayed(tree, never)
+            )
+        )
+    if optimizer["name"] == "lamb":
+        rules.append(optax.scale_by_trust_ratio())
+    rules.append(optax.scale_by_learning_rate(make_schedule(optimizer, steps=steps)))
+    rates = dict(optimizer["branch"])
+    if any(rate != 1.0 for rate in rates.values()):
+        rules.append(_scale_by_branch(rates))
+    return optax.chain(*rules)
+
+
+def branch_of(path: str) -> str:
+    """Returns the branch a parameter belongs to: resnet, vit, fusion or head."""
+    if not path.startswith("backbone/"):
+        return "head"
+    part = path.split("/")[1]
+    return part if part in ("resnet", "vit") else "fusion"
+
+
+def _decayed(tree: Any, never: re.Pattern) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: never.search(path_name(path)) is None, tree
+    )
+
+
+def _scale_by_branch(rates: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies updates, decay included, by their branch's rate; 0.0 freezes it."""
+
+    def scale(path, update):
+        return update * rates[branch_of(path_name(path))]
+
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(scale, updates)
+    )

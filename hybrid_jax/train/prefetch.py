@@ -1,0 +1,83 @@
+"""Moving host batches to the devices while the step before them runs."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from hybrid_jax.contracts import Batch, BatchStream
+
+
+class DevicePrefetch:
+    """Iterates over `(device batch, images skipped)`, `size` batches ahead.
+
+    Args:
+        batches: host-local batches; closed with this object.
+        sharding: of the global batch; the host's rows are its own part of it.
+        size: batches kept ready on the devices.
+
+    Attributes:
+        seconds_waited: total time `next` has spent waiting for data.
+    """
+
+    def __init__(
+        self, batches: BatchStream, *, sharding: jax.sharding.Sharding, size: int
+    ):
+        self.seconds_waited = 0.0
+        self._batches = batches
+        self._sharding = sharding
+        self._ready: queue.Queue = queue.Queue(maxsize=size)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[tuple[dict[str, jax.Array], int]]:
+        return self
+
+    def __next__(self) -> tuple[dict[str, jax.Array], int]:
+        started = time.perf_counter()
+        item = self._ready.get()
+        self.seconds_waited += time.perf_counter() - started
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stops the thread and the pipeline behind it."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._batches.close()
+
+    def _fill(self) -> None:
+        try:
+            for batch in self._batches:
+                if not self._put(self._to_device(batch)):
+                    return
+            self._put(StopIteration())
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer
+            self._put(error)
+
+    def _put(self, item) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _to_device(self, batch: Batch) -> tuple[dict[str, jax.Array], int]:
+        skipped = int(np.sum(batch["skipped"]))
+        arrays = {
+            name: jax.make_array_from_process_local_data(self._sharding, value)
+            for name, value in batch.items()
+            if name != "skipped"
+        }
+        return arrays, skipped

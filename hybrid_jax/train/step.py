@@ -1,0 +1,132 @@
+"""One training step and one evaluation step, as pure functions to be jitted."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from hybrid_jax.contracts import Task
+from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.train.optimizer import branch_of
+from hybrid_jax.train.sharding import batch_sharding
+from hybrid_jax.train.state import TrainState, merge_model, mutable_of, path_name
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """What a step needs besides the model, the task and the optimizer.
+
+    Attributes:
+        seed: of all randomness; each step folds its own number in.
+        accumulate: micro-batches per step.
+        ema_decay: of the averaged parameters, where the state has them.
+        normalisation: name of the image policy.
+    """
+
+    seed: int
+    accumulate: int
+    ema_decay: float
+    normalisation: str
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    options: StepOptions,
+    mesh: Mesh,
+) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
+    """Returns `step(state, batch) -> (state, scalars)`.
+
+    The scalars are float32: `loss`, `grad_norm`, one `grad_norm_<branch>` for each branch
+    the model has. The loss is the mean over the real rows of the whole batch.
+    """
+
+    def loss_sum(params, mutable, batch, key):
+        model = merge_model(graph, params, mutable)
+        key_augment, key_model = jax.random.split(key)
+        image = normalise(batch["image"], policy=options.normalisation)
+        batch = task.augment(dict(batch, image=image), key=key_augment)
+        outputs = model(batch["image"], train=True, key=key_model)
+        loss = task.loss(outputs, batch)
+        return loss.total, (loss.count, mutable_of(model))
+
+    grad_of_sum = jax.value_and_grad(loss_sum, has_aux=True)
+
+    def accumulated(state, batch, key):
+        """Sums loss, rows and gradients over micro-batches, one at a time in memory."""
+        parts = jax.tree.map(lambda x: _interleave(x, options.accumulate, mesh), batch)
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+
+        def body(carry, part):
+            total, count, mutable, grads = carry
+            batch, index = part
+            (loss, (rows, mutable)), more = grad_of_sum(
+                state.params, mutable, batch, jax.random.fold_in(key, index)
+            )
+            grads = jax.tree.map(jnp.add, grads, more)
+            return (total + loss, count + rows, mutable, grads), None
+
+        start = (jnp.zeros(()), jnp.zeros(()), state.mutable, zeros)
+        indices = jnp.arange(options.accumulate)
+        return jax.lax.scan(body, start, (parts, indices))[0]
+
+    def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        if options.accumulate > 1:
+            total, count, mutable, grads = accumulated(state, batch, key)
+        else:
+            (total, (count, mutable)), grads = grad_of_sum(
+                state.params, state.mutable, batch, key
+            )
+        count = jnp.maximum(count, 1.0)
+        grads = jax.tree.map(lambda g: g / count, grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            ema = optax.incremental_update(params, ema, 1.0 - options.ema_decay)
+        scalars = dict(loss=total / count) | grad_norms(grads)
+        return TrainState(state.step + 1, params, mutable, opt_state, ema), scalars
+
+    return step
+
+
+def make_eval_step(
+    graph: nnx.GraphDef, task: Task, *, normalisation: str
+) -> Callable[[dict, dict, dict], Any]:
+    """Returns `step(params, mutable, batch) -> sums`, the task's metrics of one batch."""
+
+    def step(params: dict, mutable: dict, batch: dict) -> Mapping[str, jax.Array]:
+        model = merge_model(graph, params, mutable)
+        outputs = model(normalise(batch["image"], policy=normalisation), train=False)
+        return task.metrics(outputs, batch)
+
+    return step
+
+
+def grad_norms(grads: dict) -> dict[str, jax.Array]:
+    """Returns the norm of all gradients and of each branch's."""
+    squares: dict[str, jax.Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        branch = branch_of(path_name(path))
+        squares[branch] = squares.get(branch, 0.0) + jnp.sum(jnp.square(leaf))
+    norms = {f"grad_norm_{name}": jnp.sqrt(value) for name, value in squares.items()}
+    return dict(grad_norm=jnp.sqrt(sum(squares.values()))) | norms
+
+
+def _interleave(x: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
+    """Cuts (B, ...) into (parts, B / parts, ...), every part on all devices.
+
+    Taking every parts-th row keeps each device's rows on that device; taking runs of rows
+    would move most of the batch.
+    """
+    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+    spec = PartitionSpec(None, *batch_sharding(mesh).spec)
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))

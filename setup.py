@@ -1,0 +1,41 @@
+"""Installs hybrid_jax. The dependencies and their reasons are listed here, once."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="hybrid_jax",
+    version="0.1.0",
+    description="ResNets and Vision Transformers, combined and trained in JAX.",
+    python_requires=">=3.11",
+    packages=find_packages(include=["hybrid_jax", "hybrid_jax.*"]),
+    install_requires=[
+        "absl-py",
+        "chex",
+        "flax>=0.12.8",
+        "grain>=0.2.18",
+        "jax>=0.10",
+        "ml-collections>=1.1",
+        "numpy",
+        "optax>=0.2.8",
+        # The v1 API still moves between minor versions; train/checkpoint.py wraps it.
+        "orbax-checkpoint>=0.12.8,<0.13",
+        "pillow",
+        "scikit-learn",  # carries the digits
+        "tensorboardX",  # events without TensorFlow
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources",  # tensorflow-datasets uses it without requiring it
+        "tqdm",
+    ],
+    extras_require={
+        "test": [
+            "import-linter",
+            "pytest",
+            "pytest-xdist",
+            "ruff==0.17.6",
+            "scipy",
+        ],
+        "cuda": ["jax[cuda13]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
+        "benchmark": ["timm", "torch"],
+    },
+)
