@@ -1,13 +1,35 @@
-"""tiny."""
+"""A hybrid of 1.0 M parameters that learns in minutes on two cores.
+
+Command:  python -m hybrid_jax.main --config=configs/tiny.py:shapes
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+Data: digits (default), `:shapes`, `:mnist=/usr/share/datasets/fashion-mnist`, or any
+other. `:shapes,fusion=resnet` and `:shapes,fusion=vit` are the plain halves with the same
+number of parameters, under the same recipe.
+"""
+
+from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
 from hybrid_jax.recipes import select
 
+SHAPES = {"train.epochs": 20.0, "train.batch_size": 64}
+MNIST = {"train.epochs": 5.0, "train.batch_size": 64}
 
-def get_config(argument: str = ""):
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("tiny")
     config.optimizer.learning_rate = 1e-3
-    config.log.every = 10
-    config.eval.every = 100
-    config.checkpoint.every = 200
-    return select(config, argument)
+    config.hardware.cpu.steps = 600
+    config.eval.every = 500
+    config.checkpoint.every = 500
+    config.log.every = 50
+    config = select(config, argument, shapes=SHAPES, mnist=MNIST)
+    if config.model.fusion == "resnet":
+        config.model.resnet_options.blocks = (2, 4, 2)
+    elif config.model.fusion == "vit":
+        config.model.vit_options.update(patch_size=8, depth=5)
+    return config

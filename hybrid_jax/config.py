@@ -67,7 +67,9 @@ def defaults(model: str = "r26_vit_b16") -> ConfigDict:
 def _model() -> dict[str, Any]:
     return dict(
         fusion="sequential",
-        fusion_options=ConfigDict(),  # keyword arguments of the fusion's constructor
+        # Keyword arguments of fusions' constructors, by fusion: those of the chosen one
+        # are used, so that `model.fusion` alone can be changed.
+        fusion_options=ConfigDict(),
         resnet="r26",
         resnet_options=_spec_options(specs.ResNetSpec, specs.RESNET_SIZES),
         vit="b",
@@ -207,6 +209,7 @@ def check(config: ConfigDict) -> None:
         _expect(config, path, lambda v: v is None or v > 0, "a positive number")
     for path in _NOT_NEGATIVE:
         _expect(config, path, lambda v: v >= 0, "zero or more")
+    _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
     for path in _RATES:
         _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
     batch_size, accumulate = config.train.batch_size, config.train.accumulate
@@ -260,7 +263,6 @@ _RATES = (
     "task.flip",
     "task.erase",
     "train.ema_decay",
-    "data.eval_crop",
     "optimizer.warmup_fraction",
     "optimizer.cooldown_fraction",
 )

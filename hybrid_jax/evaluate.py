@@ -52,9 +52,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     finally:
         checkpoints.close()
     if state is None:
-        raise UserError(
-            f"{path / 'checkpoints'} is empty: the run has saved nothing yet."
-        )
+        raise UserError(f"{path / 'checkpoints'} is empty: the run has saved nothing yet.")
     step = int(state.step)
     eval_step = experiment.jitted_eval_step()
     results = {}

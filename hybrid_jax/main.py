@@ -6,7 +6,9 @@ exit status 1; a traceback means a defect of this library.
 
 import os
 import pathlib
+import re
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -46,9 +48,49 @@ def _compilation_cache() -> str:
     return os.environ.get("HJ_CACHE", str(default))
 
 
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Reads the flags and loads the config.
+
+    Raises:
+        UserError: anything wrong on the command line or in the config file, for which
+            absl and ml_collections would show a traceback.
+    """
+    try:
+        words = flags.FLAGS(argv)
+        _ = _CONFIG.value.seed  # a missing file fails when first used
+    except SystemExit:
+        sys.exit(0)  # --help has been printed; absl calls that a failure
+    except (flags.Error, AttributeError, OSError) as error:
+        raise UserError(_explained(error, argv)) from error
+    if len(words) > 1:
+        raise UserError(f"unexpected arguments: {words[1:]}; flags begin with --.")
+    return words
+
+
+def _explained(error: Exception, argv: list[str]) -> str:
+    """Returns what went wrong, from the middle of what the libraries say about it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # The library's own message, which ml_collections repeats with its traceback.
+        if isinstance(cause, UserError) and "\n" not in str(cause):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError):
+        return f"the config cannot be read: {str(error).splitlines()[-1].strip()}."
+    if isinstance(error, flags.Error):
+        return f"{error} (--help lists the flags)"
+    inner = error.args[0] if error.args else error
+    text = " ".join(str(inner.args[0] if hasattr(inner, "args") else inner).split())
+    text = re.sub(r' Other fields present: "\{.*\}"', "", text)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.name == "get_config":
+            return f"{frame.filename}, line {frame.lineno}: {text}"
+    key = text.split("'")[1] if "'" in text else ""
+    given = [word for word in argv if word.startswith("--config.") and key in word]
+    return f"{', '.join(given)}: the config has no key {text}"
+
+
 def _run(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}; flags begin with --")
     # Imported here so that --help answers at once.
     import jax
 
@@ -69,7 +111,7 @@ def main() -> None:
     """Parses the flags and runs one mode."""
     flags.mark_flag_as_required("config")
     try:
-        app.run(_run)
+        app.run(_run, flags_parser=_parse_flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)

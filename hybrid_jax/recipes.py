@@ -31,7 +31,8 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         kind = name.split(":")[0]
         config.data.name = name
         _USUAL.get(name, _USUAL.get(kind, _folder))(config)
-        _set_all(config, recipes.get(name.removeprefix("tfds:"), {}))
+        own = recipes.get(name.removeprefix("tfds:"), recipes.get(kind, {}))
+        _set_all(config, own)
     for word in words:
         key, _, text = word.partition("=")
         if key not in _KEYS:
@@ -124,7 +125,6 @@ def _cifar(config: ConfigDict) -> None:
     _set_all(config, {"train.epochs": 100.0, "train.batch_size": 512})
     config.data.crop = "pad"
     config.data.image_size = 32
-    config.eval.split = "test"
     config.task.flip = 0.5
     config.data.randaugment_layers = 2
 

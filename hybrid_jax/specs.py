@@ -140,22 +140,40 @@ VIT_SIZES: dict[str, dict[str, Any]] = {
 # Strides are true ones: the model published as R+Ti/16 has one token per 32 px.
 MODELS: dict[str, dict[str, Any]] = {
     "r_vit_ti16": dict(
-        fusion="conv_stem", resnet="r", vit="ti", fusion_options=dict(patch_size=8)
+        fusion="conv_stem",
+        resnet="r",
+        vit="ti",
+        fusion_options=dict(conv_stem=dict(patch_size=8)),
     ),
     "r26_vit_s32": dict(
-        fusion="sequential", resnet="r26", vit="s", fusion_options=dict(stride=32)
+        fusion="sequential",
+        resnet="r26",
+        vit="s",
+        fusion_options=dict(sequential=dict(stride=32)),
     ),
     "r26_vit_b32": dict(
-        fusion="sequential", resnet="r26", vit="b", fusion_options=dict(stride=32)
+        fusion="sequential",
+        resnet="r26",
+        vit="b",
+        fusion_options=dict(sequential=dict(stride=32)),
     ),
     "r50_vit_b16": dict(
-        fusion="sequential", resnet="r50", vit="b", fusion_options=dict(stride=16)
+        fusion="sequential",
+        resnet="r50",
+        vit="b",
+        fusion_options=dict(sequential=dict(stride=16)),
     ),
     "r50_vit_l32": dict(
-        fusion="sequential", resnet="r50", vit="l", fusion_options=dict(stride=32)
+        fusion="sequential",
+        resnet="r50",
+        vit="l",
+        fusion_options=dict(sequential=dict(stride=32)),
     ),
     "r26_vit_b16": dict(
-        fusion="sequential", resnet="r26", vit="b", fusion_options=dict(stride=16)
+        fusion="sequential",
+        resnet="r26",
+        vit="b",
+        fusion_options=dict(sequential=dict(stride=16)),
     ),
     "vit_s16": dict(fusion="vit", vit="s"),
     "vit_b16": dict(fusion="vit", vit="b"),
@@ -164,10 +182,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         fusion="sequential",
         resnet="r26",
-        resnet_options=dict(blocks=(1, 2), width=32),
+        resnet_options=dict(blocks=(1, 2, 1), width=32),
         vit="ti",
-        vit_options=dict(width=128, depth=4, heads=4, mlp_dim=512, pool="mean"),
-        fusion_options=dict(stride=8),
+        vit_options=dict(width=128, depth=2, heads=4, mlp_dim=512, pool="mean"),
+        fusion_options=dict(sequential=dict(stride=16)),
     ),
 }
 

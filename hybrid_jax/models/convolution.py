@@ -107,6 +107,4 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     """Pools 3x3 windows with stride 2; padding as in `Conv`, never wins a maximum."""
     pads = "SAME" if padding == "same" else ((0, 0), (1, 1), (1, 1), (0, 0))
     # A Python scalar keeps the reduction recognisable as a maximum, hence differentiable.
-    return jax.lax.reduce_window(
-        x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads
-    )
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)

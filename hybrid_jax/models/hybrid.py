@@ -58,7 +58,7 @@ def build_model(
         *part_specs(model),
         image_size=image_size,
         rngs=rngs,
-        **model["fusion_options"],
+        **model["fusion_options"].get(model["fusion"], {}),
     )
     head = HEADS.get(model["head"])(
         backbone.channels, width=backbone.width, num_classes=num_classes, rngs=rngs

@@ -15,9 +15,7 @@ _xavier = nnx.initializers.xavier_uniform()
 
 def _xavier_each(key, shape, dtype):
     """Fills a fused (D, 3D) kernel as three (D, D) kernels of their own fan."""
-    parts = [
-        _xavier(k, (shape[0], shape[1] // 3), dtype) for k in jax.random.split(key, 3)
-    ]
+    parts = [_xavier(k, (shape[0], shape[1] // 3), dtype) for k in jax.random.split(key, 3)]
     return jnp.concatenate(parts, axis=1)
 
 

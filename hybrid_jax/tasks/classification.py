@@ -56,9 +56,7 @@ class Classification:
             image, target = cut(image, target)
         return dict(batch, image=image, target=target)
 
-    def loss(
-        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
-    ) -> Mean:
+    def loss(self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]) -> Mean:
         """Returns the cross-entropy summed over real rows, and their number.
 
         Args:
@@ -71,7 +69,7 @@ class Classification:
     def metrics(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns sums over real rows: count, loss, hits by rank and factor, calibration."""
+        """Returns sums over real rows: count, loss, hits, calibration."""
         logits, label, mask = outputs.logits, batch["label"], batch["mask"]
         # A row's rank is the number of classes scored above its own; a tie counts against
         # it, so that constant logits earn nothing.

@@ -5,6 +5,7 @@ process killed at any moment leaves the checkpoints before it untouched.
 """
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ class Checkpoints:
         self.best_metric = best_metric
         self.read_only = read_only
         self._pending: int | None = None
+        # Orbax logs pages of tracebacks for what it then raises, too.
+        logging.getLogger("absl").addFilter(_not_from_orbax)
         policies = ocp.training.preservation_policies
         kept = [policies.LatestN(keep)]
         if best_metric:
@@ -127,6 +130,8 @@ class Checkpoints:
         for step in steps:
             try:
                 saved = self._orbax.metadata(step).metadata
+                if saved is None:
+                    raise ValueError("what its arrays are cannot be read")
                 self._check_shapes(step, saved, shapes)
                 return self._orbax.load(step, target)
             except UserError:
@@ -196,6 +201,10 @@ class Checkpoints:
                 f"{intact or 'there are none'}. Free some space or fix the disk, then run "
                 f"the same command again to continue from there."
             ) from error
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 def _shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -99,14 +99,10 @@ class _Run:
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.scores: dict[str, float] = {}
         self.facts: dict[str, float] = {}
-        self.schedule = make_schedule(
-            self.config.optimizer, steps=self.config.train.steps
-        )
+        self.schedule = make_schedule(self.config.optimizer, steps=self.config.train.steps)
         self.train_step = experiment.jitted_train_step()
         self.eval_step = experiment.jitted_eval_step()
-        self.eval_source = open_source(
-            self.config.data.name, split=self.config.eval.split
-        )
+        self.eval_source = open_source(self.config.data.name, split=self.config.eval.split)
         self.stop = StopRequest()
         self.log = RunLog(
             workdir,

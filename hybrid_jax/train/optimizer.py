@@ -55,38 +55,48 @@ def make_optimizer(
         optimizer: the `optimizer` branch of a config.
         steps: length of the run.
     """
-    moment_dtype = jnp.dtype(optimizer["moment_dtype"])
     rules = []
     if optimizer["clip_norm"]:
         rules.append(optax.clip_by_global_norm(optimizer["clip_norm"]))
-    match optimizer["name"]:
-        case "adamw" | "lamb":
-            rules.append(
-                optax.scale_by_adam(
-                    optimizer["b1"],
-                    optimizer["b2"],
-                    optimizer["eps"],
-                    mu_dtype=moment_dtype,
-                )
-            )
-        case "sgd":
-            rules.append(
-                optax.trace(optimizer["momentum"], accumulator_dtype=moment_dtype)
-            )
-    if optimizer["weight_decay"]:
-        never = re.compile(optimizer["no_decay"])
-        rules.append(
-            optax.add_decayed_weights(
-                optimizer["weight_decay"], mask=lambda tree: _decayed(tree, never)
-            )
-        )
-    if optimizer["name"] == "lamb":
-        rules.append(optax.scale_by_trust_ratio())
+    rules += _RULES[optimizer["name"]](optimizer, _decay(optimizer))
     rules.append(optax.scale_by_learning_rate(make_schedule(optimizer, steps=steps)))
     rates = dict(optimizer["branch"])
     if any(rate != 1.0 for rate in rates.values()):
         rules.append(_scale_by_branch(rates))
     return optax.chain(*rules)
+
+
+def _adamw(optimizer, decay) -> list[optax.GradientTransformation]:
+    """Decay added after the moments (Loshchilov & Hutter, 2017)."""
+    moment_dtype = jnp.dtype(optimizer["moment_dtype"])
+    b1, b2, eps = (optimizer[name] for name in ("b1", "b2", "eps"))
+    return [optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype), *decay]
+
+
+def _lamb(optimizer, decay) -> list[optax.GradientTransformation]:
+    """AdamW whose step is scaled to each array's norm (You et al., 2019)."""
+    return [*_adamw(optimizer, decay), optax.scale_by_trust_ratio()]
+
+
+def _sgd(optimizer, decay) -> list[optax.GradientTransformation]:
+    """Momentum over gradient and decay together, as the ResNet recipes mean it."""
+    moment_dtype = jnp.dtype(optimizer["moment_dtype"])
+    trace = optax.trace(optimizer["momentum"], accumulator_dtype=moment_dtype)
+    return [*decay, trace]
+
+
+_RULES = {"adamw": _adamw, "lamb": _lamb, "sgd": _sgd}
+
+
+def _decay(optimizer) -> list[optax.GradientTransformation]:
+    if not optimizer["weight_decay"]:
+        return []
+    never = re.compile(optimizer["no_decay"])
+    return [
+        optax.add_decayed_weights(
+            optimizer["weight_decay"], mask=lambda tree: _decayed(tree, never)
+        )
+    ]
 
 
 def branch_of(path: str) -> str:

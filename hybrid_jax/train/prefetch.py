@@ -23,9 +23,7 @@ class DevicePrefetch:
         seconds_waited: total time `next` has spent waiting for data.
     """
 
-    def __init__(
-        self, batches: BatchStream, *, sharding: jax.sharding.Sharding, size: int
-    ):
+    def __init__(self, batches: BatchStream, *, sharding: jax.sharding.Sharding, size: int):
         self.seconds_waited = 0.0
         self._batches = batches
         self._sharding = sharding

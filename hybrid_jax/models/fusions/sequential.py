@@ -60,7 +60,7 @@ class Sequential(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the ResNet's finer maps and the ViT's at the token stride."""
+        """Maps (B, H, W, 3) to the ResNet's finer maps and the ViT's token map."""
         maps = self.resnet(images, train=train)
         tokens, pooled = self.vit(maps[self.stride], train=train, key=key)
         return Features(maps=maps | {self.stride: tokens}, pooled=pooled)

@@ -1,0 +1,98 @@
+"""From the image of a source to the image of a batch, as `config.data` says.
+
+What costs little on the device (flips, erasing, mixing, normalising) happens there.
+"""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from hybrid_jax.data import geometry, photometric, randaugment
+from hybrid_jax.errors import UserError
+
+
+class TrainTransform:
+    """Crops and augments one training image.
+
+    Args:
+        data: the resolved `config.data`.
+
+    Raises:
+        UserError: an unknown `data.crop` or `data.interpolation`.
+    """
+
+    def __init__(self, data: ConfigDict):
+        _check_choice("crop", data.crop, ("resize", "random_resized", "pad"))
+        self.hw = _image_hw(data)
+        self.crop = data.crop
+        self.crop_area = tuple(data.crop_area)
+        self.crop_ratio = tuple(data.crop_ratio)
+        self.pad_px = data.pad_px
+        self.interpolation = _interpolation(data)
+        self.randaugment_layers = data.randaugment_layers
+        self.randaugment_magnitude = data.randaugment_magnitude
+        self.colour_jitter = data.colour_jitter
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Turns (H', W', 3) uint8 into (H, W, 3) uint8, C-contiguous."""
+        image = self._cropped(image, rng)
+        image = photometric.colour_jitter(image, rng, strength=self.colour_jitter)
+        return randaugment.rand_augment(
+            image,
+            rng,
+            layers=self.randaugment_layers,
+            magnitude=self.randaugment_magnitude,
+        )
+
+    def _cropped(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        same = dict(hw=self.hw, interpolation=self.interpolation)
+        if self.crop == "random_resized":
+            return geometry.random_resized_crop(
+                image, rng, area=self.crop_area, ratio=self.crop_ratio, **same
+            )
+        if self.crop == "pad":
+            return geometry.pad_and_crop(image, rng, pad_px=self.pad_px, **same)
+        return geometry.resize(image, **same)
+
+
+class EvalTransform:
+    """Resizes one image and keeps its centre, the same every time.
+
+    Args:
+        data: the resolved `config.data`.
+
+    Raises:
+        UserError: `data.eval_crop` outside (0, 1] or an unknown `data.interpolation`.
+    """
+
+    def __init__(self, data: ConfigDict):
+        if not 0 < data.eval_crop <= 1:
+            raise UserError(
+                f"config.data.eval_crop: expected a share above 0 and up to 1, "
+                f"got {data.eval_crop}."
+            )
+        self.hw = _image_hw(data)
+        self.crop = data.eval_crop
+        self.interpolation = _interpolation(data)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Turns (H', W', 3) uint8 into (H, W, 3) uint8, C-contiguous."""
+        return geometry.resize_and_centre_crop(
+            image, hw=self.hw, crop=self.crop, interpolation=self.interpolation
+        )
+
+
+def _image_hw(data: ConfigDict) -> tuple[int, int]:
+    height, width = data.image_size
+    return height, width
+
+
+def _interpolation(data: ConfigDict) -> str:
+    _check_choice("interpolation", data.interpolation, ("bicubic", "bilinear"))
+    return data.interpolation
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(
+            f"config.data.{key}: expected one of {', '.join(choices)}, got {value!r}."
+        )

@@ -1,0 +1,84 @@
+import warnings
+
+import numpy as np
+import pytest
+from data_examples import random_image, truncate
+from PIL import Image
+
+from hybrid_jax.data.decode import as_rgb, read_image
+from hybrid_jax.errors import BadImageError, UserError
+
+
+def test_rgb_png_is_read_bit_for_bit(tmp_path):
+    image = random_image()
+    Image.fromarray(image).save(tmp_path / "a.png")
+    decoded = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded, image)
+    assert decoded.flags["C_CONTIGUOUS"]
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:, :10] = 255  # left third white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned 90 degrees clockwise
+    Image.fromarray(image).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    decoded = read_image(tmp_path / "a.jpg")
+    assert decoded.shape == (30, 20, 3)
+    assert decoded[:8].mean() > 240  # the left became the top
+    assert decoded[12:].mean() < 15
+
+
+def test_grey_is_replicated(tmp_path):
+    grey = random_image()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    decoded = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded, np.stack([grey] * 3, axis=-1))
+
+
+def test_palette_gives_its_colours(tmp_path):
+    picture = Image.new("P", (4, 3), 1)
+    picture.putpalette([0, 0, 0, 200, 100, 50])
+    picture.save(tmp_path / "a.png", transparency=bytes([0, 128]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow warns if this is not converted with care
+        decoded = read_image(tmp_path / "a.png")
+    assert decoded.shape == (3, 4, 3)
+    assert (decoded == (200, 100, 50)).all()
+
+
+def test_transparency_is_dropped_not_blended(tmp_path):
+    rgba = np.dstack([random_image(), np.full((20, 30), 7, np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), rgba[..., :3])
+
+
+def test_16_bit_grey_keeps_its_upper_bits(tmp_path):
+    grey = np.array([[0, 255, 256, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp"])
+def test_truncated_file_is_named(tmp_path, extension):
+    path = tmp_path / f"torn.{extension}"
+    Image.fromarray(random_image()).save(path)
+    truncate(path)
+    with pytest.raises(BadImageError, match=f"torn.{extension}' cannot be read: .*skip"):
+        read_image(path)
+
+
+def test_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(UserError, match="text.jpg"):
+        read_image(tmp_path / "text.jpg")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(BadImageError, match="gone.png"):
+        read_image(tmp_path / "gone.png")
+
+
+def test_as_rgb_refuses_two_channels():
+    with pytest.raises(ValueError, match=r"1, 3 or 4 channels.*\(2, 3, 2\)"):
+        as_rgb(np.zeros((2, 3, 2), np.uint8))

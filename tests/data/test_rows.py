@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from data_examples import NumberedSource, data_config
+
+from hybrid_jax.data.rows import EvalRows, ReadableExamples, TrainRow
+from hybrid_jax.data.transforms import EvalTransform, TrainTransform
+from hybrid_jax.errors import BadImageError, UserError
+
+
+def test_unreadable_examples_give_way_to_the_next():
+    examples = ReadableExamples(NumberedSource(6, bad=(0, 2, 3, 5)))
+    read = [(e["label"], e["skipped"]) for e in (examples[i] for i in range(6))]
+    assert read == [(1, 1), (1, 0), (4, 2), (4, 1), (4, 0), (1, 2)]
+
+
+def test_data_set_of_unreadable_images_is_an_error():
+    examples = ReadableExamples(NumberedSource(3, bad=(0, 1, 2)))
+    with pytest.raises(UserError, match="none of the 3 images .*'number_0.jpg'"):
+        examples[1]
+
+
+def test_train_row_has_the_types_of_a_batch():
+    row = TrainRow(TrainTransform(data_config()))
+    example = {"image": np.zeros((5, 5, 3), np.uint8), "label": 4, "image_id": "a"}
+    result = row(example, np.random.default_rng(0))
+    assert result["image"].shape == (12, 16, 3)
+    dtypes = {key: np.asarray(value).dtype.name for key, value in result.items()}
+    assert dtypes == {
+        "image": "uint8",
+        "label": "int32",
+        "mask": "bool",
+        "skipped": "int32",
+    }
+    assert result["label"] == 4
+
+
+def _eval_rows(source, *, num_rows: int, skip_bad: bool) -> EvalRows:
+    return EvalRows(
+        source,
+        transform=EvalTransform(data_config()),
+        num_rows=num_rows,
+        skip_bad=skip_bad,
+    )
+
+
+def test_eval_rows_end_with_masked_zeros():
+    rows = _eval_rows(NumberedSource(3), num_rows=5, skip_bad=False)
+    assert len(rows) == 5
+    assert [bool(rows[i]["mask"]) for i in range(5)] == [True] * 3 + [False] * 2
+    assert not rows[4]["image"].any()
+    assert rows[4]["image"].shape == (12, 16, 3)
+
+
+def test_eval_rows_mask_what_cannot_be_read():
+    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip_bad=True)
+    assert [bool(rows[i]["mask"]) for i in range(3)] == [True, False, True]
+    assert [int(rows[i]["skipped"]) for i in range(3)] == [0, 1, 0]
+
+
+def test_eval_rows_raise_for_what_cannot_be_read():
+    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip_bad=False)
+    with pytest.raises(BadImageError, match="number_1"):
+        rows[1]

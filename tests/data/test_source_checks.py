@@ -1,0 +1,38 @@
+import pytest
+
+from hybrid_jax.data.sources import SOURCES, open_source
+from hybrid_jax.errors import UserError
+
+
+def test_unknown_kind_lists_all():
+    with pytest.raises(UserError, match="'digit'. Did you mean 'digits'?.*folder, mnist"):
+        open_source("digit", split="train")
+
+
+def test_sources_are_found_by_their_files():
+    assert SOURCES.names() == (
+        "digits",
+        "folder",
+        "mnist",
+        "shapes",
+        "shapes128",
+        "tfds",
+    )
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes", "shapes128"])
+def test_embedded_source_takes_no_location(name):
+    with pytest.raises(UserError, match=f"'{name}' comes with .* got '/data' after"):
+        open_source(f"{name}:/data", split="train")
+
+
+@pytest.mark.parametrize("name", ["tfds", "folder", "mnist"])
+def test_source_with_location_asks_for_it(name):
+    with pytest.raises(UserError, match=f"expected a location .* data.name='{name}:"):
+        open_source(name, split="train")
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes", "shapes128"])
+def test_unknown_split_lists_those_there_are(name):
+    with pytest.raises(UserError, match="'tset'. Did you mean 'test'?.* train, valid"):
+        open_source(name, split="tset")

@@ -1,0 +1,298 @@
+"""What every fusion guarantees, as functions that fail with a sentence.
+
+Each takes a fusion class, registered or not, and builds it small: `test_every_fusion`
+applies them to the registry, `test_guarantees_catch_breakage` to fusions made to fail.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from parameters import names_and_leaves, random_like
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+# Four stages and four blocks, so that fusions which meet at every stage have four places.
+RESNET = ResNetSpec(blocks=(1, 1, 1, 1), width=32)
+VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
+BUILT_FOR = (64, 96)
+# Multiples of nothing, smaller and larger than BUILT_FOR, tall and wide.
+OTHER_SIZES = ((97, 131), (33, 65), (200, 40))
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """One fusion, taken apart so that pure functions can run it.
+
+    Attributes:
+        module: the fusion itself, its arrays only shapes.
+        params: their shapes.
+        apply: pure (params, images, **kw) -> Features.
+        forward: jitted (params, images) -> Features in eval mode.
+    """
+
+    module: nnx.Module
+    params: nnx.State
+    apply: object
+    forward: object
+
+
+@functools.cache
+def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
+    """Describes a fusion made for BUILT_FOR with its default options."""
+    module = nnx.eval_shape(lambda: construct(fusion, resnet=resnet, vit=vit))
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    rest = random_like(rest)
+
+    def apply(params, images, **kw) -> Features:
+        return nnx.merge(graph, params, rest, copy=True)(images, **kw)
+
+    return Built(
+        module=module,
+        params=params,
+        apply=apply,
+        forward=jax.jit(lambda params, images: apply(params, images, train=False)),
+    )
+
+
+def construct(fusion, *, resnet=RESNET, vit=VIT):
+    """Calls a fusion's constructor the way `build_fusion` does."""
+    return fusion(resnet, vit, image_size=BUILT_FOR, rngs=nnx.Rngs(params=0))
+
+
+def example_images(hw=BUILT_FOR, *, seed=1):
+    """Returns two images of unit variance."""
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.standard_normal((2, *hw, 3)), jnp.float32)
+
+
+def _arrays(features: Features) -> dict[str, np.ndarray]:
+    arrays = {f"map at stride {s}": np.asarray(m) for s, m in features.maps.items()}
+    arrays["pooled"] = np.asarray(features.pooled)
+    for index, array in enumerate(features.intermediates):
+        arrays[f"intermediate {index}"] = np.asarray(array)
+    return arrays
+
+
+def _largest_difference(a: Features, b: Features) -> tuple[float, str]:
+    a, b = _arrays(a), _arrays(b)
+    assert a.keys() == b.keys(), f"other outputs: {sorted(a)} against {sorted(b)}"
+    sizes = {name: float(np.abs(a[name].astype(np.float64) - b[name]).max()) for name in a}
+    name = max(sizes, key=lambda key: np.nan_to_num(sizes[key], nan=np.inf))
+    return sizes[name], name
+
+
+# --- the guarantees --------------------------------------------------------------------
+
+
+def check_contract(fusion, *, hw=BUILT_FOR, dtype="float32", image_dtype=None, **specs):
+    """Maps and pooled have the promised strides, channels, shapes, order and dtype."""
+    specs = dict(resnet=RESNET, vit=VIT) | specs
+    specs = {name: dataclasses.replace(spec, dtype=dtype) for name, spec in specs.items()}
+    built = build(fusion, **specs)
+    orders = []
+
+    def apply(params, images):
+        features = built.apply(params, images, train=False)
+        assert isinstance(features, Features), f"{type(features)} is not Features"
+        orders.append(list(features.maps))
+        return features
+
+    images = jax.ShapeDtypeStruct((2, *hw, 3), jnp.dtype(image_dtype or dtype))
+    features = jax.eval_shape(apply, built.params, images)
+    channels, width = built.module.channels, built.module.width
+    assert orders[0] == sorted(orders[0]), f"maps are not fine to coarse: {orders[0]}"
+    assert list(channels) == orders[0], (
+        f"`channels` promises strides {list(channels)}, the maps have {orders[0]}"
+    )
+    for stride, array in features.maps.items():
+        h, w = (math.ceil(side / stride) for side in hw)
+        expected = (2, h, w, channels[stride])
+        assert array.shape == expected, (
+            f"map at stride {stride} of {hw[0]}x{hw[1]} images: "
+            f"expected {expected}, got {array.shape}"
+        )
+    assert features.pooled.shape == (2, width), (
+        f"pooled: expected {(2, width)}, got {features.pooled.shape}"
+    )
+    for array in (*features.maps.values(), features.pooled):
+        assert array.dtype == jnp.dtype(dtype), (
+            f"specs say {dtype}, an output of shape {array.shape} is {array.dtype}"
+        )
+
+
+def check_parameters_are_float32(fusion):
+    """Under bfloat16 compute every stored number stays float32."""
+    specs = [dataclasses.replace(spec, dtype="bfloat16") for spec in (RESNET, VIT)]
+    built = build(fusion, resnet=specs[0], vit=specs[1])
+    for name, leaf in names_and_leaves(built.params).items():
+        assert leaf.dtype == jnp.float32, f"{name} is stored as {leaf.dtype}"
+
+
+def check_gradient_reaches_everything(fusion):
+    """A random reading of the outputs depends on every parameter."""
+    built = build(fusion)
+
+    @jax.jit
+    def gradient(params, images):
+        def reading(params):
+            total = 0.0
+            for array in jax.tree.leaves(built.apply(params, images, train=False)):
+                weights = jax.random.normal(jax.random.key(array.size), array.shape)
+                total += jnp.vdot(weights, array) / math.sqrt(array.size)
+            return total
+
+        return jax.grad(reading)(params)
+
+    gradients = names_and_leaves(gradient(random_like(built.params), example_images()))
+    sizes = {name: float(jnp.linalg.norm(g)) for name, g in gradients.items()}
+    # Rounding alone leaves about 1e-7 of the largest; parameters that work leave 1e-3.
+    least = 1e-6 * max(sizes.values())
+    dead = [name for name, size in sizes.items() if not size > least]
+    assert not dead, f"no gradient reaches {len(dead)} parameters: {', '.join(dead[:8])}"
+    for part in fusion.parts:
+        assert any(name.startswith(f"{part}.") for name in sizes), (
+            f"says it uses {part!r} but has no parameters under it"
+        )
+
+
+def check_examples_do_not_mix(fusion):
+    """In eval mode an example's features are its own, whoever it shares a batch with."""
+    built = build(fusion)
+    params, images = random_like(built.params), example_images()
+    one = built.forward(params, images)
+    other = built.forward(params, images.at[1].set(example_images(seed=7)[1]))
+    first = jax.tree.map(lambda x: x[:1], (one, other))
+    difference, where = _largest_difference(*first)
+    assert difference <= 1e-6, f"example 1 changes example 0's {where} by {difference:.1e}"
+    second = jax.tree.map(lambda x: x[1:], (one, other))
+    assert _largest_difference(*second)[0] > 1e-3, "the features do not see the image"
+
+
+def check_runs_at_another_size(fusion, *, hw):
+    """The same parameters give finite features of the right shape at another size."""
+    built = build(fusion)
+    features = built.forward(random_like(built.params), example_images(hw))
+    for name, array in _arrays(features).items():
+        assert np.isfinite(array).all(), f"{name} is not finite at {hw}"
+
+
+def check_eval_is_deterministic(fusion):
+    """Eval mode has no randomness: twice the same, with a key and without."""
+    built = build(fusion)
+    params, images = random_like(built.params), example_images()
+    first, second = (built.forward(params, images) for _ in range(2))
+    assert _largest_difference(first, second)[0] == 0.0, "two eval passes differ"
+
+    @jax.jit
+    def with_key(params, images, key):
+        return built.apply(params, images, train=False, key=key)
+
+    keyed = with_key(params, images, jax.random.key(3))
+    difference, where = _largest_difference(first, keyed)
+    # Another program may add in another order; a drop would change whole units.
+    assert difference <= 1e-4, f"train=False with a key changes {where}"
+
+
+def check_drops_follow_the_key(fusion):
+    """In train mode drop path follows the key, and only the key."""
+    built = build(fusion)
+    params, images = random_like(built.params), example_images()
+    train = jax.jit(functools.partial(built.apply, train=True))
+    one, again, other = (
+        train(params, images, key=jax.random.key(seed)) for seed in (3, 3, 4)
+    )
+    assert _largest_difference(one, again)[0] == 0.0, "the same key gives other features"
+    if "vit" in fusion.parts:
+        assert _largest_difference(one, other)[0] > 1e-3, "drop_path ignores the key"
+
+
+def check_jit_equals_eager(fusion):
+    """Compiled and op by op agree."""
+    built = build(fusion)
+    params, images = random_like(built.params), example_images()
+    eager = built.apply(params, images, train=False)
+    difference, where = _largest_difference(built.forward(params, images), eager)
+    largest = max(np.abs(array).max() for array in _arrays(eager).values())
+    # Float32 sums in another order through about thirty layers.
+    assert difference <= 1e-4 * largest, f"jit changes {where} by {difference:.1e}"
+
+
+def check_starts_as_its_donor(fusion):
+    """With any weights in its parts, a fresh fusion gives the donor's features."""
+    donor_name = fusion.starts_as
+    assert donor_name in fusion.parts, f"starts as {donor_name!r}, which it does not have"
+    fresh = jax.jit(lambda: nnx.state(construct(fusion), nnx.Param))()
+    weights = random_like(nnx.to_pure_dict(fresh[donor_name]))
+    nnx.replace_by_pure_dict(fresh, {donor_name: weights})
+    features = build(fusion).forward(fresh, example_images())
+    maps, pooled = _donor_features(donor_name, weights, example_images())
+    for stride, expected in maps.items():
+        assert stride in features.maps, f"lacks the donor's map at stride {stride}"
+        np.testing.assert_allclose(
+            features.maps[stride],
+            expected,
+            atol=1e-4 * float(jnp.abs(expected).max()),  # another program's float32 sums
+            err_msg=f"map at stride {stride} is not the fresh {donor_name}'s",
+        )
+    np.testing.assert_allclose(
+        features.pooled,
+        pooled,
+        atol=1e-4 * float(jnp.abs(pooled).max()),
+        err_msg=f"pooled is not the fresh {donor_name}'s",
+    )
+
+
+def _donor_features(name, params, images):
+    if name == "vit":
+        grid = tuple(math.ceil(side / VIT.patch_size) for side in BUILT_FOR)
+        donor = nnx.eval_shape(lambda: ViT(VIT, grid=grid, rngs=nnx.Rngs(params=5)))
+    else:
+        donor = nnx.eval_shape(lambda: ResNet(RESNET, rngs=nnx.Rngs(params=5)))
+    graph, state = nnx.split(donor)
+    nnx.replace_by_pure_dict(state, params)
+    out = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(state, images)
+    if name == "vit":
+        return {VIT.patch_size: out[0]}, out[1]
+    return out, out[max(out)].mean((1, 2))
+
+
+def check_names_are_stable(fusion):
+    """The parts' parameters stand under `resnet.` and `vit.`, by the parts' own names."""
+    built = build(fusion)
+    names = names_and_leaves(nnx.state(built.module))
+    own = {
+        "resnet": nnx.eval_shape(lambda: ResNet(RESNET, rngs=nnx.Rngs(params=0))),
+        "vit": nnx.eval_shape(lambda: ViT(VIT, grid=(4, 6), rngs=nnx.Rngs(params=0))),
+    }
+    assert set(fusion.parts) <= set(own), f"unknown parts {fusion.parts}"
+    for part, module in own.items():
+        here = {name.split(".")[1] for name in names if name.startswith(f"{part}.")}
+        if part not in fusion.parts:
+            assert not here, f"does not name {part!r} but has parameters under it"
+            continue
+        known = {name.split(".")[0] for name in names_and_leaves(nnx.state(module))}
+        assert here, f"names {part!r} but has no parameters under it"
+        assert here <= known, f"{part}.{sorted(here - known)} are no names of that part"
+
+
+def check_holds_only_parameters_and_statistics(fusion):
+    """Nothing random is stored: no RNG state to checkpoint, shard or forget."""
+    batch = dataclasses.replace(RESNET, norm="batch")
+    for resnet in (RESNET, batch):
+        state = nnx.state(build(fusion, resnet=resnet).module)
+        kinds = {
+            type(leaf)
+            for leaf in jax.tree.leaves(
+                state, is_leaf=lambda x: isinstance(x, nnx.Variable)
+            )
+        }
+        other = kinds - {nnx.Param, nnx.BatchStat}
+        assert not other, f"holds {sorted(kind.__name__ for kind in other)}"

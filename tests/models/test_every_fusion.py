@@ -1,0 +1,203 @@
+"""Every registered fusion keeps every promise; a new file is tested as it stands."""
+
+import dataclasses
+import inspect
+
+import fusion_guarantees as guarantees
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from flax.configurations import config as flax_config
+
+from hybrid_jax.config import defaults
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.hybrid import build_fusion, build_model
+
+ALL_SIZES = (guarantees.BUILT_FOR, *guarantees.OTHER_SIZES)
+# Every kind of part, each at least once.
+PART_VARIANTS = {
+    "batch": dict(resnet=dict(norm="batch")),
+    "timm": dict(resnet=dict(numerics="timm"), vit=dict(gelu="erf")),
+    "dilated": dict(resnet=dict(output_stride=16)),
+    "mean-sincos": dict(vit=dict(pool="mean", positions="sincos2d")),
+    "attention-rope": dict(vit=dict(pool="attention", positions="rope2d")),
+    "registers": dict(vit=dict(registers=2, layer_scale=1e-4, dropout=0.1)),
+    "remat": dict(vit=dict(remat=True)),
+}
+
+
+@pytest.fixture(params=FUSIONS.names())
+def fusion(request):
+    return FUSIONS.get(request.param)
+
+
+@pytest.mark.parametrize("hw", ALL_SIZES, ids=lambda hw: f"{hw[0]}x{hw[1]}")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fusion_obeys_the_contract(fusion, dtype, hw):
+    guarantees.check_contract(fusion, hw=hw, dtype=dtype)
+
+
+def test_fusion_computes_in_the_spec_dtype_whatever_the_images(fusion):
+    guarantees.check_contract(fusion, dtype="bfloat16", image_dtype="float32")
+
+
+@pytest.mark.parametrize("variant", PART_VARIANTS)
+def test_fusion_takes_every_kind_of_part(fusion, variant):
+    options = PART_VARIANTS[variant]
+    resnet = dataclasses.replace(guarantees.RESNET, **options.get("resnet", {}))
+    vit = dataclasses.replace(guarantees.VIT, **options.get("vit", {}))
+    guarantees.check_contract(fusion, resnet=resnet, vit=vit, hw=(97, 131))
+
+
+def test_fusion_parameters_are_float32_under_bfloat16(fusion):
+    guarantees.check_parameters_are_float32(fusion)
+
+
+def test_gradient_reaches_every_parameter(fusion):
+    guarantees.check_gradient_reaches_everything(fusion)
+
+
+def test_examples_do_not_mix_in_eval_mode(fusion):
+    guarantees.check_examples_do_not_mix(fusion)
+
+
+def test_fusion_runs_at_another_size(fusion):
+    guarantees.check_runs_at_another_size(fusion, hw=(33, 65))
+
+
+def test_eval_is_deterministic_and_ignores_the_key(fusion):
+    guarantees.check_eval_is_deterministic(fusion)
+
+
+def test_drops_follow_the_key_in_train_mode(fusion):
+    guarantees.check_drops_follow_the_key(fusion)
+
+
+def test_jit_equals_eager(fusion):
+    guarantees.check_jit_equals_eager(fusion)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FUSIONS.names() if FUSIONS.get(n).starts_as is not None]
+)
+def test_fusion_starts_as_its_donor(name):
+    guarantees.check_starts_as_its_donor(FUSIONS.get(name))
+
+
+def test_parameters_of_the_parts_keep_their_names(fusion):
+    guarantees.check_names_are_stable(fusion)
+
+
+def test_fusion_holds_only_parameters_and_statistics(fusion):
+    guarantees.check_holds_only_parameters_and_statistics(fusion)
+
+
+@pytest.fixture
+def tree_mode():
+    # Flax means to make these the defaults (FLIP 5310): no shared submodules then.
+    flags = ("nnx_graph_mode", "nnx_graph_updates")
+    before = {flag: getattr(flax_config, flag) for flag in flags}
+    for flag in flags:
+        flax_config.update(flag, False)
+    yield
+    for flag, value in before.items():
+        flax_config.update(flag, value)
+
+
+@pytest.mark.usefixtures("tree_mode")
+def test_fusion_is_clean_in_tree_mode(fusion):
+    module = nnx.eval_shape(lambda: guarantees.construct(fusion))
+    graph, state = nnx.split(module)
+    images = jax.ShapeDtypeStruct((2, *guarantees.BUILT_FOR, 3), jnp.float32)
+    features = jax.eval_shape(
+        lambda state, x: nnx.merge(graph, state)(x, train=False), state, images
+    )
+    assert features.pooled.shape == (2, module.width)
+
+
+@pytest.mark.usefixtures("tree_mode")
+def test_tree_mode_refuses_a_shared_part():
+    class Shares(nnx.Module):
+        def __init__(self):
+            self.one = self.other = nnx.Linear(3, 5, rngs=nnx.Rngs(params=0))
+
+    with pytest.raises(ValueError, match="Duplicate"):
+        nnx.split(nnx.eval_shape(Shares))
+
+
+@pytest.mark.parametrize("head", HEADS.names())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fusion_meets_every_head(fusion, head, dtype):
+    name = next(n for n in FUSIONS.names() if FUSIONS.get(n) is fusion)
+    model = defaults("tiny").model
+    with model.unlocked():
+        model.update(fusion=name, head=head, dtype=dtype, fusion_options={})
+        model.fusion_options = type(model)()
+    model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
+    model.vit_options.update(width=48, depth=4, heads=3, mlp_dim=80)
+
+    def run(images):
+        built = build_model(
+            model, num_classes=7, image_size=(64, 96), rngs=nnx.Rngs(params=0)
+        )
+        return built(images, train=False)
+
+    outputs = jax.eval_shape(run, jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32))
+    for leaf in jax.tree.leaves(outputs):
+        assert leaf.shape[0] == 2, f"lost the batch: {leaf.shape}"
+        assert leaf.dtype != jnp.bfloat16, "heads give float32 (losses need it)"
+
+
+def test_fusion_documents_its_wiring(fusion):
+    module = inspect.getmodule(fusion)
+    assert f"`{_name(fusion)}`" in (module.__doc__ or ""), "module docstring names it"
+
+
+def test_unknown_option_is_one_line_with_the_nearest():
+    with pytest.raises(UserError) as error:
+        _build("sequential", strid=16)
+    assert str(error.value) == (
+        "fusion 'sequential' has no option 'strid'. Did you mean 'stride'? "
+        "It accepts: stride."
+    )
+
+
+def test_option_of_a_fusion_without_options_says_none():
+    with pytest.raises(UserError, match=r"It accepts: none\.$"):
+        _build("vit", stride=16)
+
+
+def test_unknown_fusion_is_one_line_with_the_nearest():
+    with pytest.raises(UserError) as error:
+        _build("sequental")
+    message = str(error.value)
+    assert message.startswith("unknown fusion 'sequental'. Did you mean 'sequential'?")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", FUSIONS.names())
+def test_too_small_an_image_is_one_line_that_says_what_to_do(name):
+    with pytest.raises(UserError) as error:
+        nnx.eval_shape(lambda: _build(name, image_size=(64, 3)))
+    message = str(error.value).partition("\n---")[0]  # JAX notes below, under a trace
+    assert "image size 64x3 px is smaller" in message
+    assert "Set data.image_size to" in message
+    assert "\n" not in message
+
+
+def _name(fusion):
+    return next(name for name in FUSIONS.names() if FUSIONS.get(name) is fusion)
+
+
+def _build(name, *, image_size=(64, 96), **options):
+    return build_fusion(
+        name,
+        guarantees.RESNET,
+        guarantees.VIT,
+        image_size=image_size,
+        rngs=nnx.Rngs(params=0),
+        **options,
+    )

@@ -1,0 +1,123 @@
+"""The command line as a user runs it, on a model small enough to try often.
+
+Each command is a process of its own with as many pretend devices as it asks for. They
+share the compilation cache of `conftest.py`, so only the first one compiles.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import small_experiment
+from ml_collections import ConfigDict
+
+ROOT = pathlib.Path(__file__).parents[1]
+TIMEOUT = 300  # seconds; a command takes about eight
+
+# Everything in a step and in the data that draws a random number.
+RANDOM: dict[str, Any] = {
+    "data.crop": "random_resized",
+    "data.randaugment_layers": 1,
+    "task.flip": 0.5,
+    "task.erase": 0.3,
+    "task.mixup": 0.4,
+    "task.cutmix": 0.4,
+    "model.vit_options.drop_path": 0.3,
+    "model.vit_options.dropout": 0.1,
+}
+
+
+def small_config(changes: dict[str, Any] | None = None) -> ConfigDict:
+    """Returns the experiment of `small_experiment.py`, changed by dotted keys."""
+    config = small_experiment.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict(changes or {})
+    return config
+
+
+def command(
+    workdir: pathlib.Path, changes: dict[str, Any] | None = None, *flags: str
+) -> list[str]:
+    """Returns the command line that runs `small_config(changes)` in `workdir`."""
+    return [
+        *(sys.executable, "-m", "hybrid_jax.main"),
+        f"--config={small_experiment.__file__}",
+        *(f"--config.{name}={value}" for name, value in (changes or {}).items()),
+        f"--workdir={workdir}",
+        *flags,
+    ]
+
+
+def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
+    """Returns this process's environment, with `devices` instead of eight."""
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "HJ_CACHE": cache,
+        **more,
+    }
+
+
+def run(words: list[str], *, devices: int = 1, **options) -> subprocess.CompletedProcess:
+    """Runs a command to its end."""
+    options.setdefault("env", environment(devices=devices))
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=TIMEOUT, check=False, **options
+    )
+
+
+def run_well(words: list[str], **options) -> subprocess.CompletedProcess:
+    """Runs a command that must succeed."""
+    done = run(words, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def start(words: list[str], *, output: pathlib.Path, **more: str) -> subprocess.Popen:
+    """Starts a command; what it prints goes to the file `output`."""
+    with open(output, "w") as file:
+        return subprocess.Popen(
+            words, stdout=file, stderr=subprocess.STDOUT, env=environment(**more)
+        )
+
+
+def wait_until(reached, *, process: subprocess.Popen, output: pathlib.Path) -> None:
+    """Returns as soon as `reached()`; fails if the process ends or hangs before."""
+    deadline = time.monotonic() + TIMEOUT
+    while not reached():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"ended: {ended}\n{output.read_text()}")
+        time.sleep(0.002)
+
+
+def last_step(workdir: pathlib.Path) -> int:
+    """Returns the last step that `metrics.jsonl` holds a whole row of, or 0."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return whole[-1]["step"] if whole else 0
+
+
+def rows(workdir: pathlib.Path, split: str = "train") -> list[dict[str, Any]]:
+    """Returns the rows of one split, without what depends on the clock."""
+    clock = {"images_per_second", "seconds_per_step", "data_wait"}
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in row.items() if name not in clock}
+        for row in map(json.loads, lines)
+        if row["split"] == split
+    ]
+
+
+def saved_steps(workdir: pathlib.Path) -> list[int]:
+    """Returns the steps that have a finished checkpoint."""
+    names = [path.name for path in (workdir / "checkpoints").iterdir()]
+    return sorted(int(name) for name in names if name.isdigit())

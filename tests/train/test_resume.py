@@ -1,0 +1,220 @@
+"""A run that is killed, stopped or damaged goes on as if nothing had happened.
+
+Losses and gradient norms are compared as floats, without tolerance: data and randomness
+are functions of the step, and a checkpoint holds every bit of the state.
+"""
+
+import functools
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import time
+
+import pytest
+from small_run import (
+    RANDOM,
+    command,
+    last_step,
+    rows,
+    run,
+    run_well,
+    saved_steps,
+    start,
+    wait_until,
+)
+
+STEPS, EVERY = 60, 6
+KEYS = RANDOM | {
+    "train.steps": STEPS,
+    "train.ema_decay": 0.9,
+    "checkpoint.every": EVERY,
+    "eval.every": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> pathlib.Path:
+    """The workdir of a run that nothing happened to, with all its checkpoints."""
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
+    return workdir
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = random.SystemRandom().randrange(1000)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def stopped_after(step: int, run_dir: pathlib.Path, workdir: pathlib.Path):
+    """Makes `workdir` what `run_dir` looked like after the checkpoint of `step`."""
+    shutil.copytree(run_dir, workdir)
+    for later in saved_steps(workdir):
+        if later > step:
+            shutil.rmtree(workdir / "checkpoints" / str(later))
+    return workdir
+
+
+def assert_same_run(workdir: pathlib.Path, uninterrupted: pathlib.Path):
+    assert [row["step"] for row in rows(workdir)] == list(range(1, STEPS + 1))
+    assert rows(workdir) == rows(uninterrupted)
+    assert rows(workdir, "validation") == rows(uninterrupted, "validation")
+
+
+def test_uninterrupted_run_is_random_and_records_every_step(uninterrupted):
+    losses = [row["loss"] for row in rows(uninterrupted)]
+    assert len(losses) == STEPS
+    # The first rate is 0.0 and the head starts at zero: two steps see constant logits.
+    assert len(set(losses)) >= STEPS - 1
+    assert [row["step"] for row in rows(uninterrupted, "validation")] == [20, 40, 60]
+
+
+def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
+    workdir, output = tmp_path / "run", tmp_path / "output"
+    words = command(workdir, KEYS)
+
+    process = start(words, output=output)
+    at = chance.randrange(1, 25)
+    wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
+    time.sleep(chance.uniform(0.0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "split": "tra')
+
+    def saves_after_random_step():
+        checkpoints = workdir / "checkpoints"
+        return last_step(workdir) >= at and any(checkpoints.glob("*tmp*"))
+
+    process = start(words, output=output)
+    at = chance.randrange(26, 46)
+    wait_until(saves_after_random_step, process=process, output=output)
+    time.sleep(chance.uniform(0.0, 0.05))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+    done = run_well(words)
+    assert "continued from step" in done.stdout
+    assert_same_run(workdir, uninterrupted)
+    assert not list((workdir / "checkpoints").glob("*tmp*"))
+
+
+def test_sigterm_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance):
+    workdir, output = tmp_path / "run", tmp_path / "output"
+    words = command(workdir, KEYS)
+    process = start(words, output=output)
+    at = chance.randrange(1, 40)
+    wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
+    process.terminate()
+    assert process.wait(timeout=60) == 0, output.read_text()
+    stopped = last_step(workdir)
+    assert f"stopped by SIGTERM after step {stopped}; saved" in output.read_text()
+    assert saved_steps(workdir)[-1] == stopped
+
+    done = run_well(words)
+    assert f"continued from step {stopped}" in done.stdout
+    assert_same_run(workdir, uninterrupted)
+
+
+def _cut_biggest_file(checkpoint: pathlib.Path):
+    files = [path for path in checkpoint.rglob("*") if path.is_file()]
+    biggest = max(files, key=lambda path: path.stat().st_size)
+    biggest.write_bytes(biggest.read_bytes()[: biggest.stat().st_size // 2])
+
+
+def _remove(pattern: str, checkpoint: pathlib.Path):
+    found = list(checkpoint.rglob(pattern))
+    assert found, f"no {pattern} in {checkpoint}"
+    for path in found:
+        path.unlink()
+
+
+DAMAGES = {
+    "cut": _cut_biggest_file,
+    "no_metadata": functools.partial(_remove, "_METADATA"),
+    "no_manifest": functools.partial(_remove, "manifest.ocdbt"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_unreadable_newest_checkpoint_is_set_aside(
+    uninterrupted, tmp_path, damage
+):
+    workdir = stopped_after(54, uninterrupted, tmp_path / "run")
+    DAMAGES[damage](workdir / "checkpoints/54")
+    done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
+    aside = workdir / "checkpoints_unreadable/54"
+    assert "checkpoint of step 54 is unreadable (" in done.stdout
+    assert f"It was moved to {aside}." in done.stdout
+    assert "continued from step 48" in done.stdout
+    assert aside.is_dir()
+    assert saved_steps(workdir)[-3:] == [48, 54, 60]
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_run_without_any_readable_checkpoint_says_so(uninterrupted, tmp_path):
+    workdir = stopped_after(12, uninterrupted, tmp_path / "run")
+    for step in (6, 12):
+        _cut_biggest_file(workdir / "checkpoints" / str(step))
+    done = run(command(workdir, KEYS))
+    assert done.returncode == 1
+    assert "none of the checkpoints [6, 12] can be read" in done.stderr
+    assert "start again with another --workdir" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_full_disk_ends_the_run_and_keeps_what_was_saved(uninterrupted, tmp_path):
+    workdir = stopped_after(6, uninterrupted, tmp_path / "run")
+    words = command(workdir, KEYS)
+    most = 100_000  # bytes of a file: the metrics fit, the arrays do not
+
+    def fill_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    done = run(words, preexec_fn=fill_disk)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the checkpoint of step 12 could not be written" in done.stderr
+    assert str(workdir / "checkpoints") in done.stderr
+    assert "Earlier checkpoints are intact: [6]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert saved_steps(workdir) == [6]
+
+    done = run_well(words)
+    assert "continued from step 6" in done.stdout
+    assert_same_run(workdir, uninterrupted)
+
+
+def test_workdir_of_another_model_is_refused(uninterrupted):
+    changes = {"model.vit_options.depth": 3, "optimizer.learning_rate": 0.5}
+    before = (uninterrupted / "config.json").read_bytes()
+    done = run(command(uninterrupted, KEYS | changes))
+    assert done.returncode == 1
+    assert f"{uninterrupted} holds another run; these keys differ:" in done.stderr
+    assert "    model.vit_options.depth: there 2, here 3" in done.stderr
+    assert "    optimizer.learning_rate: there 0.001, here 0.5" in done.stderr
+    assert "or another --workdir" in done.stderr
+    assert done.stderr.count(": there ") == 2
+    assert (uninterrupted / "config.json").read_bytes() == before
+
+
+def test_finished_run_has_nothing_to_train(uninterrupted, tmp_path):
+    workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
+    done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
+    assert f"already at step {STEPS} of {STEPS}: nothing to train" in done.stdout
+    assert rows(workdir) == rows(uninterrupted)
+    assert saved_steps(workdir) == saved_steps(uninterrupted)
+
+
+def test_finished_run_can_be_made_longer(uninterrupted, tmp_path):
+    workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
+    changes = {"train.steps": 64, "log.every": 2, "eval.every": 64}
+    done = run_well(command(workdir, KEYS | changes))
+    assert f"continuing with config.train.steps = 64 (was {STEPS})" in done.stdout
+    assert "continuing with config.log.every = 2 (was 1)" in done.stdout
+    assert f"continued from step {STEPS}" in done.stdout
+    assert [row["step"] for row in rows(workdir)][STEPS:] == [62, 64]
+    assert rows(workdir, "validation")[-1]["step"] == 64
