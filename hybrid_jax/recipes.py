@@ -52,7 +52,8 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
 
 
 def _data_name(word: str) -> str:
-    kind, found, rest = word.replace("=", ":", 1).partition(":")
+    # Whichever comes first: a path may hold the other.
+    kind, found, rest = word.partition(":" if ":" in word.split("=")[0] else "=")
     if kind in ("folder", "mnist", "tfds"):
         if not found or not rest:
             raise UserError(

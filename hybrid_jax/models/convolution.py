@@ -1,5 +1,7 @@
 """Convolution with optional weight standardisation, by the form that suits its kernel."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -14,12 +16,16 @@ def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
         kernel: (kh, kw, C_in, C_out), raw, as checkpoints hold it.
         numerics: "vit_jax" adds 1e-5 to the deviation; "timm" adds 1e-8 under the root.
     """
-    kernel = kernel.astype(jnp.float32)
-    centred = kernel - kernel.mean((0, 1, 2), keepdims=True)
-    variance = jnp.square(centred).mean((0, 1, 2), keepdims=True)
+    # In two dimensions: XLA's CPU backend differentiates the same reductions over a
+    # (1, 1, C_in, C_out) kernel thirty times slower.
+    weights = kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
+    centred = weights - weights.mean(0)
+    variance = jnp.square(centred).mean(0)
     if numerics == "vit_jax":
-        return centred / (jnp.sqrt(variance) + 1e-5)
-    return centred * jax.lax.rsqrt(variance + 1e-8)
+        standard = centred / (jnp.sqrt(variance) + 1e-5)
+    else:
+        standard = centred * jax.lax.rsqrt(variance + 1e-8)
+    return standard.reshape(kernel.shape)
 
 
 class Conv(nnx.Module):
@@ -104,7 +110,43 @@ class Conv(nnx.Module):
 
 
 def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
-    """Pools 3x3 windows with stride 2; padding as in `Conv`, never wins a maximum."""
-    pads = "SAME" if padding == "same" else ((0, 0), (1, 1), (1, 1), (0, 0))
-    # A Python scalar keeps the reduction recognisable as a maximum, hence differentiable.
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+    """Pools 3x3 windows of (B, h, w, C) with stride 2.
+
+    Args:
+        padding: as in `Conv`, "same" or "centred"; what it adds never wins a maximum.
+    """
+    pads = [_pool_pads(side, padding=padding) for side in x.shape[1:3]]
+    if jax.default_backend() == "cpu":
+        return _max_of_shifts(x, pads)
+    return jax.lax.reduce_window(
+        x,
+        -jnp.inf,
+        jax.lax.max,
+        window_dimensions=(1, 3, 3, 1),
+        window_strides=(1, 2, 2, 1),
+        padding=((0, 0), *pads, (0, 0)),
+    )
+
+
+def _pool_pads(side: int, *, padding: str) -> tuple[int, int]:
+    if padding == "centred":
+        return (1, 1)
+    total = 2 * (-(-side // 2) - 1) + 3 - side
+    return (total // 2, total - total // 2)
+
+
+def _max_of_shifts(x: jax.Array, pads: list[tuple[int, int]]) -> jax.Array:
+    """The same maximum over nine strided views.
+
+    XLA's CPU backend runs it 4 times faster than a window reduction, and its gradient 6
+    times. Of tied inputs each gets a share of the gradient instead of the first all of it;
+    after a ReLU ties are at zero, where no gradient passes.
+    """
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    h, w = ((side - 3) // 2 + 1 for side in padded.shape[1:3])
+    shifts = [
+        padded[:, i : i + 2 * h - 1 : 2, j : j + 2 * w - 1 : 2]
+        for i in range(3)
+        for j in range(3)
+    ]
+    return functools.reduce(jnp.maximum, shifts)

@@ -75,7 +75,7 @@ class Classification:
         # it, so that constant logits earn nothing.
         own = jnp.take_along_axis(logits, label[:, None], axis=1)
         others = jnp.arange(logits.shape[1]) != label[:, None]
-        rank = jnp.sum((logits >= own) & others, axis=1)
+        rank = jnp.sum(~(logits < own) & others, axis=1)
         probabilities = (
             jax.nn.softmax(logits)
             if self.task["loss"] == "softmax"

@@ -29,6 +29,7 @@ class DevicePrefetch:
         self._sharding = sharding
         self._ready: queue.Queue = queue.Queue(maxsize=size)
         self._closed = threading.Event()
+        self._end: BaseException | None = None
         self._thread = threading.Thread(target=self._fill, daemon=True)
         self._thread.start()
 
@@ -36,16 +37,20 @@ class DevicePrefetch:
         return self
 
     def __next__(self) -> tuple[dict[str, jax.Array], int]:
+        if self._end is not None:  # nobody fills the queue any more
+            raise self._end
         started = time.perf_counter()
         item = self._ready.get()
         self.seconds_waited += time.perf_counter() - started
         if isinstance(item, BaseException):
+            self._end = item
             raise item
         return item
 
     def close(self) -> None:
         """Stops the thread and the pipeline behind it."""
         self._closed.set()
+        self._end = StopIteration()
         while self._thread.is_alive():
             try:
                 self._ready.get(timeout=0.05)
