@@ -10,7 +10,8 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
-from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.workdir import check_same_run
 
 
@@ -34,25 +35,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     experiment = prepare(config)
     config = experiment.config
     check_same_run(path, config)
-    if not (path / "checkpoints").exists():
-        raise UserError(
-            f"{path} has no checkpoints. Train first (--mode=train with the same --config "
-            f"and --workdir), or name the workdir of a finished run."
-        )
-    checkpoints = Checkpoints(
-        path,
-        keep=config.checkpoint.keep,
-        best_metric=config.checkpoint.best_metric,
-        read_only=True,
-    )
-    try:
-        state = checkpoints.restore(
-            experiment.shapes, experiment.shardings, which=config.eval.restore
-        )
-    finally:
-        checkpoints.close()
-    if state is None:
-        raise UserError(f"{path / 'checkpoints'} is empty: the run has saved nothing yet.")
+    state = _restored(path, experiment)
     step = int(state.step)
     eval_step = experiment.jitted_eval_step()
     results = {}
@@ -61,22 +44,46 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
             eval_step,
             state,
             source,
-            experiment.task,
+            task=experiment.task,
             data=config.data,
             batch_size=config.eval.batch_size,
             sharding=experiment.batch_sharding,
             progress=config.log.progress,
         )
         if is_main_process():
-            record = dict(step=step, split=split, **results[split])
-            text = json.dumps(record, indent=2) + "\n"
-            (path / f"evaluation_{split}.json").write_text(text)
-            print(f"step {step}  {split}:", flush=True)
-            for name, value in results[split].items():
-                print(
-                    f"  {name:16} {value:.4f}"
-                    if isinstance(value, float)
-                    else f"  {name:16} {value}",
-                    flush=True,
-                )
+            _record(path, step, split, results[split])
     return results
+
+
+def _restored(workdir: epath.Path, experiment: Experiment) -> TrainState:
+    if not (workdir / "checkpoints").exists():
+        raise UserError(
+            f"{workdir} has no checkpoints. Train first (--mode=train with the same "
+            f"--config and --workdir), or name the workdir of a finished run."
+        )
+    options = experiment.config.checkpoint
+    checkpoints = Checkpoints(
+        workdir, keep=options.keep, best_metric=options.best_metric, read_only=True
+    )
+    try:
+        state = checkpoints.restore(
+            experiment.shapes,
+            experiment.shardings,
+            which=experiment.config.eval.restore,
+        )
+    finally:
+        checkpoints.close()
+    if state is None:
+        raise UserError(
+            f"{workdir / 'checkpoints'} is empty: the run has saved nothing yet."
+        )
+    return state
+
+
+def _record(workdir: epath.Path, step: int, split: str, scores: dict[str, float]) -> None:
+    text = json.dumps(dict(step=step, split=split, **scores), indent=2) + "\n"
+    (workdir / f"evaluation_{split}.json").write_text(text)
+    print(f"step {step}  {split}:", flush=True)
+    for name, value in scores.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"  {name:16} {shown}", flush=True)

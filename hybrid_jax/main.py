@@ -60,7 +60,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         _ = _CONFIG.value.seed  # a missing file fails when first used
     except SystemExit:
         sys.exit(0)  # --help has been printed; absl calls that a failure
-    except (flags.Error, AttributeError, OSError) as error:
+    except (flags.Error, AttributeError, KeyError, OSError) as error:
         raise UserError(_explained(error, argv)) from error
     if len(words) > 1:
         raise UserError(f"unexpected arguments: {words[1:]}; flags begin with --.")

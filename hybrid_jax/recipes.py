@@ -61,11 +61,11 @@ def _data_name(word: str) -> str:
                 f"e.g. {kind}={'cifar10' if kind == 'tfds' else '/data/' + kind}."
             )
         return f"{kind}:{rest}"
-    if word in ("digits", "shapes") or word.startswith("shapes"):
+    if word in ("digits", "shapes", "shapes128"):
         return word
     if word in ("imagenet2012", "cifar10", "cifar100"):
         return f"tfds:{word}"
-    known = ("digits", "shapes", "imagenet2012", "cifar10", "cifar100")
+    known = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100")
     raise UserError(
         f"config argument {word!r}: unknown data.{nearest(word, (*known, *_KEYS))} "
         f"Known: {', '.join(known)}, folder=PATH, mnist=PATH, tfds=NAME."

@@ -3,8 +3,9 @@
 import jax
 from flax import nnx
 
-from hybrid_jax.models.convolution import Conv, max_pool
+from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.normalisation import BatchNorm, GroupNorm
+from hybrid_jax.ops.pooling import max_pool
 from hybrid_jax.specs import ResNetSpec
 
 

@@ -63,8 +63,10 @@ class Classification:
             batch: with `mask` and `target`, or `label` where nothing was mixed.
         """
         losses = self._losses(outputs.logits, batch, self.task["label_smoothing"])
-        mask = batch["mask"].astype(jnp.float32)
-        return Mean(jnp.sum(losses * mask), jnp.sum(mask))
+        mask = batch["mask"]
+        # Selected, not multiplied: a NaN in a padded row must not reach the sum.
+        losses = jnp.where(mask, losses, 0.0)
+        return Mean(jnp.sum(losses), jnp.sum(mask, dtype=jnp.float32))
 
     def metrics(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
@@ -83,7 +85,7 @@ class Classification:
         )
         sums = dict(
             count=mask.sum(),
-            loss=jnp.sum(self._losses(logits, batch, 0.0) * mask),
+            loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
             top1=jnp.sum((rank < 1) & mask),
             top5=jnp.sum((rank < 5) & mask),
             calibration=calibration_sums(probabilities.max(1), rank < 1, mask),

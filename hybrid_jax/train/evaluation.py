@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Source, Task
@@ -21,9 +22,9 @@ def evaluate_split(
     eval_step: Callable,
     state: TrainState,
     source: Source,
-    task: Task,
     *,
-    data,
+    task: Task,
+    data: ConfigDict,
     batch_size: int,
     sharding: jax.sharding.Sharding,
     progress: bool,
@@ -35,6 +36,7 @@ def evaluate_split(
 
     Args:
         eval_step: jitted `(params, mutable, batch) -> sums`, its result replicated.
+        task: turns the sums into scores.
         data: the `data` branch of a config.
         batch_size: rows over all processes.
         sharding: of a batch.

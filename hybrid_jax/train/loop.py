@@ -1,7 +1,7 @@
 """The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
 
 import dataclasses
-import json
+import math
 import time
 
 import jax
@@ -18,6 +18,7 @@ from hybrid_jax.train.guard import check_finite
 from hybrid_jax.train.log import RunLog
 from hybrid_jax.train.optimizer import make_schedule
 from hybrid_jax.train.prefetch import DevicePrefetch
+from hybrid_jax.train.report import write_report
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.stop import StopRequest
 from hybrid_jax.train.workdir import claim, forget_after
@@ -94,6 +95,8 @@ class _Run:
         self.checkpoints = checkpoints
         self.start = start
         self.saved = start if restored else None
+        best = checkpoints.best()
+        self.best_score = best[1] if best else -math.inf
         self.skipped = 0
         self.skipped_reported = 0
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
@@ -126,6 +129,7 @@ class _Run:
         )
 
     def announce(self, *, seconds: float, resumed: bool) -> None:
+        """Says what is about to run, where, and from which step."""
         config, params = self.config, self.experiment.shapes.params
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         device = jax.devices()[0].device_kind
@@ -145,8 +149,7 @@ class _Run:
         config = self.config
         total = config.train.steps
         if self.start >= total:
-            self.log.say(f"already at step {self.start} of {total}: nothing to train")
-            self._evaluate(self.start, state)
+            return self._already_done(state)
         interval = self._new_interval()
         for step in range(self.start + 1, total + 1):
             batch, skipped = next(self.batches)
@@ -165,14 +168,17 @@ class _Run:
             if step % config.log.every == 0 or last or stopping:
                 self._row(step, interval)
                 interval = self._new_interval()
-            evaluated = step % config.eval.every == 0 or last
+            evaluating = (step % config.eval.every == 0 and not stopping) or last
             saving = step % config.checkpoint.every == 0 or last or stopping
-            if evaluated or saving:
+            if evaluating or saving:
                 self._drain()
-                if evaluated and not (stopping and not last):
-                    saving |= self._evaluate(step, state)
+                scores = None
+                if evaluating:
+                    scores = self.scores = self._evaluate(state)
+                    self.log.scores(step, config.eval.split, scores)
+                    saving |= self._is_best(scores)
                 if saving:
-                    self._save(step, state)
+                    self._save(step, state, scores)
                 interval = self._new_interval()
             if stopping and not last:
                 self.checkpoints.wait()
@@ -182,7 +188,20 @@ class _Run:
         self._report()
         return self.scores
 
+    def _already_done(self, state: TrainState) -> dict[str, float]:
+        """Scores a run that was finished before; makes up for a report it lost."""
+        total = self.config.train.steps
+        self.scores = self._evaluate(state)
+        self.log.say(
+            f"already at step {self.start} of {total}: nothing to train. A larger "
+            f"train.steps makes the run longer; --mode=evaluate scores other splits."
+        )
+        if not (self.workdir / "report.json").exists():
+            self._report()
+        return self.scores
+
     def close(self) -> None:
+        """Lets go of the data, the log and the signal handler."""
         self.batches.close()
         self.log.close()
         self.stop.close()
@@ -231,52 +250,43 @@ class _Run:
             self.facts["data_wait"] = values["data_wait"]
         self.log.train_row(step, values)
 
-    def _evaluate(self, step: int, state: TrainState) -> bool:
-        """Scores the evaluation split; returns whether it is the best so far."""
-        self.scores = evaluate_split(
+    def _evaluate(self, state: TrainState) -> dict[str, float]:
+        return evaluate_split(
             self.eval_step,
             state,
             self.eval_source,
-            self.experiment.task,
+            task=self.experiment.task,
             data=self.config.data,
             batch_size=self.config.eval.batch_size,
             sharding=self.experiment.batch_sharding,
             progress=self.config.log.progress,
         )
-        self.log.scores(step, self.config.eval.split, self.scores)
-        self.log.flush()
-        metric = self.config.checkpoint.best_metric
-        if metric not in self.scores:
-            return False
-        best = self.checkpoints.best()
-        return best is None or self.scores[metric] > best[1]
 
-    def _save(self, step: int, state: TrainState) -> None:
+    def _is_best(self, scores: dict[str, float]) -> bool:
+        """Remembered here, not asked of the disk: all processes must answer alike."""
+        score = scores.get(self.config.checkpoint.best_metric)
+        if score is None or score <= self.best_score:
+            return False
+        self.best_score = score
+        return True
+
+    def _save(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
         if step == self.saved:
             return
-        evaluated = step % self.config.eval.every == 0 or step == self.config.train.steps
-        self.checkpoints.save(step, state, scores=self.scores if evaluated else None)
+        self.checkpoints.save(step, state, scores=scores)
         self.saved = step
         self.log.flush()
 
     def _report(self) -> None:
-        """Writes what the run came to, for people and for tables."""
         if not is_main_process():
             return
-        best = self.checkpoints.best()
-        report = dict(
-            config=self.config.model.to_dict() | dict(data=self.config.data.name),
-            steps=self.config.train.steps,
-            seed=self.config.seed,
-            device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-            jax=jax.__version__,
-            split=self.config.eval.split,
+        write_report(
+            self.workdir,
+            self.config,
             scores=self.scores,
-            best=dict(step=best[0], score=best[1]) if best else None,
-            skipped=self.skipped,
-            **self.facts,
+            best=self.checkpoints.best(),
+            facts=self.facts | dict(skipped=self.skipped),
         )
-        (self.workdir / "report.json").write_text(json.dumps(report, indent=2) + "\n")
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "
             f"{self.checkpoints.steps()} and report.json in {self.workdir}"

@@ -29,9 +29,7 @@ def _pads(x, *, kernel, stride, dilation, centred):
 def conv(x, kernel, *, stride=1, dilation=1, centred=False):
     """Slides a square kernel, tap by tap."""
     side = len(kernel)
-    rows, columns = _pads(
-        x, kernel=side, stride=stride, dilation=dilation, centred=centred
-    )
+    rows, columns = _pads(x, kernel=side, stride=stride, dilation=dilation, centred=centred)
     x = np.pad(x, ((0, 0), rows, columns, (0, 0)))
     extent = (side - 1) * dilation + 1
     h, w = ((n - extent) // stride + 1 for n in x.shape[1:3])

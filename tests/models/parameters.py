@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -23,6 +24,8 @@ def random_like(tree, *, seed=2):
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
         noise = rng.standard_normal(leaf.shape)
         name = jax.tree_util.keystr(path)
         if "kernel" in name:
@@ -33,7 +36,7 @@ def random_like(tree, *, seed=2):
             value = np.exp(0.3 * noise)
         else:
             value = 0.3 * noise
-        return jax.numpy.asarray(value, leaf.dtype)
+        return jnp.asarray(value, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(fill, tree)
 

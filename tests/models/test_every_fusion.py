@@ -131,11 +131,8 @@ def test_tree_mode_refuses_a_shared_part():
 @pytest.mark.parametrize("head", HEADS.names())
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_fusion_meets_every_head(fusion, head, dtype):
-    name = next(n for n in FUSIONS.names() if FUSIONS.get(n) is fusion)
     model = defaults("tiny").model
-    with model.unlocked():
-        model.update(fusion=name, head=head, dtype=dtype, fusion_options={})
-        model.fusion_options = type(model)()
+    model.update(fusion=_name(fusion), head=head, dtype=dtype)
     model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
     model.vit_options.update(width=48, depth=4, heads=3, mlp_dim=80)
 

@@ -1,0 +1,291 @@
+"""The tree: checks that name the key, what fills `None`, and no key that nobody reads."""
+
+import pathlib
+import re
+
+import pytest
+from ml_collections import ConfigDict
+
+import hybrid_jax
+from hybrid_jax.config import as_json, check, defaults, resolve
+from hybrid_jax.errors import UserError
+from hybrid_jax.recipes import select, side
+
+PACKAGE = pathlib.Path(hybrid_jax.__file__).parent
+
+
+def set_key(config, path, value):
+    *branches, leaf = path.split(".")
+    node = config
+    for name in branches:
+        node = node[name]
+    with config.ignore_type():
+        node[leaf] = value
+
+
+def leaves(node, prefix=""):
+    for name, value in node.items():
+        if isinstance(value, ConfigDict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+# --- the tree ---------------------------------------------------------------------------
+
+
+def test_unknown_model_names_the_nearest():
+    with pytest.raises(UserError, match=r"unknown model 'r26_vitb16'.*'r26_vit_b16'"):
+        defaults("r26_vitb16")
+
+
+def test_reading_an_unknown_key_says_did_you_mean():
+    with pytest.raises(AttributeError, match='Did you mean "learning_rate"'):
+        _ = defaults().optimizer.learning_rat
+
+
+def test_writing_an_unknown_key_says_did_you_mean():
+    with pytest.raises((AttributeError, KeyError), match='Did you mean "batch_size"'):
+        defaults().train.batchsize = 7
+
+
+def test_defaults_are_fresh_each_time():
+    defaults().optimizer.branch.vit = 0.0
+    assert defaults().optimizer.branch.vit == 1.0
+
+
+def test_every_branch_of_the_design_is_there():
+    branches = {name for name, value in defaults().items() if isinstance(value, ConfigDict)}
+    assert branches >= {
+        "model", "task", "data", "train", "optimizer", "mesh", "checkpoint", "log", "eval"
+    }  # fmt: skip
+
+
+def source_of(*, without=()):
+    paths = [p for p in PACKAGE.rglob("*.py") if p.name not in without]
+    return "\n".join(path.read_text() for path in paths)
+
+
+# Read by iterating over their branch, not by name.
+ITERATED = ("optimizer.branch.", "mesh.", "hardware.", "model.fusion_options.")
+
+
+def test_every_key_is_read_by_someone():
+    # `config.py` and `recipes.py` set and check keys; reading is everybody else's.
+    text = source_of(without=("config.py", "recipes.py"))
+    unread = [
+        path
+        for path in leaves(defaults("tiny"))
+        if not path.startswith(ITERATED)
+        and not re.search(rf"""(\.|["']){path.rsplit(".", 1)[-1]}\b""", text)
+    ]
+    assert not unread, f"keys that nothing reads: {unread}"
+
+
+def test_iterated_branches_are_read_too():
+    text = source_of()
+    for branch in ITERATED:
+        name = branch.strip(".").rsplit(".", 1)[-1]
+        assert re.search(rf"""(\.|["']){name}\b""", text), branch
+
+
+def test_no_default_is_repeated_at_the_place_it_is_read():
+    branches = "|".join(defaults().keys())
+    again = re.findall(rf"\b(?:config|{branches})\.get\([^)]*\)", source_of())
+    assert not again, f"defaults stand in config.py alone: {again}"
+
+
+def test_each_default_stands_once_in_its_branch():
+    text = (PACKAGE / "config.py").read_text()
+    for builder in re.findall(r"def _\w+\(\).*?\n\n\n", text, re.S):
+        keys = re.findall(r"^        (\w+)=", builder, re.M)
+        assert len(keys) == len(set(keys)), f"a key stands twice: {keys}"
+
+
+def test_json_is_sorted_and_has_one_key_a_line():
+    lines = as_json(defaults()).splitlines()
+    top = [line.split('"')[1] for line in lines if re.match(r'  "', line)]
+    assert top == sorted(top)
+    assert len(lines) > len(list(leaves(defaults())))
+
+
+# --- resolve ----------------------------------------------------------------------------
+
+
+def test_resolve_leaves_its_argument_alone():
+    config = defaults("tiny")
+    before = as_json(config)
+    resolve(config, on_cpu=True)
+    assert as_json(config) == before
+
+
+@pytest.mark.parametrize(("on_cpu", "kind"), [(True, "cpu"), (False, "accelerator")])
+def test_hardware_fills_what_is_none(on_cpu, kind):
+    config = defaults("tiny")
+    config.hardware[kind].update(batch_size=24, image_size=48, steps=77)
+    config = resolve(config, on_cpu=on_cpu)
+    assert config.train.batch_size == config.eval.batch_size == 24
+    assert tuple(config.data.image_size) == (48, 48)
+    assert config.train.steps == 77
+    assert config.model.dtype == ("float32" if on_cpu else "bfloat16")
+
+
+def test_what_is_set_stays():
+    config = defaults("tiny")
+    config.update(
+        dict(
+            train=dict(batch_size=6, steps=5),
+            eval=dict(batch_size=10),
+            model=dict(dtype="float32"),
+        )
+    )
+    set_key(config, "data.image_size", (40, 72))
+    config = resolve(config, on_cpu=False)
+    assert (config.train.batch_size, config.train.steps) == (6, 5)
+    assert config.eval.batch_size == 10
+    assert tuple(config.data.image_size) == (40, 72)
+    assert config.model.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "examples", "steps"), [(3.0, 100, 18), (0.5, 100, 3), (0.01, 100, 1)]
+)
+def test_epochs_become_steps(epochs, examples, steps):
+    config = defaults("tiny")
+    config.train.update(epochs=epochs, batch_size=16)
+    resolved = resolve(config, on_cpu=True, num_train_examples=examples)
+    assert resolved.train.steps == steps
+
+
+def test_steps_speak_before_epochs():
+    config = defaults("tiny")
+    config.train.update(epochs=3.0, steps=5, batch_size=16)
+    assert resolve(config, on_cpu=True, num_train_examples=100).train.steps == 5
+
+
+# --- checks -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("optimizer.name", "adam", "one of adamw, sgd, lamb"),
+        ("optimizer.schedule", "step", "one of cosine, linear, rsqrt, constant"),
+        ("task.loss", "focal", "one of softmax, sigmoid"),
+        ("model.dtype", "float16", "one of auto, float32, bfloat16"),
+        ("model.normalisation", "none", "one of half, imagenet"),
+        ("data.crop", "centre", "one of resize, random_resized, pad"),
+        ("data.interpolation", "nearest", "one of bicubic, bilinear"),
+        ("data.on_bad_image", "ignore", "one of raise, skip"),
+        ("eval.restore", "first", "one of best, last"),
+        ("train.steps", 0, "a positive number"),
+        ("train.epochs", -1.0, "a positive number"),
+        ("train.batch_size", 0, "a positive number"),
+        ("checkpoint.every", 0, "a positive number"),
+        ("log.every", -5, "a positive number"),
+        ("eval.every", 0, "a positive number"),
+        ("optimizer.learning_rate", -1e-3, "zero or more"),
+        ("optimizer.clip_norm", -1.0, "zero or more"),
+        ("task.mixup", -0.1, "zero or more"),
+        ("task.flip", 1.5, r"a number in \[0, 1\]"),
+        ("task.label_smoothing", -0.1, r"a number in \[0, 1\]"),
+        ("optimizer.warmup_fraction", 2.0, r"a number in \[0, 1\]"),
+        ("train.ema_decay", 1.01, r"a number in \[0, 1\]"),
+    ],
+)
+def test_value_out_of_range_names_key_expectation_and_value(path, value, expected):
+    config = defaults("tiny")
+    set_key(config, path, value)
+    with pytest.raises(UserError) as error:
+        resolve(config, on_cpu=True)
+    message = str(error.value)
+    assert re.search(rf"^config\.{path}: expected {expected}", message), message
+    assert repr(value) in message
+    assert "\n" not in message
+
+
+def test_accumulate_must_divide_the_batch():
+    config = defaults("tiny")
+    config.train.update(batch_size=10, accumulate=4)
+    with pytest.raises(UserError, match="divisor of train.batch_size 10, got 4"):
+        resolve(config, on_cpu=True)
+
+
+@pytest.mark.parametrize("size", [0, -3, (64,), (64, 32, 3), (64, 0), (64.0, 32.0), "64"])
+def test_image_size_must_be_a_side_or_a_pair(size):
+    config = defaults("tiny")
+    set_key(config, "data.image_size", size)
+    with pytest.raises(UserError, match=r"config.data.image_size: expected a positive"):
+        resolve(config, on_cpu=True)
+
+
+def test_defaults_pass_their_own_checks():
+    check(defaults())
+
+
+# --- what stands after the colon --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("384", 384), ("384x640", (384, 640)), ("32x8", (32, 8))]
+)
+def test_side_reads(text, value):
+    assert side(text) == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "path", "value"),
+    [
+        ("lr=0.5", "optimizer.learning_rate", 0.5),
+        ("batch=48", "train.batch_size", 48),
+        ("seed=9", "seed", 9),
+        ("epochs=2.5", "train.epochs", 2.5),
+        ("fusion=vit", "model.fusion", "vit"),
+        ("digits,size=32", "data.image_size", 32),
+        ("shapes128", "data.image_size", 128),
+        ("mnist=/data/m", "data.name", "mnist:/data/m"),
+        ("tfds=oxford_iiit_pet", "data.name", "tfds:oxford_iiit_pet"),
+        ("tfds:oxford_iiit_pet", "data.name", "tfds:oxford_iiit_pet"),
+        ("folder:/data/b=c", "data.name", "folder:/data/b=c"),
+    ],
+)
+def test_argument_sets_its_key(argument, path, value):
+    node = select(defaults("tiny"), argument)
+    for name in path.split("."):
+        node = node[name]
+    assert node == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("digits,size=big", "cannot read 'big' as side"),
+        ("steps=", "cannot read '' as int"),
+        ("folder", "expected folder=<path or name>"),
+        ("digits,digits", "unknown key 'digits'"),
+    ],
+)
+def test_argument_that_cannot_be_read_is_quoted(argument, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        select(defaults("tiny"), argument)
+    assert "\n" not in str(error.value)
+
+
+def test_last_of_steps_and_epochs_counts():
+    config = select(defaults("tiny"), "epochs=3,steps=7")
+    assert (config.train.steps, config.train.epochs) == (7, None)
+    config = select(defaults("tiny"), "steps=7,epochs=3")
+    assert (config.train.steps, config.train.epochs) == (None, 3.0)
+
+
+def test_recipe_of_the_experiment_comes_after_the_usual_one():
+    own = {"imagenet2012": {"task.mixup": 0.7, "train.epochs": 9.0}}
+    config = select(defaults("tiny"), "imagenet2012", **own)
+    assert config.task.mixup == 0.7
+    assert config.train.epochs == 9.0
+    assert select(defaults("tiny"), "imagenet2012").task.mixup == 0.2
+
+
+def test_another_fusion_by_argument_needs_no_other_key():
+    config = select(defaults("tiny"), "fusion=vit")
+    assert config.model.fusion == "vit"

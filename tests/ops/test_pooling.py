@@ -1,0 +1,39 @@
+"""The shifted maximum equals XLA's own window reduction, value and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hybrid_jax.ops.pooling import max_pool
+
+
+def window_reduction(x, *, padding):
+    pads = "SAME" if padding == "same" else ((0, 0), (1, 1), (1, 1), (0, 0))
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+
+
+@pytest.mark.parametrize("padding", ["same", "centred"])
+@pytest.mark.parametrize("hw", [(8, 12), (7, 9), (8, 5), (3, 3), (1, 2)])
+def test_max_pool_equals_window_reduction(hw, padding):
+    x = jax.random.normal(jax.random.key(0), (2, *hw, 3))
+    got = max_pool(x, padding=padding)
+    np.testing.assert_array_equal(got, window_reduction(x, padding=padding))
+    assert got.shape == (2, -(-hw[0] // 2), -(-hw[1] // 2), 3)
+
+
+@pytest.mark.parametrize("padding", ["same", "centred"])
+@pytest.mark.parametrize("hw", [(8, 12), (7, 9), (8, 5), (1, 2)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_max_pool_gradient_goes_where_window_reductions_goes(hw, padding, tied):
+    x = jax.random.normal(jax.random.key(0), (2, *hw, 3))
+    x = jnp.round(x) if tied else x
+    weights = jax.random.normal(
+        jax.random.key(1), window_reduction(x, padding=padding).shape
+    )
+
+    def gradient(pool):
+        return jax.grad(lambda x: (pool(x, padding=padding) * weights).sum())(x)
+
+    # The four contributions to a cell are added in another order.
+    np.testing.assert_allclose(gradient(max_pool), gradient(window_reduction), atol=1e-5)

@@ -1,0 +1,128 @@
+"""What a user sees: help, one clear message for each mistake, and a finished run."""
+
+import json
+
+import pytest
+from small_run import ROOT, command, environment, run, run_well
+
+from hybrid_jax.main import _default_workdir
+
+MAIN = command(ROOT)[:3]
+TINY = f"--config={ROOT / 'configs/tiny.py'}"
+
+
+def test_help_lists_flags_and_modes():
+    done = run_well([*MAIN, "--help"])
+    for words in ("--config", "--mode: <train|evaluate>", "--workdir", "runs/<name of"):
+        assert words in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "flag --config=None: Flag --config must have a value other than None."),
+        (
+            ["--config=configs/none.py"],
+            "the config cannot be read: [Errno 2] No such file or directory: "
+            "'configs/none.py'.",
+        ),
+        (
+            [TINY, "--config.train.step=5"],
+            "--config.train.step=5: the config has no key 'step' "
+            'Did you mean "steps" instead of "step"?',
+        ),
+        (
+            [TINY, "--config.trian.steps=5"],
+            "--config.trian.steps=5: the config has no key 'trian' "
+            'Did you mean "train" instead of "trian"?',
+        ),
+        ([TINY, "--config.train.steps=many"], "flag --config.train.steps=many: invalid"),
+        (
+            [TINY, "--config.train.steps=-5"],
+            "config.train.steps: expected a positive number, got -5.",
+        ),
+        (
+            [TINY, "--config.model.fusion=sequental"],
+            "unknown fusion 'sequental'. Did you mean 'sequential'?",
+        ),
+        (
+            [TINY, "--config.optimizer.name=adam"],
+            "config.optimizer.name: expected one of adamw, sgd, lamb, got 'adam'.",
+        ),
+        (
+            [TINY, "--config.data.image_size=4"],
+            "fusion 'sequential': image size 4x4 px is smaller than one cell of its "
+            "coarsest map (",
+        ),
+        (
+            [TINY, "--config.data.name=folder:/nowhere"],
+            "data 'folder:/nowhere': there is no folder /nowhere.",
+        ),
+        ([TINY, "--config.data.name=digit"], "Did you mean 'digits'?"),
+        ([TINY, "--config.data.train_split=trian"], "trian"),
+        ([TINY + ":digits,size=big"], "config argument 'size=big': cannot read 'big'"),
+        ([TINY + ":digit"], "config argument 'digit': unknown data. Did you mean 'digits'"),
+        ([TINY, "--config.mesh.data=3"], "config.mesh: data=3, fsdp=1, tensor=1 does not"),
+        ([TINY, "--mode=tune"], "flag --mode=tune: value should be one of <train|eval"),
+        ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
+)
+def test_mistake_ends_with_one_message(tmp_path, words, expected):
+    done = run([*MAIN, *words], cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_mistake_in_a_config_file_is_named_by_line(tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "from hybrid_jax.config import defaults\n\n\n"
+        "def get_config():\n"
+        "    config = defaults('tiny')\n"
+        "    config.train.step = 5\n"
+        "    return config\n"
+    )
+    done = run([*MAIN, f"--config={config}"], cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'error: {config}, line 6: Key "step" does not exist')
+    assert 'Did you mean "steps" instead of "step"?' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "workdir"),
+    [
+        ("configs/tiny.py", "runs/tiny"),
+        ("/home/me/configs/tiny.py:shapes", "runs/tiny-shapes"),
+        ("configs/b.py:folder=/data/birds,size=384", "runs/b-folder=-data-birds-size=384"),
+    ],
+)
+def test_default_workdir_is_named_after_the_config(config, workdir):
+    assert _default_workdir(config) == workdir
+
+
+def test_run_leaves_everything_in_its_default_workdir(tmp_path):
+    words = [word for word in command(tmp_path) if not word.startswith("--workdir")]
+    keys = ["--config.train.steps=3", "--config.log.tensorboard=True"]
+    done = run_well([*words, *keys], cwd=tmp_path, env=environment())
+    workdir = tmp_path / "runs/small_experiment"
+    assert sorted(path.name for path in workdir.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "report.json",
+        "tensorboard",
+    ]
+    report = json.loads((workdir / "report.json").read_text())
+    assert report["steps"] == 3
+    assert report["scores"]["count"] == 177
+    assert report["config"]["fusion"] == "sequential"
+    assert f"workdir {workdir}" in done.stdout
+    assert "done: 3 steps" in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,154 @@
+"""Two processes train and score like one, and one goes on from where two stopped."""
+
+import signal
+import socket
+import subprocess
+
+import pytest
+from small_run import (
+    RANDOM,
+    TIMEOUT,
+    command,
+    environment,
+    last_step,
+    rows,
+    run_well,
+    saved_steps,
+    wait_until,
+)
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.train.distributed import _slurm_tasks, join
+
+# A constant rate, so that a run's length does not change its steps.
+KEYS = RANDOM | {
+    "optimizer.schedule": "constant",
+    "optimizer.warmup_fraction": 0.0,
+    "eval.every": 4,
+    "checkpoint.every": 4,
+}
+SAME = 1e-6  # relative: float32 sums, gathered in another order
+
+
+def start_two(words: list[str], output) -> list[subprocess.Popen]:
+    """Starts one command as two processes of one device each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = []
+    for index in range(2):
+        variables = environment(
+            HJ_COORDINATOR=address, HJ_NUM_PROCESSES="2", HJ_PROCESS_ID=str(index)
+        )
+        with open(output / f"output{index}", "w") as file:
+            processes.append(
+                subprocess.Popen(
+                    words, env=variables, stdout=file, stderr=subprocess.STDOUT
+                )
+            )
+    return processes
+
+
+def finish(processes: list[subprocess.Popen], output) -> list[str]:
+    """Waits for both processes and returns what they printed."""
+    try:
+        codes = [process.wait(TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    printed = [(output / f"output{index}").read_text() for index in range(2)]
+    assert codes == [0, 0], "\n".join(printed)
+    return printed
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run of one process with two devices, eight steps long."""
+    workdir = tmp_path_factory.mktemp("alone")
+    run_well(command(workdir, KEYS | {"train.steps": 8}), devices=2)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The first four steps of the same run by two processes, and what they printed."""
+    workdir = tmp_path_factory.mktemp("together")
+    output = tmp_path_factory.mktemp("output")
+    processes = start_two(command(workdir, KEYS | {"train.steps": 4}), output)
+    return workdir, finish(processes, output)
+
+
+def assert_same_numbers(actual: list[dict], expected: list[dict]):
+    assert [row["step"] for row in actual] == [row["step"] for row in expected]
+    for one, other in zip(actual, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=SAME)
+
+
+def test_two_processes_have_the_losses_of_one(alone, together):
+    assert_same_numbers(rows(together[0]), rows(alone)[:4])
+
+
+def test_two_processes_have_the_scores_of_one(alone, together):
+    scores, expected = rows(together[0], "validation"), rows(alone, "validation")[:1]
+    assert scores[0]["count"] == 177  # not a multiple of the batch
+    for name in ("top1", "top5"):
+        assert scores[0][name] == expected[0][name]
+    assert_same_numbers(scores, expected)
+
+
+def test_only_the_first_process_speaks(together):
+    first, second = together[1]
+    assert "step 4/4" in first
+    assert "on 2 x cpu" in first
+    assert "step 4/4" not in second
+    assert "done:" not in second
+
+
+def test_one_process_goes_on_from_two(alone, together):
+    workdir = together[0]
+    done = run_well(command(workdir, KEYS | {"train.steps": 8}))
+    assert "continued from step 4" in done.stdout
+    assert_same_numbers(rows(workdir), rows(alone))
+    assert_same_numbers(rows(workdir, "validation"), rows(alone, "validation"))
+
+
+def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
+    workdir = tmp_path / "run"
+    processes = start_two(command(workdir, KEYS | {"train.steps": 100_000}), tmp_path)
+    wait_until(
+        lambda: last_step(workdir) >= 3,
+        process=processes[0],
+        output=tmp_path / "output0",
+    )
+    processes[1].send_signal(signal.SIGTERM)
+    first, _ = finish(processes, tmp_path)
+    stopped = last_step(workdir)
+    assert f"stopped by SIGTERM after step {stopped}; saved" in first
+    assert saved_steps(workdir)[-1] == stopped
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"HJ_NUM_PROCESSES": "2"},
+        {"HJ_NUM_PROCESSES": "two", "HJ_PROCESS_ID": "0"},
+        {"HJ_NUM_PROCESSES": "2", "HJ_PROCESS_ID": ""},
+    ],
+)
+def test_incomplete_environment_is_refused(monkeypatch, variables):
+    for name, value in {"HJ_COORDINATOR": "localhost:1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    expected = (
+        "HJ_COORDINATOR is set, so HJ_NUM_PROCESSES and HJ_PROCESS_ID must be whole "
+        "numbers; got "
+    )
+    with pytest.raises(UserError, match=expected):
+        join()
+
+
+def test_several_slurm_tasks_are_needed_to_join():
+    assert _slurm_tasks({}) == 1
+    assert _slurm_tasks({"SLURM_NTASKS": "4"}) == 1  # an allocation, not a step
+    assert _slurm_tasks({"SLURM_STEP_NODELIST": "n1", "SLURM_NTASKS": "4"}) == 4
+    assert _slurm_tasks({"SLURM_STEP_NODELIST": "n1"}) == 1

@@ -1,0 +1,92 @@
+"""Who may go on with a run, and which of its rows stay."""
+
+import json
+import re
+
+import pytest
+from etils import epath
+from small_run import small_config
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.train.workdir import claim, forget_after
+
+
+def claimed(path, changes=None):
+    claim(epath.Path(path), small_config(changes))
+
+
+def test_claim_writes_the_config(tmp_path):
+    claimed(tmp_path / "runs/new")
+    saved = json.loads((tmp_path / "runs/new/config.json").read_text())
+    assert saved["data"]["image_size"] == 16
+    claimed(tmp_path / "runs/new")
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "here"),
+    [
+        ("seed", 0, 3),
+        ("model.vit_options.depth", 2, 4),
+        ("optimizer.learning_rate", 0.001, 0.01),
+        ("train.batch_size", 8, 16),
+        ("data.name", "digits", "shapes"),
+        ("task.mixup", 0.0, 0.5),
+    ],
+)
+def test_run_that_differs_where_it_matters_is_refused(tmp_path, key, there, here):
+    claimed(tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    expected = (
+        f"{tmp_path} holds another run; these keys differ:\n"
+        f"    {key}: there {there!r}, here {here!r}\n"
+        f"  Use the same values to continue it, or another --workdir."
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
+        claimed(tmp_path, {key: here})
+    assert (tmp_path / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.steps", 500),
+        ("log.every", 7),
+        ("eval.split", "test"),
+        ("checkpoint.keep", 9),
+        ("data.workers", 2),
+        ("mesh.fsdp", 2),
+    ],
+)
+def test_harmless_change_is_said_and_recorded(tmp_path, key, value, capsys):
+    claimed(tmp_path)
+    claimed(tmp_path, {key: value})
+    assert f"continuing with config.{key} = {value!r} (was " in capsys.readouterr().out
+    claimed(tmp_path, {key: value})
+    assert capsys.readouterr().out == ""
+
+
+def test_forget_after_drops_later_rows_and_half_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [
+        '{"step": 1, "split": "train", "loss": 0.30000000000000004}\n',
+        '{"step": 2, "split": "train", "loss": 2.0}\n',
+        '{"step": 2, "split": "validation", "top1": 0.5}\n',
+        '{"step": 3, "split": "train", "loss": 3.0}\n',
+        '{"step": 4, "split": "tra',
+    ]
+    path.write_text("".join(rows))
+    forget_after(epath.Path(tmp_path), 2)
+    assert path.read_text() == "".join(rows[:3])
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_forget_after_drops_half_a_line_of_a_kept_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "sp')
+    forget_after(epath.Path(tmp_path), 9)
+    assert path.read_text() == '{"step": 1, "split": "train"}\n'
+
+
+def test_forget_after_needs_no_file(tmp_path):
+    forget_after(epath.Path(tmp_path), 5)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,113 @@
+"""Experiments, meshes and batches that the tests of the training half share."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from small_run import small_config
+
+from hybrid_jax.train import experiment as experiment_module
+from hybrid_jax.train import sharding
+from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.state import TrainState
+
+# No warm-up, so that the first step moves something.
+STEADY: dict[str, Any] = {
+    "train.batch_size": 16,
+    "optimizer.schedule": "constant",
+    "optimizer.warmup_fraction": 0.0,
+}
+
+MESHES = {
+    "data8": dict(data=8, fsdp=1, tensor=1),
+    "fsdp8": dict(data=1, fsdp=8, tensor=1),
+    "data2_fsdp2_tensor2": dict(data=2, fsdp=2, tensor=2),
+}
+
+
+def small_experiment(
+    changes: dict[str, Any] | None = None, *, mesh: str = "data8"
+) -> Experiment:
+    """Prepares the small model on a mesh of the eight pretend devices, or on "single"."""
+    return _prepared(tuple((STEADY | (changes or {})).items()), mesh)
+
+
+@functools.cache
+def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
+    config = small_config(dict(changes))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "MIN_FSDP_ELEMENTS", 2**8)
+        if mesh == "single":
+            one = jax.make_mesh(
+                (1, 1, 1),
+                sharding.AXES,
+                axis_types=(sharding.AxisType.Auto,) * 3,
+                devices=jax.devices()[:1],
+            )
+            patch.setattr(experiment_module, "make_mesh", lambda axes: one)
+        else:
+            config.mesh.update(MESHES[mesh])
+        return prepare(config)
+
+
+# Kept for the whole session, as the experiments are: compiling takes most of the time.
+_steps: dict[int, Callable] = {}
+_states: dict[int, TrainState] = {}
+
+
+def train_step(experiment: Experiment) -> Callable:
+    """Returns the jitted step, the same one for the same experiment."""
+    if id(experiment) not in _steps:
+        _steps[id(experiment)] = experiment.jitted_train_step()
+    return _steps[id(experiment)]
+
+
+def new_state(experiment: Experiment, *, lively: bool = False) -> TrainState:
+    """Returns a new copy of the initial state.
+
+    Args:
+        lively: replace the head's zeros by noise, so that the loss depends on everything.
+    """
+    if id(experiment) not in _states:
+        _states[id(experiment)] = on_host(experiment.new_state())
+    state = jax.tree.map(np.copy, _states[id(experiment)])
+    if lively:
+        head = state.params["head"]["logits"]
+        head["kernel"] += np.random.default_rng(1).normal(size=head["kernel"].shape)
+    return jax.device_put(state, experiment.shardings)
+
+
+def host_batch(number: int = 0, *, size: int = 16, real: int | None = None):
+    """Returns noise with labels; only the first `real` rows are real."""
+    random = np.random.default_rng(number)
+    return dict(
+        image=random.integers(0, 256, (size, 16, 16, 3), np.uint8),
+        label=random.integers(0, 10, size).astype(np.int32),
+        mask=np.arange(size) < (size if real is None else real),
+    )
+
+
+def put(experiment: Experiment, batch: dict[str, np.ndarray]):
+    """Spreads a host batch over the mesh."""
+    return jax.device_put(batch, experiment.batch_sharding)
+
+
+def run_steps(experiment: Experiment, count: int, *, batch=host_batch):
+    """Returns the state after `count` steps, and the scalars of each as floats."""
+    step, state, scalars = train_step(experiment), new_state(experiment), []
+    for number in range(count):
+        state, values = step(state, put(experiment, batch(number)))
+        scalars.append({name: float(value) for name, value in values.items()})
+    return state, scalars
+
+
+def on_host(tree):
+    """Returns the arrays of a tree as NumPy arrays."""
+    return jax.tree.map(np.array, tree)
+
+
+def assert_trees_equal(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
