@@ -122,7 +122,7 @@ def test_run_leaves_everything_in_its_default_workdir(tmp_path):
     report = json.loads((workdir / "report.json").read_text())
     assert report["steps"] == 3
     assert report["scores"]["count"] == 177
-    assert report["config"]["fusion"] == "sequential"
+    assert report["model"]["fusion"] == "sequential"
     assert f"workdir {workdir}" in done.stdout
     assert "done: 3 steps" in done.stdout
     assert done.stderr == ""
