@@ -32,6 +32,6 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("r26_vit_s32")
     config.optimizer.learning_rate = 3e-4
-    config.eval.every = 50
-    config.checkpoint.every = 100
+    config.eval.every = 40
+    config.checkpoint.every = 80
     return select(config, argument, imagenet2012=IMAGENET2012)

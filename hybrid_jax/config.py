@@ -148,7 +148,7 @@ def _optimizer() -> dict[str, Any]:
 def _hardware() -> dict[str, Any]:
     """What fills `None` keys, by kind of device the run finds itself on."""
     return dict(
-        cpu=dict(batch_size=32, image_size=64, steps=200),
+        cpu=dict(batch_size=32, image_size=64, steps=160),
         accelerator=dict(batch_size=256, image_size=224, steps=2000),
     )
 

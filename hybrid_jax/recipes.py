@@ -109,13 +109,21 @@ def _digits(config: ConfigDict) -> None:
     config.task.flip = 0.0
 
 
+def _pace(config: ConfigDict, *, every: int) -> None:
+    """Evaluates and saves as often as suits the length of the run."""
+    config.eval.every = every
+    config.checkpoint.every = every
+
+
 def _shapes(config: ConfigDict) -> None:
+    _pace(config, every=500)
     config.data.image_size = 128 if config.data.name == "shapes128" else 64
     config.data.crop = "resize"
     config.task.flip = 0.5
 
 
 def _mnist(config: ConfigDict) -> None:
+    _pace(config, every=500)
     config.data.crop = "pad"
     config.data.image_size = 32
     config.data.pad_px = 2
@@ -123,6 +131,7 @@ def _mnist(config: ConfigDict) -> None:
 
 
 def _cifar(config: ConfigDict) -> None:
+    _pace(config, every=500)
     _set_all(config, {"train.epochs": 100.0, "train.batch_size": 512})
     config.data.crop = "pad"
     config.data.image_size = 32
@@ -131,6 +140,7 @@ def _cifar(config: ConfigDict) -> None:
 
 
 def _folder(config: ConfigDict) -> None:
+    _pace(config, every=500)
     config.data.crop = "random_resized"
     config.data.eval_crop = 0.875
     config.task.flip = 0.5
@@ -144,8 +154,7 @@ def _imagenet2012(config: ConfigDict) -> None:
     config.data.randaugment_magnitude = 10.0
     config.task.mixup = 0.2
     _set_all(config, {"train.epochs": 300.0, "train.batch_size": 4096})
-    config.checkpoint.every = 2500
-    config.eval.every = 2500
+    _pace(config, every=2500)
     config.log.every = 50
 
 

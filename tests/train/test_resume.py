@@ -7,9 +7,9 @@ are functions of the step, and a checkpoint holds every bit of the state.
 import functools
 import pathlib
 import random
-import resource
 import shutil
 import signal
+import sys
 import time
 
 import pytest
@@ -165,24 +165,27 @@ def test_run_without_any_readable_checkpoint_says_so(uninterrupted, tmp_path):
     assert done.returncode == 1
     assert "none of the checkpoints [6, 12] can be read" in done.stderr
     assert "start again with another --workdir" in done.stderr
-    assert "Traceback" not in done.stderr
+    # uvloop inside TensorStore may complain on the way out, this library may not.
+    assert "/hybrid_jax/" not in done.stderr
+
+
+# 100 kB for a file: the metrics fit, the arrays do not.
+FULL_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def test_full_disk_ends_the_run_and_keeps_what_was_saved(uninterrupted, tmp_path):
     workdir = stopped_after(6, uninterrupted, tmp_path / "run")
     words = command(workdir, KEYS)
-    most = 100_000  # bytes of a file: the metrics fit, the arrays do not
-
-    def fill_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-    done = run(words, preexec_fn=fill_disk)
+    done = run([sys.executable, "-c", FULL_DISK, *words])
     assert done.returncode == 1, done.stdout + done.stderr
     assert "the checkpoint of step 12 could not be written" in done.stderr
     assert str(workdir / "checkpoints") in done.stderr
     assert "Earlier checkpoints are intact: [6]" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "/hybrid_jax/" not in done.stderr
     assert saved_steps(workdir) == [6]
 
     done = run_well(words)
