@@ -11,6 +11,7 @@ setup(
     install_requires=[
         "absl-py",
         "chex",
+        "etils[epath]",
         "flax>=0.12.8",
         "grain>=0.2.18",
         "jax>=0.10",
@@ -34,6 +35,8 @@ setup(
             "ruff==0.17.6",
             "scipy",
         ],
+        # Buckets as --workdir: paths and event files.
+        "gcs": ["gcsfs", "google-cloud-storage"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],

@@ -16,7 +16,12 @@ from hybrid_jax.config import defaults
 from hybrid_jax.recipes import select
 
 SHAPES = {"train.epochs": 20.0, "train.batch_size": 64}
-MNIST = {"train.epochs": 4.0, "train.batch_size": 64, "data.image_size": 48, "data.pad_px": 3}
+MNIST = {
+    "train.epochs": 4.0,
+    "train.batch_size": 64,
+    "data.image_size": 48,
+    "data.pad_px": 3,
+}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -27,7 +32,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval.every = 500
     config.checkpoint.every = 500
     config.log.every = 50
-    config = select(config, argument, shapes=SHAPES, mnist=MNIST)
+    config = select(config, argument, shapes=SHAPES, shapes128=SHAPES, mnist=MNIST)
     if config.model.fusion == "resnet":
         config.model.resnet_options.blocks = (2, 4, 2)
     elif config.model.fusion == "vit":

@@ -209,6 +209,9 @@ def check(config: ConfigDict) -> None:
         _expect(config, path, lambda v: v is None or v > 0, "a positive number")
     for path in _NOT_NEGATIVE:
         _expect(config, path, lambda v: v >= 0, "zero or more")
+    _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
+    for path in ("data.crop_area", "data.crop_ratio"):
+        _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
     _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
     for path in _RATES:
         _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
@@ -262,7 +265,6 @@ _RATES = (
     "task.label_smoothing",
     "task.flip",
     "task.erase",
-    "train.ema_decay",
     "optimizer.warmup_fraction",
     "optimizer.cooldown_fraction",
 )

@@ -12,15 +12,16 @@ from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.state import TrainState
-from hybrid_jax.train.workdir import check_same_run
+from hybrid_jax.train.workdir import adopt_sizes, check_same_model
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     """Restores a checkpoint and scores `config.eval.split` with it.
 
     Args:
-        config: the one the workdir was trained with; `eval.split` may name several
-            splits, separated by commas; `eval.restore` is "best" or "last".
+        config: the one the workdir was trained with, on whatever hardware. `eval.split`
+            may name several splits, separated by commas; `eval.restore` is "best" or
+            "last".
         workdir: of the training run. `evaluation_<split>.json` is written there.
 
     Returns:
@@ -32,9 +33,11 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     path = epath.Path(workdir).expanduser().absolute()
     splits = [split.strip() for split in config.eval.split.split(",")]
     sources = {split: open_source(config.data.name, split=split) for split in splits}
+    config = config.copy_and_resolve_references()
+    adopt_sizes(path, config)
     experiment = prepare(config)
     config = experiment.config
-    check_same_run(path, config)
+    check_same_model(path, config)
     state = _restored(path, experiment)
     step = int(state.step)
     eval_step = experiment.jitted_eval_step()

@@ -30,8 +30,9 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         name = _data_name(words.pop(0))
         kind = name.split(":")[0]
         config.data.name = name
-        _USUAL.get(name, _USUAL.get(kind, _folder))(config)
-        own = recipes.get(name.removeprefix("tfds:"), recipes.get(kind, {}))
+        unversioned = ":".join(name.split(":")[:2]) if kind == "tfds" else name
+        _USUAL.get(unversioned, _USUAL.get(kind, _folder))(config)
+        own = recipes.get(unversioned.removeprefix("tfds:"), recipes.get(kind, {}))
         _set_all(config, own)
     for word in words:
         key, _, text = word.partition("=")
@@ -117,6 +118,7 @@ def _pace(config: ConfigDict, *, every: int) -> None:
 
 def _shapes(config: ConfigDict) -> None:
     _pace(config, every=500)
+    _set_all(config, {"train.epochs": 20.0})
     config.data.image_size = 128 if config.data.name == "shapes128" else 64
     config.data.crop = "resize"
     config.task.flip = 0.5
@@ -124,6 +126,7 @@ def _shapes(config: ConfigDict) -> None:
 
 def _mnist(config: ConfigDict) -> None:
     _pace(config, every=500)
+    _set_all(config, {"train.epochs": 5.0})
     config.data.crop = "pad"
     config.data.image_size = 32
     config.data.pad_px = 2

@@ -26,6 +26,6 @@ do_it() {
 
 quoted=$(printf '%q ' "$@")
 do_it gcloud compute tpus tpu-vm scp --recurse . "$name:hybrid_jax" --zone="$zone" --worker=all
-do_it gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="cd hybrid_jax \
-&& pip install --quiet -e '.[tpu]' && HJ_DISTRIBUTED=1 nohup python3 -m hybrid_jax.main $quoted \
-> ~/hybrid_jax.log 2>&1 &"
+remote="cd hybrid_jax && pip install --quiet -e '.[tpu,gcs]' && \
+{ HJ_DISTRIBUTED=1 nohup python3 -m hybrid_jax.main $quoted > ~/hybrid_jax.log 2>&1 < /dev/null & }"
+do_it gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$remote"

@@ -203,7 +203,11 @@ class GrainBatches:
 
 
 def _let_grain_read_flags() -> None:
-    """Lets Grain's workers read its absl flags in programs that never parsed any."""
+    """Lets Grain's workers read its absl flags in programs that never parsed any.
+
+    Besides `main`, nothing but this touches flags: Grain, not this library, reads them, and
+    a notebook or a test that asks for workers has no `main` to parse them.
+    """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
 

@@ -15,9 +15,9 @@ SPEC_VERSION = 1  # raised with every change of a pixel; names caches and TFDS v
 KINDS = ("circle", "star", "square", "triangle", "cross")
 TEXTURES = ("plain", "stripes", "checker", "dots")
 LAYOUTS = ("line", "ring", "clusters", "cross")
+MIN_VISIBLE_PX = 12  # objects with fewer visible pixels are not annotated
 
 _LAYOUT_OBJECTS = 5
-_MIN_VISIBLE_PX = 12  # objects with fewer visible pixels are not annotated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +258,7 @@ def _annotations(objects: list[_Object], instances: np.ndarray) -> dict[str, np.
     boxes, kinds, textures = [], [], []
     for number, item in enumerate(objects):
         visible = instances == number + 1
-        if visible.sum() < _MIN_VISIBLE_PX:
+        if visible.sum() < MIN_VISIBLE_PX:
             continue
         segmentation[visible] = item.kind + 1
         rows, columns = np.where(visible)

@@ -95,10 +95,12 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _objects(drawn: dict[str, Any], *, size_px: int) -> list[dict[str, Any]]:
+    # Objects too small to be annotated have pixels in the mask as well.
+    areas = np.bincount(drawn["instances"].ravel())[1:]
+    areas = areas[areas >= shapes.MIN_VISIBLE_PX]
+    boxes = (drawn[key] for key in ("boxes_xyxy_px", "box_labels", "box_textures"))
     objects = []
-    for box, label, texture in zip(
-        drawn["boxes_xyxy_px"], drawn["box_labels"], drawn["box_textures"], strict=True
-    ):
+    for box, label, texture, area in zip(*boxes, areas, strict=True):
         # Sides are powers of two, so the shares are exact in float32.
         xmin, ymin, xmax, ymax = (float(side) / size_px for side in box)
         objects.append(
@@ -106,7 +108,7 @@ def _objects(drawn: dict[str, Any], *, size_px: int) -> list[dict[str, Any]]:
                 "bbox": tfds.features.BBox(ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax),
                 "label": int(label),
                 "texture": int(texture),
-                "area": int((box[2] - box[0]) * (box[3] - box[1])),
+                "area": int(area),  # visible pixels, as COCO counts them
             }
         )
     return objects

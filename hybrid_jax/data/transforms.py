@@ -7,7 +7,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hybrid_jax.data import geometry, photometric, randaugment
-from hybrid_jax.errors import UserError
 
 
 class TrainTransform:
@@ -15,19 +14,15 @@ class TrainTransform:
 
     Args:
         data: the resolved `config.data`.
-
-    Raises:
-        UserError: an unknown `data.crop` or `data.interpolation`.
     """
 
     def __init__(self, data: ConfigDict):
-        _check_choice("crop", data.crop, ("resize", "random_resized", "pad"))
         self.hw = _image_hw(data)
         self.crop = data.crop
         self.crop_area = tuple(data.crop_area)
         self.crop_ratio = tuple(data.crop_ratio)
         self.pad_px = data.pad_px
-        self.interpolation = _interpolation(data)
+        self.interpolation = data.interpolation
         self.randaugment_layers = data.randaugment_layers
         self.randaugment_magnitude = data.randaugment_magnitude
         self.colour_jitter = data.colour_jitter
@@ -59,20 +54,12 @@ class EvalTransform:
 
     Args:
         data: the resolved `config.data`.
-
-    Raises:
-        UserError: `data.eval_crop` outside (0, 1] or an unknown `data.interpolation`.
     """
 
     def __init__(self, data: ConfigDict):
-        if not 0 < data.eval_crop <= 1:
-            raise UserError(
-                f"config.data.eval_crop: expected a share above 0 and up to 1, "
-                f"got {data.eval_crop}."
-            )
         self.hw = _image_hw(data)
         self.crop = data.eval_crop
-        self.interpolation = _interpolation(data)
+        self.interpolation = data.interpolation
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Turns (H', W', 3) uint8 into (H, W, 3) uint8, C-contiguous."""
@@ -84,15 +71,3 @@ class EvalTransform:
 def _image_hw(data: ConfigDict) -> tuple[int, int]:
     height, width = data.image_size
     return height, width
-
-
-def _interpolation(data: ConfigDict) -> str:
-    _check_choice("interpolation", data.interpolation, ("bicubic", "bilinear"))
-    return data.interpolation
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(
-            f"config.data.{key}: expected one of {', '.join(choices)}, got {value!r}."
-        )

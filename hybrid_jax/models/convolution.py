@@ -61,6 +61,11 @@ class Conv(nnx.Module):
         kernel_init=_he_normal,
         dtype: str = "float32",
     ):
+        if (padding == "end") != (kernel == stride > 1) and kernel > 1:
+            raise ValueError(
+                f"Conv: padding='end' goes with windows that do not overlap (stride equal "
+                f"to kernel); got kernel {kernel}, stride {stride}, padding {padding!r}."
+            )
         shape = (kernel, kernel, in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None

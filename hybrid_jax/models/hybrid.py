@@ -128,7 +128,7 @@ def create_model(
             the model takes any other size too.
         dtype: compute dtype, "float32" or "bfloat16".
         seed: of the random weights.
-        overrides: keys of `config.model`, e.g. `fusion="conformer"` or
+        overrides: keys of `config.model`, e.g. `fusion="conv_stem"` or
             `vit_options=dict(drop_path=0.1)`.
 
     Raises:

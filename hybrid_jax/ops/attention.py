@@ -33,7 +33,15 @@ def _implementation(query, key, bias) -> str:
     fits = head_dim % 8 == 0 and head_dim <= 128
     even = query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
     sixteen_bit = query.dtype in (jnp.bfloat16, jnp.float16)
-    on_gpu = jax.default_backend() == "gpu"
-    if on_gpu and sixteen_bit and fits and (bias is None or even):
+    if sixteen_bit and fits and (bias is None or even) and _has_flash_attention():
         return "cudnn"
     return "xla"
+
+
+def _has_flash_attention() -> bool:
+    """cuDNN's needs an NVIDIA GPU of the Ampere generation (8.0) or later."""
+    if jax.default_backend() != "gpu":
+        return False
+    capability = getattr(jax.local_devices()[0], "compute_capability", "")
+    # AMD's answer is a name such as gfx90a.
+    return capability.replace(".", "").isdigit() and float(capability) >= 8.0

@@ -17,6 +17,8 @@ def calibration_sums(
         correct: (B,) bool.
         mask: (B,) True for real rows.
     """
+    # Not by the mask alone: padded rows may hold NaN, and NaN times zero is NaN.
+    confidence = jnp.where(mask, confidence, 0.0)
     index = jnp.clip((confidence * NUM_BINS).astype(jnp.int32), 0, NUM_BINS - 1)
     in_bin = jax.nn.one_hot(index, NUM_BINS) * mask[:, None]  # (B, 15)
     values = jnp.stack([jnp.ones_like(confidence), confidence, correct])

@@ -6,10 +6,12 @@ process killed at any moment leaves the checkpoints before it untouched.
 
 import contextlib
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
@@ -18,6 +20,8 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.state import TrainState, path_name
 
+_LOWER_IS_BETTER = ("loss", "ece")
+
 
 class Checkpoints:
     """The checkpoints of one workdir: the newest few, and the best by a metric.
@@ -25,7 +29,8 @@ class Checkpoints:
     Args:
         workdir: of the run; checkpoints live in `checkpoints/<step>`.
         keep: newest checkpoints kept.
-        best_metric: key of the scores handed to `save`; the highest is kept, too.
+        best_metric: key of the scores handed to `save`; the best by it is kept, too: the
+            highest, or of `loss` and `ece` the lowest. Empty for none.
         read_only: for evaluation; nothing is moved or cleaned up.
     """
 
@@ -43,7 +48,7 @@ class Checkpoints:
         if best_metric:
             kept.append(
                 policies.BestN(
-                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    get_metric_fn=self.rank,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 )
@@ -61,14 +66,21 @@ class Checkpoints:
     def best(self) -> tuple[int, float] | None:
         """Returns step and score of the best checkpoint, or None if none was scored."""
         scored = [
-            (checkpoint.metrics[self.best_metric], checkpoint.step)
+            (self.rank(checkpoint.metrics), checkpoint)
             for checkpoint in self._orbax.checkpoints
             if checkpoint.metrics and self.best_metric in checkpoint.metrics
         ]
         if not scored:
             return None
-        score, step = max(scored)
-        return step, score
+        _, checkpoint = max(scored, key=lambda pair: (pair[0], pair[1].step))
+        return checkpoint.step, checkpoint.metrics[self.best_metric]
+
+    def rank(self, scores: Mapping[str, float]) -> float:
+        """Returns how good scores are by the metric, higher is better; -inf without it."""
+        score = scores.get(self.best_metric)
+        if score is None:
+            return -math.inf
+        return -score if self.best_metric in _LOWER_IS_BETTER else score
 
     def save(
         self, step: int, state: TrainState, *, scores: Mapping[str, float] | None = None
@@ -78,13 +90,14 @@ class Checkpoints:
         Raises:
             UserError: this checkpoint, or the one before it, could not be written.
         """
-        metric = None
+        # All scores, so that a continued run may choose another metric.
+        metrics = None
         if scores is not None and self.best_metric in scores:
-            metric = {self.best_metric: float(scores[self.best_metric])}
+            metrics = {name: float(value) for name, value in scores.items()}
         with self._explained():
             self._orbax.wait()
             self._pending = step
-            self._orbax.save_async(step, state, force=True, metrics=metric)
+            self._orbax.save_async(step, state, force=True, metrics=metrics)
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises like `save`."""
@@ -106,7 +119,8 @@ class Checkpoints:
         """Loads a checkpoint, sharded as asked; None if the workdir has none.
 
         An unreadable one is reported and the one before it used; in training the
-        unreadable one is moved to `checkpoints_unreadable/`.
+        unreadable one is then moved to `checkpoints_unreadable/`. If none is readable,
+        nothing is moved.
 
         Args:
             shapes: the state's shapes and dtypes.
@@ -127,23 +141,36 @@ class Checkpoints:
             shapes,
             shardings,
         )
+        unreadable = []
         for step in steps:
-            try:
-                saved = self._orbax.metadata(step).metadata
-                if saved is None:
-                    raise ValueError("what its arrays are cannot be read")
-                self._check_shapes(step, saved, shapes)
-                return self._orbax.load(step, target)
-            except UserError:
-                raise
-            except Exception as error:  # noqa: BLE001 - Orbax raises many kinds
-                self._set_aside(step, error)
-        if steps:
+            state = self._load(step, shapes, target)
+            if state is not None:
+                self._set_aside(unreadable)
+                return state
+            unreadable.append(step)
+        if unreadable:
             raise UserError(
-                f"{self.directory}: none of the checkpoints {sorted(steps)} can be read. "
-                f"Restore them from a copy, or start again with another --workdir."
+                f"{self.directory}: none of the checkpoints {sorted(unreadable)} can be "
+                f"read. Nothing was changed. Restore them from a copy, or start again with "
+                f"another --workdir."
             )
         return None
+
+    def _load(self, step: int, shapes: TrainState, target: TrainState) -> TrainState | None:
+        """Returns the state, or None in every process if any of them cannot read it."""
+        state = None
+        try:
+            saved = self._orbax.metadata(step).metadata
+            if saved is None:
+                raise ValueError("what its arrays are cannot be read")
+            self._check_shapes(step, saved, shapes)
+            state = self._orbax.load(step, target)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Orbax raises many kinds
+            print(f"checkpoint of step {step} is unreadable ({_reason(error)})", flush=True)
+        everywhere = multihost_utils.process_allgather(np.array(state is not None))
+        return state if everywhere.all() else None
 
     def _check_shapes(self, step: int, saved: Any, shapes: TrainState) -> None:
         """Orbax answers a foreign target with a bare IndexError; this one says what."""
@@ -165,26 +192,22 @@ class Checkpoints:
                 f"  Use the config it was trained with, or another --workdir."
             )
 
-    def _set_aside(self, step: int, error: Exception) -> None:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(
-            f"checkpoint of step {step} is unreadable ({reason[:200]}); "
-            f"trying the one before it.",
-            flush=True,
-        )
-        if self.read_only:
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves checkpoints out of the way of those that will be written in their place."""
+        if self.read_only or not steps:
             return
         if is_main_process():
             aside = self.directory.parent / "checkpoints_unreadable"
             aside.mkdir(parents=True, exist_ok=True)
-            target = aside / str(step)
-            number = 1
-            while target.exists():
-                number += 1
-                target = aside / f"{step}.{number}"
-            (self.directory / str(step)).rename(target)
-            print(f"It was moved to {target}.", flush=True)
-        multihost_utils.sync_global_devices("unreadable checkpoint set aside")
+            for step in steps:
+                target = aside / str(step)
+                number = 1
+                while target.exists():
+                    number += 1
+                    target = aside / f"{step}.{number}"
+                (self.directory / str(step)).rename(target)
+                print(f"checkpoint of step {step} was moved to {target}", flush=True)
+        multihost_utils.sync_global_devices("unreadable checkpoints set aside")
         self._orbax.reload()
 
     @contextlib.contextmanager
@@ -193,14 +216,18 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             intact = [step for step in self.steps() if step != self._pending]
             raise UserError(
                 f"{self.directory}: the checkpoint of step {self._pending} could not be "
-                f"written ({reason[:300]}). Earlier checkpoints are intact: "
+                f"written ({_reason(error)}). Earlier checkpoints are intact: "
                 f"{intact or 'there are none'}. Free some space or fix the disk, then run "
                 f"the same command again to continue from there."
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:300]
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:

@@ -3,6 +3,8 @@
 import os
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from hybrid_jax.errors import UserError
 
@@ -37,6 +39,11 @@ def join() -> None:
 def is_main_process() -> bool:
     """Whether this process is the one that writes logs and reports."""
     return jax.process_index() == 0
+
+
+def sum_over_processes(count: int) -> int:
+    """Adds up a count every process has kept for itself; all of them must ask."""
+    return int(multihost_utils.process_allgather(np.array(count)).sum())
 
 
 def _slurm_tasks(environment) -> int:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hybrid_jax.contracts import Source, Task
 from hybrid_jax.data.pipeline import eval_batches
-from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.distributed import is_main_process, sum_over_processes
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.state import TrainState
 
@@ -71,6 +71,7 @@ def evaluate_split(
             _add(total, sums)
     finally:
         batches.close()
+    skipped = sum_over_processes(skipped)
     scores = task.summarise(total)
     return scores | ({"skipped": skipped} if skipped else {})
 

@@ -107,8 +107,12 @@ def prepare(config: ConfigDict) -> Experiment:
         num_train_examples=len(source),
     )
     mesh = make_mesh(config.mesh)
-    micro_batch = config.train.batch_size // config.train.accumulate
-    check_batch_size("train.batch_size / train.accumulate", micro_batch, mesh)
+    check_batch_size(
+        "train.batch_size",
+        config.train.batch_size,
+        mesh,
+        micro_batches=config.train.accumulate,
+    )
     check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
     optimizer = make_optimizer(config.optimizer, steps=config.train.steps)
     graph, init, shapes = make_init(

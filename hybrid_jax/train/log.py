@@ -10,6 +10,7 @@ from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.train.distributed import is_main_process
 
 
@@ -71,18 +72,20 @@ class RunLog:
             self._bar.update(1)
 
     def train_row(self, step: int, values: Mapping[str, float]) -> None:
-        """Records one training row: loss, learning rate, norms, speed, waiting."""
+        """Records one training row: loss, learning rate, norms; speed where known."""
         self._record(step, "train", values)
-        rate = values["images_per_second"]
+        loss, rate = values["loss"], values.get("images_per_second")
+        speed = "" if rate is None else f"{rate:.1f} images/s"
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.1f} images/s")
+            self._bar.set_postfix_str(f"loss {loss:.4f}, {speed}")
             return
-        seconds = (self._steps - step) * values["seconds_per_step"]
-        eta = datetime.timedelta(seconds=round(seconds))
+        if rate is not None:
+            seconds = (self._steps - step) * values["seconds_per_step"]
+            eta = datetime.timedelta(seconds=round(seconds))
+            speed += f"  data wait {100 * values['data_wait']:.1f} %  ETA {eta}"
         self.say(
-            f"step {step}/{self._steps}  loss {values['loss']:.4f}  "
-            f"lr {values['learning_rate']:.2e}  grad {values['grad_norm']:.3f}  "
-            f"{rate:.1f} images/s  data wait {100 * values['data_wait']:.1f} %  ETA {eta}"
+            f"step {step}/{self._steps}  loss {loss:.4f}  "
+            f"lr {values['learning_rate']:.2e}  grad {values['grad_norm']:.3f}  {speed}"
         )
 
     def scores(self, step: int, split: str, values: Mapping[str, float]) -> None:
@@ -116,8 +119,15 @@ class RunLog:
         if self._is_remote:
             self._unwritten.append(line)
         else:
-            with open(self._path, "a") as file:
-                file.write(line)
+            try:
+                with open(self._path, "a") as file:
+                    file.write(line)
+            except OSError as error:
+                raise UserError(
+                    f"{self._path} cannot be written ({error.strerror}). Checkpoints are "
+                    f"intact. Free some space or fix the disk, then run the same command "
+                    f"again to continue."
+                ) from error
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(f"{split}/{name}", value, step)

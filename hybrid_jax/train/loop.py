@@ -1,6 +1,5 @@
 """The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
 
-import dataclasses
 import math
 import time
 
@@ -8,15 +7,18 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_source
+from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.checkpoint import Checkpoints
-from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.distributed import is_main_process, sum_over_processes
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.guard import check_finite
 from hybrid_jax.train.log import RunLog
 from hybrid_jax.train.optimizer import make_schedule
+from hybrid_jax.train.pace import Pace
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.report import write_report
 from hybrid_jax.train.state import TrainState
@@ -46,6 +48,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
     experiment = prepare(config)
+    eval_source = open_source(config.data.name, split=config.eval.split)
     claim(path, experiment.config)
     options = experiment.config.checkpoint
     checkpoints = Checkpoints(path, keep=options.keep, best_metric=options.best_metric)
@@ -57,7 +60,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         start = int(state.step)
         forget_after(path, start)
         seconds_to_start = time.perf_counter() - started
-        run = _Run(experiment, path, checkpoints, start=start, restored=resumed)
+        run = _Run(
+            experiment,
+            path,
+            checkpoints,
+            eval_source=eval_source,
+            start=start,
+            restored=resumed,
+        )
         try:
             run.announce(seconds=seconds_to_start, resumed=resumed)
             scores = run.steps(state)
@@ -66,15 +76,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     finally:
         checkpoints.close()
     return scores
-
-
-@dataclasses.dataclass
-class _Interval:
-    """Time since the last row, without evaluations and checkpoints."""
-
-    started: float
-    waited: float
-    steps: int = 0
 
 
 class _Run:
@@ -86,6 +87,7 @@ class _Run:
         workdir: epath.Path,
         checkpoints: Checkpoints,
         *,
+        eval_source: Source,
         start: int,
         restored: bool,
     ):
@@ -96,7 +98,8 @@ class _Run:
         self.start = start
         self.saved = start if restored else None
         best = checkpoints.best()
-        self.best_score = best[1] if best else -math.inf
+        metric = self.config.checkpoint.best_metric
+        self.best_rank = checkpoints.rank({metric: best[1]}) if best else -math.inf
         self.skipped = 0
         self.skipped_reported = 0
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
@@ -105,7 +108,7 @@ class _Run:
         self.schedule = make_schedule(self.config.optimizer, steps=self.config.train.steps)
         self.train_step = experiment.jitted_train_step()
         self.eval_step = experiment.jitted_eval_step()
-        self.eval_source = open_source(self.config.data.name, split=self.config.eval.split)
+        self.eval_source = eval_source
         self.stop = StopRequest()
         self.log = RunLog(
             workdir,
@@ -127,6 +130,7 @@ class _Run:
             sharding=experiment.batch_sharding,
             size=self.config.data.prefetch,
         )
+        self.pace = Pace(batch_size=self.config.train.batch_size, batches=self.batches)
 
     def announce(self, *, seconds: float, resumed: bool) -> None:
         """Says what is about to run, where, and from which step."""
@@ -150,24 +154,24 @@ class _Run:
         total = config.train.steps
         if self.start >= total:
             return self._already_done(state)
-        interval = self._new_interval()
+        self.pace.restart()
         for step in range(self.start + 1, total + 1):
             batch, skipped = next(self.batches)
             self.skipped += skipped
             state, scalars = self.train_step(state, batch)
             self.pending.append((step, scalars))
             if step == self.start + 1:
-                interval = self._first_step(interval, scalars)
+                self._first_step(scalars)
             else:
-                interval.steps += 1
+                self.pace.step()
             if len(self.pending) > _AHEAD:
                 jax.block_until_ready(self.pending[-1 - _AHEAD][1])
             self.log.advance()
             last = step == total
             stopping = self.stop.reached(step)
             if step % config.log.every == 0 or last or stopping:
-                self._row(step, interval)
-                interval = self._new_interval()
+                self._row(step)
+                self.pace.restart()
             evaluating = (step % config.eval.every == 0 and not stopping) or last
             saving = step % config.checkpoint.every == 0 or last or stopping
             if evaluating or saving:
@@ -179,7 +183,7 @@ class _Run:
                     saving |= self._is_best(scores)
                 if saving:
                     self._save(step, state, scores)
-                interval = self._new_interval()
+                self.pace.restart()
             if stopping and not last:
                 self.checkpoints.wait()
                 self.log.say(f"stopped by SIGTERM after step {step}; saved")
@@ -206,16 +210,14 @@ class _Run:
         self.log.close()
         self.stop.close()
 
-    def _first_step(self, interval: _Interval, scalars) -> _Interval:
+    def _first_step(self, scalars: dict[str, jax.Array]) -> None:
         """Waits for the compilation and keeps its time out of the speed."""
         jax.block_until_ready(scalars)
-        seconds = time.perf_counter() - interval.started
-        self.facts["seconds_first_step"] = seconds
-        self.log.say(f"first step, compilation included: {seconds:.1f} s")
-        return self._new_interval()
-
-    def _new_interval(self) -> _Interval:
-        return _Interval(time.perf_counter(), self.batches.seconds_waited)
+        self.facts["seconds_first_step"] = self.pace.seconds()
+        self.log.say(
+            f"first step, compilation included: {self.facts['seconds_first_step']:.1f} s"
+        )
+        self.pace.restart()
 
     def _drain(self) -> dict[str, float]:
         """Fetches all pending scalars, checks them, returns the newest as floats."""
@@ -228,26 +230,18 @@ class _Run:
         self.pending.clear()
         return newest
 
-    def _row(self, step: int, interval: _Interval) -> None:
+    def _row(self, step: int) -> None:
+        pace = self.pace.values()
         values = self._drain()
-        seconds = time.perf_counter() - interval.started
-        waited = self.batches.seconds_waited - interval.waited
-        per_step = seconds / max(interval.steps, 1)
-        rate = self.config.train.batch_size / per_step if interval.steps else 0.0
-        values |= dict(
-            learning_rate=float(self.schedule(step - 1)),
-            images_per_second=rate,
-            seconds_per_step=per_step,
-            data_wait=min(waited / seconds, 1.0) if seconds > 0 else 0.0,
-        )
-        if self.skipped:
-            values["skipped"] = self.skipped
-        if self.skipped > self.skipped_reported:
-            self.log.say(f"{self.skipped} unreadable images skipped so far")
-            self.skipped_reported = self.skipped
-        if interval.steps:
-            self.facts["images_per_second"] = rate
-            self.facts["data_wait"] = values["data_wait"]
+        values["learning_rate"] = float(self.schedule(step - 1))
+        values |= pace
+        self.facts |= pace
+        skipped = sum_over_processes(self.skipped)
+        if skipped:
+            values["skipped"] = skipped
+        if skipped > self.skipped_reported:
+            self.log.say(f"{skipped} unreadable images skipped so far")
+            self.skipped_reported = skipped
         self.log.train_row(step, values)
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
@@ -264,10 +258,16 @@ class _Run:
 
     def _is_best(self, scores: dict[str, float]) -> bool:
         """Remembered here, not asked of the disk: all processes must answer alike."""
-        score = scores.get(self.config.checkpoint.best_metric)
-        if score is None or score <= self.best_score:
+        metric = self.config.checkpoint.best_metric
+        if metric and metric not in scores:
+            raise UserError(
+                f"config.checkpoint.best_metric: {metric!r} is not a score of this task."
+                f"{nearest(metric, scores)} Known: {', '.join(scores)}; empty for none."
+            )
+        rank = self.checkpoints.rank(scores)
+        if rank <= self.best_rank:
             return False
-        self.best_score = score
+        self.best_rank = rank
         return True
 
     def _save(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
@@ -285,7 +285,7 @@ class _Run:
             self.config,
             scores=self.scores,
             best=self.checkpoints.best(),
-            facts=self.facts | dict(skipped=self.skipped),
+            facts=self.facts | dict(skipped=self.skipped_reported),
         )
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "

@@ -79,7 +79,11 @@ class DevicePrefetch:
     def _to_device(self, batch: Batch) -> tuple[dict[str, jax.Array], int]:
         skipped = int(np.sum(batch["skipped"]))
         arrays = {
-            name: jax.make_array_from_process_local_data(self._sharding, value)
+            name: jax.make_array_from_process_local_data(
+                self._sharding,
+                value,
+                (len(value) * jax.process_count(), *value.shape[1:]),
+            )
             for name, value in batch.items()
             if name != "skipped"
         }

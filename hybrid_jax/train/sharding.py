@@ -50,7 +50,15 @@ def make_mesh(axes: dict[str, int]) -> Mesh:
             f"exactly. Their product must be {count}; set one axis to -1 to let it take "
             f"the rest."
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    for replicas in mesh.devices.reshape(-1, mesh.shape["tensor"]):
+        if len({device.process_index for device in replicas}) > 1:
+            raise UserError(
+                f"config.mesh: tensor={mesh.shape['tensor']} spans several processes, each "
+                f"of which reads rows of its own. It may be at most the devices of one "
+                f"process, {jax.local_device_count()}."
+            )
+    return mesh
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -63,15 +71,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(key: str, batch_size: int, mesh: Mesh) -> None:
-    """Raises `UserError` unless rows divide evenly over the data-parallel devices."""
+def check_batch_size(
+    key: str, batch_size: int, mesh: Mesh, *, micro_batches: int = 1
+) -> None:
+    """Raises `UserError` unless rows divide evenly over the data-parallel devices.
+
+    Args:
+        key: config key of the batch size, for the message.
+        micro_batches: parts the batch is cut into; each must divide evenly.
+    """
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % shards:
-        lower = batch_size - batch_size % shards
+    unit = shards * micro_batches
+    if batch_size % unit:
+        lower = batch_size - batch_size % unit
+        parts = f" in {micro_batches} micro-batches" if micro_batches > 1 else ""
         raise UserError(
-            f"config.{key}: {batch_size} rows cannot be spread evenly over the {shards} "
-            f"data-parallel devices (data x fsdp). "
-            f"Use {f'{lower} or ' if lower else ''}{lower + shards}."
+            f"config.{key}: {batch_size} rows{parts} cannot be spread evenly over the "
+            f"{shards} data-parallel devices (data x fsdp). "
+            f"Use {f'{lower} or ' if lower else ''}{lower + unit}."
         )
 
 

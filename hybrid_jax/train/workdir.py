@@ -1,9 +1,11 @@
 """What a run leaves on disk, and whether another run may go on from it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import as_json
@@ -29,46 +31,103 @@ _MAY_CHANGE = (
 def claim(workdir: epath.Path, config: ConfigDict) -> None:
     """Writes `config.json`, or checks that the one there describes the same run.
 
+    A workdir without a checkpoint holds nothing to continue and may be taken over.
+
     Raises:
         UserError: the workdir belongs to another experiment.
     """
-    check_same_run(workdir, config)
-    if is_main_process():
+    saved = _saved(workdir)
+    wanted = json.loads(as_json(config))
+    if saved is not None and _has_checkpoint(workdir):
+        for key, was, now in _refuse(workdir, saved, wanted, matters=_alters_training):
+            if is_main_process():
+                print(f"continuing with config.{key} = {now!r} (was {was!r})", flush=True)
+    # No process may still be reading while the first one writes.
+    multihost_utils.sync_global_devices("workdir checked")
+    if is_main_process() and saved != wanted:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "config.json").write_text(as_json(config) + "\n")
+        # In one move: a process killed while writing must not leave half a file.
+        replacement = workdir / "config.json.tmp"
+        replacement.write_text(as_json(config) + "\n")
+        replacement.replace(workdir / "config.json")
 
 
-def check_same_run(workdir: epath.Path, config: ConfigDict) -> None:
-    """Raises `UserError` if the workdir holds a run that differs where it matters."""
+def check_same_model(workdir: epath.Path, config: ConfigDict) -> None:
+    """Raises `UserError` if the workdir's model or data are not those of `config`."""
+    saved = _saved(workdir)
+    if saved is not None:
+        _refuse(workdir, saved, json.loads(as_json(config)), matters=_alters_model)
+
+
+def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
+    """Fills sizes the config leaves to the hardware with those of the run.
+
+    So that a run made on an accelerator can be evaluated on a laptop.
+    """
+    saved = _saved(workdir)
+    if saved is None:
+        return
+    with config.unlocked(), config.ignore_type():
+        if config.data.image_size is None:
+            config.data.image_size = tuple(saved["data"]["image_size"])
+        if config.train.steps is None and config.train.epochs is None:
+            config.train.steps = saved["train"]["steps"]
+
+
+def _saved(workdir: epath.Path) -> dict[str, Any] | None:
     path = workdir / "config.json"
     if not path.exists():
-        return
-    saved, wanted = (
-        _flat(json.loads(path.read_text())),
-        _flat(json.loads(as_json(config))),
+        return None
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON ({error}). Restore it from a copy; if you know the config "
+            f"is the one this run began with, remove the file and start again."
+        ) from error
+
+
+def _has_checkpoint(workdir: epath.Path) -> bool:
+    checkpoints = workdir / "checkpoints"
+    return checkpoints.exists() and any(
+        path.name.isdigit() for path in checkpoints.iterdir()
     )
+
+
+def _alters_training(key: str) -> bool:
+    return not key.startswith(_MAY_CHANGE)
+
+
+def _alters_model(key: str) -> bool:
+    """The compute dtype is how a model is run, not which model it is."""
+    same = ("model.", "task.name", "data.name", "data.image_size")
+    return key.startswith(same) and key != "model.dtype"
+
+
+def _refuse(
+    workdir: epath.Path,
+    saved: dict[str, Any],
+    wanted: dict[str, Any],
+    *,
+    matters: Callable[[str], bool],
+) -> list[tuple[str, Any, Any]]:
+    """Returns the keys that differ and may; raises `UserError` over those that may not."""
+    there, here = _flat(saved), _flat(wanted)
     differing = [
-        key
-        for key in sorted(saved.keys() | wanted.keys())
-        if saved.get(key) != wanted.get(key)
+        (key, there.get(key), here.get(key))
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
     ]
-    refused = [key for key in differing if not key.startswith(_MAY_CHANGE)]
+    refused = [entry for entry in differing if matters(entry[0])]
     if refused:
         lines = "\n".join(
-            f"    {key}: there {saved.get(key)!r}, here {wanted.get(key)!r}"
-            for key in refused
+            f"    {key}: there {was!r}, here {now!r}" for key, was, now in refused
         )
         raise UserError(
             f"{workdir} holds another run; these keys differ:\n{lines}\n"
             f"  Use the same values to continue it, or another --workdir."
         )
-    for key in differing:
-        if is_main_process():
-            print(
-                f"continuing with config.{key} = {wanted.get(key)!r} "
-                f"(was {saved.get(key)!r})",
-                flush=True,
-            )
+    return differing
 
 
 def forget_after(workdir: epath.Path, step: int) -> None:

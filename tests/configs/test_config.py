@@ -190,7 +190,9 @@ def test_steps_speak_before_epochs():
         ("task.flip", 1.5, r"a number in \[0, 1\]"),
         ("task.label_smoothing", -0.1, r"a number in \[0, 1\]"),
         ("optimizer.warmup_fraction", 2.0, r"a number in \[0, 1\]"),
-        ("train.ema_decay", 1.01, r"a number in \[0, 1\]"),
+        ("train.ema_decay", 1.0, r"a decay in \[0, 1\)"),
+        ("data.crop_area", (0.5, 0.1), "a pair 0 < lower <= upper"),
+        ("data.eval_crop", 0.0, r"a share in \(0, 1\]"),
     ],
 )
 def test_value_out_of_range_names_key_expectation_and_value(path, value, expected):

@@ -5,7 +5,6 @@ import pytest
 from data_examples import data_config, random_image
 
 from hybrid_jax.data.transforms import EvalTransform, TrainTransform
-from hybrid_jax.errors import UserError
 
 
 @pytest.mark.parametrize("crop", ["resize", "random_resized", "pad"])
@@ -48,18 +47,3 @@ def test_eval_transform_keeps_the_centre():
     image[6:18, 8:24] = 255
     transform = EvalTransform(data_config(eval_crop=0.5))
     assert (transform(image) == 255).all()
-
-
-def test_unknown_crop_is_refused():
-    with pytest.raises(UserError, match=r"config.data.crop: .*random_resized.*'squash'"):
-        TrainTransform(data_config(crop="squash"))
-
-
-def test_unknown_interpolation_is_refused():
-    with pytest.raises(UserError, match=r"config.data.interpolation: .*'nearest'"):
-        EvalTransform(data_config(interpolation="nearest"))
-
-
-def test_eval_crop_of_zero_is_refused():
-    with pytest.raises(UserError, match=r"config.data.eval_crop: .*0.0"):
-        EvalTransform(data_config(eval_crop=0.0))

@@ -1,5 +1,7 @@
 """Attention against float64 numpy."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,23 @@ def test_softmax_is_float32_under_bfloat16():
 def test_cudnn_is_asked_for_only_where_it_applies(
     monkeypatch, backend, dtype, head_dim, tokens, bias, expected
 ):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(module, "_has_flash_attention", lambda: backend == "gpu")
     x = jax.ShapeDtypeStruct((2, tokens, 3, head_dim), dtype)
     assert module._implementation(x, x, x if bias else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "capability", "expected"),
+    [
+        ("gpu", "9.0", True),
+        ("gpu", "8.0", True),
+        ("gpu", "7.5", False),
+        ("gpu", "gfx90a", False),
+        ("cpu", "9.0", False),
+    ],
+)
+def test_fused_kernel_needs_an_ampere_gpu(monkeypatch, backend, capability, expected):
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert module._has_flash_attention() is expected

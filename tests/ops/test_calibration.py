@@ -51,6 +51,14 @@ def test_padded_rows_count_nothing():
     assert calibration_error(sums) == 0.0
 
 
+def test_nan_in_a_padded_row_reaches_no_sum():
+    confidence, correct, mask = example(50)
+    expected = calibration_sums(*map(jnp.asarray, (confidence, correct, mask)))
+    confidence[~mask] = np.nan
+    sums = calibration_sums(*map(jnp.asarray, (confidence, correct, mask)))
+    np.testing.assert_array_equal(sums, expected)
+
+
 def test_perfect_and_certain_is_calibrated_and_wrong_and_certain_is_not():
     ones, yes = jnp.ones(7), jnp.ones(7, bool)
     assert calibration_error(calibration_sums(ones, yes, yes)) == 0.0

@@ -199,3 +199,15 @@ def test_failed_write_names_step_path_and_what_is_intact(tmp_path, state, monkey
     assert "Earlier checkpoints are intact: [1]." in str(caught.value)
     monkeypatch.undo()
     checkpoints.close()
+
+
+def test_best_loss_is_the_lowest_and_other_metrics_can_be_asked_later(tmp_path, state):
+    checkpoints = open_checkpoints(tmp_path, best_metric="loss", keep=2)
+    for step, loss, top1 in ((1, 0.5, 0.1), (2, 0.2, 0.2), (3, 0.4, 0.3)):
+        checkpoints.save(step, state, scores={"loss": loss, "top1": top1})
+    checkpoints.wait()
+    assert checkpoints.best() == (2, 0.2)
+    checkpoints.close()
+    reopened = open_checkpoints(tmp_path, best_metric="top1", keep=2)
+    assert reopened.best() == (3, 0.3)
+    reopened.close()

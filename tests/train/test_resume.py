@@ -150,7 +150,7 @@ def test_unreadable_newest_checkpoint_is_set_aside(uninterrupted, tmp_path, dama
     done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
     aside = workdir / "checkpoints_unreadable/54"
     assert "checkpoint of step 54 is unreadable (" in done.stdout
-    assert f"It was moved to {aside}." in done.stdout
+    assert f"was moved to {aside}\n" in done.stdout
     assert "continued from step 48" in done.stdout
     assert aside.is_dir()
     assert saved_steps(workdir)[-3:] == [48, 54, 60]
@@ -161,10 +161,14 @@ def test_run_without_any_readable_checkpoint_says_so(uninterrupted, tmp_path):
     workdir = stopped_after(12, uninterrupted, tmp_path / "run")
     for step in (6, 12):
         _cut_biggest_file(workdir / "checkpoints" / str(step))
-    done = run(command(workdir, KEYS))
-    assert done.returncode == 1
-    assert "none of the checkpoints [6, 12] can be read" in done.stderr
-    assert "start again with another --workdir" in done.stderr
+    rows = (workdir / "metrics.jsonl").read_text()
+    for _ in range(2):  # the second must not take an emptied workdir for a new one
+        done = run(command(workdir, KEYS))
+        assert done.returncode == 1
+        assert "none of the checkpoints [6, 12] can be read" in done.stderr
+        assert "start again with another --workdir" in done.stderr
+        assert saved_steps(workdir) == [6, 12]
+        assert (workdir / "metrics.jsonl").read_text() == rows
     # uvloop inside TensorStore may complain on the way out, this library may not.
     assert "/hybrid_jax/" not in done.stderr
 

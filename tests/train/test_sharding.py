@@ -51,7 +51,8 @@ def test_batch_that_devices_cannot_share_is_refused_with_numbers_that_work(rows,
 
 
 def test_micro_batch_and_evaluation_batch_must_divide_too():
-    with pytest.raises(UserError, match="accumulate: 4 rows cannot be spread"):
+    message = "train.batch_size: 16 rows in 4 micro-batches .* Use 32."
+    with pytest.raises(UserError, match=message):
         prepare(small_config({"train.batch_size": 16, "train.accumulate": 4}))
     with pytest.raises(UserError, match="eval.batch_size: 12 rows cannot be spread"):
         prepare(small_config({"train.batch_size": 16, "eval.batch_size": 12}))

@@ -7,12 +7,17 @@ import pytest
 from etils import epath
 from small_run import small_config
 
+from hybrid_jax.config import resolve
 from hybrid_jax.errors import UserError
-from hybrid_jax.train.workdir import claim, forget_after
+from hybrid_jax.train.workdir import adopt_sizes, check_same_model, claim, forget_after
 
 
 def claimed(path, changes=None):
     claim(epath.Path(path), small_config(changes))
+
+
+def with_checkpoint(path):
+    (path / "checkpoints" / "6").mkdir(parents=True)
 
 
 def test_claim_writes_the_config(tmp_path):
@@ -35,6 +40,7 @@ def test_claim_writes_the_config(tmp_path):
 )
 def test_run_that_differs_where_it_matters_is_refused(tmp_path, key, there, here):
     claimed(tmp_path)
+    with_checkpoint(tmp_path)
     before = (tmp_path / "config.json").read_text()
     expected = (
         f"{tmp_path} holds another run; these keys differ:\n"
@@ -59,10 +65,45 @@ def test_run_that_differs_where_it_matters_is_refused(tmp_path, key, there, here
 )
 def test_harmless_change_is_said_and_recorded(tmp_path, key, value, capsys):
     claimed(tmp_path)
+    with_checkpoint(tmp_path)
     claimed(tmp_path, {key: value})
     assert f"continuing with config.{key} = {value!r} (was " in capsys.readouterr().out
     claimed(tmp_path, {key: value})
     assert capsys.readouterr().out == ""
+
+
+def test_workdir_without_a_checkpoint_may_be_taken_over(tmp_path):
+    claimed(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    claimed(tmp_path, {"train.batch_size": 16})
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["train"]["batch_size"] == 16
+
+
+def test_damaged_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(UserError, match=r"config.json is not JSON .*start again"):
+        claimed(tmp_path)
+
+
+def test_evaluation_asks_only_for_the_same_model_and_data(tmp_path):
+    claimed(tmp_path)
+    other = {"optimizer.learning_rate": 0.5, "train.batch_size": 16, "seed": 4}
+    check_same_model(
+        epath.Path(tmp_path), small_config(other | {"model.dtype": "bfloat16"})
+    )
+    with pytest.raises(UserError, match="model.vit_options.depth: there 2, here 4"):
+        check_same_model(epath.Path(tmp_path), small_config({"model.vit_options.depth": 4}))
+
+
+def test_evaluation_takes_the_sizes_of_the_run(tmp_path):
+    run = resolve(small_config({"data.image_size": 24}), on_cpu=True)
+    claim(epath.Path(tmp_path), run)
+    config = small_config()
+    with config.ignore_type():
+        config.data.image_size = None
+    adopt_sizes(epath.Path(tmp_path), config)
+    assert config.data.image_size == (24, 24)
 
 
 def test_forget_after_drops_later_rows_and_half_a_line(tmp_path):

@@ -56,7 +56,10 @@ class FolderSource:
         self._root = pathlib.Path(location).expanduser()
         name = f"folder:{location}"
         if not self._root.is_dir():
-            raise UserError(f"data {name!r}: there is no folder {self._root}.")
+            raise UserError(
+                f"data {name!r}: there is no folder {self._root}. Expected one that holds "
+                f"train/CLASS/*.jpg or CLASS/*.jpg: check the path after folder:."
+            )
         split_folders = _split_folders(self._root, name=name)
         if split_folders:
             check_split(name, split=split, splits=split_folders)

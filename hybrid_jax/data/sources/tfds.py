@@ -36,7 +36,8 @@ class TfdsSource:
 
     - `validation`, if there is none: the last 10 % of `train`, which then means the first
       90 %. `train[:100%]` names all of it, for runs that evaluate on `test`.
-    - `test`, if there is none: `validation`, as for imagenet2012.
+    - `test`, if there is none: `validation`. imagenet2012 has one, without labels: evaluate
+      on its `validation`.
 
     Args:
         location: NAME[/CONFIG][:VERSION].
@@ -61,6 +62,7 @@ class TfdsSource:
             num_classes=label.num_classes, class_names=tuple(label.names)
         )
         tfds_split = _tfds_split(split, tuple(builder.info.splits), name=self._name)
+        self._split = split
         self._length = builder.info.splits[tfds_split].num_examples
         self._records = Lazy(functools.partial(_open_records, location, tfds_split))
 
@@ -72,19 +74,34 @@ class TfdsSource:
 
         Raises:
             BadImageError: the record cannot be decoded.
+            UserError: the format has no random access, or the example has no label.
         """
+        # Outside the try: what it raises concerns the data set, not one example.
+        records = self._records.get()
         try:
-            record = self._records.get()[index]
+            record = records[index]
             image = as_rgb(np.asarray(record[self._image_key]))
         except (OSError, SyntaxError, ValueError) as error:
             raise BadImageError(
                 f"data {self._name!r}: example {index} cannot be read: {error}. Prepare "
                 f"the data set again, or pass over it with data.on_bad_image='skip'."
             ) from error
-        example = {"image": image, "label": int(record[self._label_key])}
+        label = int(record[self._label_key])
+        self._check_label(label, index=index)
+        example = {"image": image, "label": label}
         if "objects" in record and "bbox" in record["objects"]:
             example |= _boxes(record["objects"], image.shape)
         return example
+
+    def _check_label(self, label: int, *, index: int) -> None:
+        # -1 is what TFDS writes for a label that is kept secret.
+        if not 0 <= label < self.info.num_classes:
+            raise UserError(
+                f"data {self._name!r}: expected labels from 0 to "
+                f"{self.info.num_classes - 1}, example {index} of split {self._split!r} "
+                f"has {label}: the split has no labels. Use one that has, such as split "
+                f"'validation'."
+            )
 
 
 def _boxes(objects: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:

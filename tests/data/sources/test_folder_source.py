@@ -67,7 +67,8 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
 
 
 def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match="there is no folder .*/nowhere"):
+    layouts = r"train/CLASS/\*.jpg or CLASS/\*.jpg: check the path after folder:"
+    with pytest.raises(UserError, match=f"there is no folder .*/nowhere. .*{layouts}"):
         open_source(f"folder:{tmp_path}/nowhere", split="train")
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -71,9 +72,19 @@ class ThreeSplitPictures(_Pictures):
 
 
 class NoTestPictures(_Pictures):
-    """Has no test split, like imagenet2012."""
+    """Has no test split."""
 
     splits = ("train", "validation")
+
+
+class SecretTestPictures(_Pictures):
+    """Has no labels in its test split, like imagenet2012."""
+
+    splits = ("train", "validation", "test")
+
+    def _generate_examples(self, split):
+        for i, example in super()._generate_examples(split):
+            yield i, example | ({"label": -1} if split == "test" else {})
 
 
 class GreyPictures(_Pictures):
@@ -143,6 +154,19 @@ def test_missing_test_is_validation(prepare):
     np.testing.assert_array_equal(validation[1]["image"], test[1]["image"])
 
 
+@pytest.mark.parametrize("split", ["test", "test[:2]"])
+def test_split_without_labels_says_what_to_use(prepare, split):
+    prepare(SecretTestPictures)
+    assert open_source("tfds:secret_test_pictures", split="validation")[0]["label"] >= 0
+    expected = (
+        r"secret_test_pictures': expected labels from 0 to 2, example 1 of split "
+        rf"'{re.escape(split)}' has -1.* Use one that has, such as split 'validation'"
+    )
+    with pytest.raises(UserError, match=expected) as caught:
+        open_source("tfds:secret_test_pictures", split=split)[1]
+    assert not isinstance(caught.value, BadImageError)  # or every example were skipped
+
+
 def test_unknown_split_lists_those_there_are(prepare):
     prepare(TwoSplitPictures)
     with pytest.raises(UserError, match="'dev'.*It has: test, train, validation"):
@@ -172,8 +196,9 @@ def test_format_without_random_access_says_what_to_do(prepare):
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     for path in builder.data_path.glob("*array_record*"):
         path.rename(str(path).replace("array_record", "tfrecord"))
-    with pytest.raises(UserError, match="without random access.*=array_record"):
+    with pytest.raises(UserError, match="without random access.*=array_record") as caught:
         open_source("tfds:two_split_pictures", split="train")[0]
+    assert not isinstance(caught.value, BadImageError)
 
 
 def test_record_that_cannot_be_decoded_is_named(prepare, monkeypatch):
