@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.ops.matmul import matmul
+
 _he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
 
@@ -83,7 +85,7 @@ class Conv(nnx.Module):
         kernel, x = kernel.astype(self.dtype), x.astype(self.dtype)
         if self.side == 1:
             x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
-            y = x @ kernel[0, 0]
+            y = matmul(x, kernel[0, 0])
         elif self.side == self.stride:
             y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
         else:
