@@ -41,6 +41,7 @@ class Conv(nnx.Module):
         kernel: side of the square kernel in cells.
         stride: cells from one window to the next.
         dilation: cells from one tap to the next.
+        groups: channels are convolved in this many groups.
         padding: "same" splits TensorFlow's way (vit_jax); "centred" pads both sides by
             half the kernel (torch); "end" pads bottom and right to a whole window.
         use_bias: adds a learned offset.
@@ -57,6 +58,7 @@ class Conv(nnx.Module):
         rngs: nnx.Rngs,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         padding: str = "same",
         use_bias: bool = False,
         standardised: str | None = None,
@@ -68,12 +70,13 @@ class Conv(nnx.Module):
                 f"Conv: padding='end' goes with windows that do not overlap (stride equal "
                 f"to kernel); got kernel {kernel}, stride {stride}, padding {padding!r}."
             )
-        shape = (kernel, kernel, in_channels, out_channels)
+        shape = (kernel, kernel, in_channels // groups, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
         self.side = kernel
         self.stride = stride
         self.dilation = dilation
+        self.groups = groups
         self.padding = padding
         self.standardised = standardised
         self.dtype = jnp.dtype(dtype)
@@ -83,25 +86,28 @@ class Conv(nnx.Module):
         if self.standardised is not None:
             kernel = standardise(kernel, numerics=self.standardised)
         kernel, x = kernel.astype(self.dtype), x.astype(self.dtype)
-        if self.side == 1:
+        if self.side == 1 and self.groups == 1:
             x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
             y = matmul(x, kernel[0, 0])
-        elif self.side == self.stride:
+        elif self.side == self.stride and self.groups == 1:
             y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(self.stride, self.stride),
-                padding=self._padding(),
+                padding=self._padding(x.shape[1:3]),
                 rhs_dilation=(self.dilation, self.dilation),
+                feature_group_count=self.groups,
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
-    def _padding(self):
+    def _padding(self, hw):
         if self.padding == "same":
             return "SAME"
+        if self.padding == "end":
+            return tuple((0, -side % self.side) for side in hw)
         half = self.dilation * (self.side // 2)
         return ((half, half), (half, half))
 

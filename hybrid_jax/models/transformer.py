@@ -51,13 +51,13 @@ class Attention(nnx.Module):
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
         self.heads = spec.heads
 
-    def __call__(self, x: jax.Array, *, rotation=None) -> jax.Array:
+    def __call__(self, x: jax.Array, *, rotation=None, bias=None) -> jax.Array:
         B, N, D = x.shape
         qkv = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
-        return self.out(attention(query, key, value).reshape(B, N, D))
+        return self.out(attention(query, key, value, bias=bias).reshape(B, N, D))
 
 
 class Mlp(nnx.Module):
@@ -104,13 +104,16 @@ class Block(nnx.Module):
         self.drop_path = drop_path
 
     def __call__(
-        self, x: jax.Array, *, key: jax.Array | None = None, rotation=None
+        self, x: jax.Array, *, key: jax.Array | None = None, rotation=None, bias=None
     ) -> jax.Array:
-        """Maps tokens (B, N, D) to tokens; `key` switches the random drops on."""
+        """Maps tokens (B, N, D) to tokens; `key` switches the random drops on.
+
+        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        """
         key_attn, key_mlp, key_inner = (
             (None,) * 3 if key is None else jax.random.split(key, 3)
         )
-        y = self.attn(self.norm1(x), rotation=rotation)
+        y = self.attn(self.norm1(x), rotation=rotation, bias=bias)
         x = x + self._branch(y, self.scale1, key_attn)
         y = self.mlp(self.norm2(x), key=key_inner)
         return x + self._branch(y, self.scale2, key_mlp)

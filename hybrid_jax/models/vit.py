@@ -115,20 +115,25 @@ class ViT(nnx.Module):
         *,
         hw: tuple[int, int],
         key: jax.Array | None = None,
+        bias: jax.Array | None = None,
     ) -> jax.Array:
-        """Applies block `index` to tokens (B, prefix + N, D) of an (h, w) grid."""
+        """Applies block `index` to tokens (B, prefix + N, D) of an (h, w) grid.
+
+        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        """
         rotation = None
         if self.spec.positions == "rope2d":
             rotation = rope2d(hw, self.spec.width // self.spec.heads)
         key = None if key is None else jax.random.fold_in(key, index)
         if not self.spec.remat:
-            return self.blocks[index](tokens, key=key, rotation=rotation)
+            return self.blocks[index](tokens, key=key, rotation=rotation, bias=bias)
         graph, state = nnx.split(self.blocks[index])
 
-        def apply(state, tokens, key):
-            return nnx.merge(graph, state)(tokens, key=key, rotation=rotation)
+        def apply(state, tokens, key, bias):
+            block = nnx.merge(graph, state)
+            return block(tokens, key=key, rotation=rotation, bias=bias)
 
-        return jax.checkpoint(apply)(state, tokens, key)
+        return jax.checkpoint(apply)(state, tokens, key, bias)
 
     def to_map(self, tokens: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
         """Lays the patch tokens out as a map (B, h, w, D)."""
