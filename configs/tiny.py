@@ -18,7 +18,7 @@ from hybrid_jax.recipes import select
 
 SHAPES = {"train.epochs": 20.0, "train.batch_size": 64}
 MNIST = {
-    "train.epochs": 4.0,
+    "train.epochs": 5.0,
     "train.batch_size": 64,
     "data.image_size": 48,
     "data.pad_px": 3,
