@@ -4,6 +4,7 @@ The first word names the data, the rest sets keys people change most. `select` f
 how that data set is usually trained; what the experiment's own file says comes last.
 """
 
+import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from hybrid_jax.errors import UserError, nearest
 
 def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> ConfigDict:
     """Returns `config` set up for the data and the keys that `argument` names.
+
+    `fusion.OPTION=VALUE` sets an option of the chosen fusion, which checks it itself.
 
     Args:
         config: a tree from `config.defaults()`, changed by the experiment.
@@ -26,6 +29,8 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         UserError: a word that is neither data nor a known key.
     """
     words = [word for word in argument.split(",") if word]
+    options = [word for word in words if word.startswith("fusion.")]
+    words = [word for word in words if word not in options]
     if words and words[0].split("=")[0] not in _KEYS:
         name = _data_name(words.pop(0))
         kind = name.split(":")[0]
@@ -39,7 +44,7 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         if key not in _KEYS:
             raise UserError(
                 f"config argument {word!r}: unknown key {key!r}.{nearest(key, _KEYS)} "
-                f"Known after the data name: {', '.join(_KEYS)}. "
+                f"Known after the data name: {', '.join(_KEYS)}, fusion.OPTION. "
                 f"Any other key is set with --config.<key>=<value>."
             )
         path, parse = _KEYS[key]
@@ -49,7 +54,25 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
             raise UserError(
                 f"config argument {word!r}: cannot read {text!r} as {parse.__name__}."
             ) from error
+    _set_fusion_options(config, options)
     return config
+
+
+def _set_fusion_options(config: ConfigDict, words: list[str]) -> None:
+    own = dict(config.model.fusion_options.get(config.model.fusion, {}))
+    for word in words:
+        name, found, text = word.removeprefix("fusion.").partition("=")
+        if not found or not name:
+            raise UserError(
+                f"config argument {word!r}: expected fusion.OPTION=VALUE, e.g. "
+                f"fusion.stride=16."
+            )
+        try:
+            own[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            own[name] = text  # a bare word, such as a kind of merge
+    if words:
+        config.model.fusion_options.unlock()[config.model.fusion] = own
 
 
 def _data_name(word: str) -> str:

@@ -175,6 +175,12 @@ MODELS: dict[str, dict[str, Any]] = {
         vit="b",
         fusion_options=dict(sequential=dict(stride=16)),
     ),
+    "r26_vit_s16": dict(
+        fusion="sequential",
+        resnet="r26",
+        vit="s",
+        fusion_options=dict(sequential=dict(stride=16)),
+    ),
     "vit_s16": dict(fusion="vit", vit="s"),
     "vit_b16": dict(fusion="vit", vit="b"),
     "vit_l16": dict(fusion="vit", vit="l"),

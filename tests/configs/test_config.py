@@ -291,3 +291,16 @@ def test_recipe_of_the_experiment_comes_after_the_usual_one():
 def test_another_fusion_by_argument_needs_no_other_key():
     config = select(defaults("tiny"), "fusion=vit")
     assert config.model.fusion == "vit"
+
+
+def test_argument_sets_options_of_the_chosen_fusion_whatever_the_order():
+    config = select(defaults("tiny"), "fusion.merge=gated,digits,fusion.levels=3,fusion=x")
+    assert config.model.fusion_options.x.to_dict() == dict(merge="gated", levels=3)
+    assert config.model.fusion_options.sequential.stride == 16
+    config = select(defaults("tiny"), "fusion.stride=8")
+    assert config.model.fusion_options.sequential.stride == 8
+
+
+def test_fusion_option_without_a_value_is_refused():
+    with pytest.raises(UserError, match=r"'fusion.stride': expected fusion.OPTION=VALUE"):
+        select(defaults("tiny"), "fusion.stride")

@@ -1,0 +1,34 @@
+"""Parts so small that every fusion of them trains in about a minute: for comparisons.
+
+Command:  python -m hybrid_jax.main --config=configs/tiny_fusions.py:shapes,fusion=conformer
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+`benchmarks/fusion_accuracy.py` trains all of them with this recipe. The parts have three
+ResNet stages (strides 4, 8, 16) and four ViT blocks over patches of 8 px, so that at 64 px
+every wiring has places to meet at.
+"""
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import defaults
+from hybrid_jax.recipes import select
+
+SHAPES = {"train.steps": 500, "train.batch_size": 32}
+
+
+def get_config(argument: str = "shapes") -> ConfigDict:
+    """Returns the experiment; `argument` as in `recipes.select`."""
+    config = defaults("tiny")
+    config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
+    config.model.vit_options.update(
+        width=96, depth=4, heads=3, mlp_dim=288, patch_size=8, pool="mean"
+    )
+    config.model.fusion_options.unlock().update(
+        sequential=dict(stride=8), conv_stem=dict(patch_size=2)
+    )
+    config.optimizer.learning_rate = 1e-3
+    config.hardware.cpu.steps = 500
+    config.log.every = 50
+    return select(config, argument, shapes=SHAPES)
