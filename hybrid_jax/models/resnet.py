@@ -78,8 +78,19 @@ class Bottleneck(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = jax.nn.relu(self.norm1(self.conv1(x), train=train))
-        y = jax.nn.relu(self.norm2(self.conv2(y), train=train))
+        y = self.spatial(self.reduce(x, train=train), train=train)
+        return self.expand(x, y, train=train)
+
+    def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Narrows (B, h, w, C_in) to `width` channels."""
+        return jax.nn.relu(self.norm1(self.conv1(x), train=train))
+
+    def spatial(self, y: jax.Array, *, train: bool) -> jax.Array:
+        """Looks at the neighbours: the 3x3 convolution, with the stride."""
+        return jax.nn.relu(self.norm2(self.conv2(y), train=train))
+
+    def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
+        """Widens `y` and adds it to the block's input `x`."""
         y = self.norm3(self.conv3(y), train=train)
         shortcut = x if self.downsample is None else self.downsample(x, train=train)
         return jax.nn.relu(shortcut + y)

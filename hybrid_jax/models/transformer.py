@@ -52,12 +52,17 @@ class Attention(nnx.Module):
         self.heads = spec.heads
 
     def __call__(self, x: jax.Array, *, rotation=None, bias=None) -> jax.Array:
+        query, key, value = self.project(x, rotation=rotation)
+        return self.out(attention(query, key, value, bias=bias).reshape(x.shape))
+
+    def project(self, x: jax.Array, *, rotation=None) -> tuple[jax.Array, ...]:
+        """Maps tokens (B, N, D) to query, key and value (B, N, heads, d), rotated."""
         B, N, D = x.shape
         qkv = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
-        return self.out(attention(query, key, value, bias=bias).reshape(B, N, D))
+        return query, key, value
 
 
 class Mlp(nnx.Module):
@@ -104,16 +109,28 @@ class Block(nnx.Module):
         self.drop_path = drop_path
 
     def __call__(
-        self, x: jax.Array, *, key: jax.Array | None = None, rotation=None, bias=None
+        self,
+        x: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        rotation=None,
+        bias=None,
+        attend=None,
     ) -> jax.Array:
         """Maps tokens (B, N, D) to tokens; `key` switches the random drops on.
 
         `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        `attend(attn, tokens)`, if given, stands in for attention of all to all: it gets
+        this block's attention and normed tokens, and returns (B, N, D).
         """
         key_attn, key_mlp, key_inner = (
             (None,) * 3 if key is None else jax.random.split(key, 3)
         )
-        y = self.attn(self.norm1(x), rotation=rotation, bias=bias)
+        y = self.norm1(x)
+        if attend is None:
+            y = self.attn(y, rotation=rotation, bias=bias)
+        else:
+            y = attend(self.attn, y)
         x = x + self._branch(y, self.scale1, key_attn)
         y = self.mlp(self.norm2(x), key=key_inner)
         return x + self._branch(y, self.scale2, key_mlp)

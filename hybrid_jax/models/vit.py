@@ -1,5 +1,7 @@
 """Vision Transformer (Dosovitskiy et al., 2020) in stages: embed, blocks, norm, pool."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,39 +101,45 @@ class ViT(nnx.Module):
         x = self.embed(x)
         B, h, w, D = x.shape
         x = x + self._positions((h, w))
-        tokens = x.reshape(B, h * w, D)
+        return self.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
+
+    def add_prefix(self, tokens: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """Puts class token and registers before (B, N, D) and drops at the spec's rate."""
         prefix = [
-            jnp.broadcast_to(token.astype(x.dtype), (B, *token.shape))
+            jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), *token.shape))
             for token in self._prefix_tokens()
         ]
         tokens = jnp.concatenate([*prefix, tokens], axis=1) if prefix else tokens
         key_embed = None if key is None else jax.random.fold_in(key, self.spec.depth)
-        return drop(tokens, rate=self.spec.dropout, key=key_embed), (h, w)
+        return drop(tokens, rate=self.spec.dropout, key=key_embed)
 
     def run_block(
         self,
         index: int,
         tokens: jax.Array,
         *,
-        hw: tuple[int, int],
+        hw: tuple[int, int] | None = None,
         key: jax.Array | None = None,
         bias: jax.Array | None = None,
+        rotation: tuple[np.ndarray, np.ndarray] | None = None,
+        attend: Callable | None = None,
     ) -> jax.Array:
         """Applies block `index` to tokens (B, prefix + N, D) of an (h, w) grid.
 
         `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        Tokens of no single grid come without `hw`; under "rope2d" they bring their own
+        `rotation`. `attend` stands in for the block's attention, see `Block`.
         """
-        rotation = None
-        if self.spec.positions == "rope2d":
+        if hw is not None and rotation is None and self.spec.positions == "rope2d":
             rotation = rope2d(hw, self.spec.width // self.spec.heads)
         key = None if key is None else jax.random.fold_in(key, index)
+        options = dict(rotation=rotation, attend=attend)
         if not self.spec.remat:
-            return self.blocks[index](tokens, key=key, rotation=rotation, bias=bias)
+            return self.blocks[index](tokens, key=key, bias=bias, **options)
         graph, state = nnx.split(self.blocks[index])
 
         def apply(state, tokens, key, bias):
-            block = nnx.merge(graph, state)
-            return block(tokens, key=key, rotation=rotation, bias=bias)
+            return nnx.merge(graph, state)(tokens, key=key, bias=bias, **options)
 
         return jax.checkpoint(apply)(state, tokens, key, bias)
 

@@ -46,13 +46,17 @@ def _corner_linear(old: int, new: int) -> np.ndarray:
     return matrix
 
 
-def sincos2d(hw: tuple[int, int], dim: int, *, temperature: float = 10_000.0):
+def sincos2d(
+    hw: tuple[int, int], dim: int, *, spacing: float = 1.0, temperature: float = 10_000.0
+):
     """Returns a fixed (h, w, dim) float32 table: sines and cosines of column, then row.
 
     The order and the temperature are MoCo v3's (Chen et al., 2021), as in big_vision.
+    A grid whose cells are `spacing` times as wide as another's gets the other's table,
+    sampled at its own cell centres.
     """
     omega = temperature ** -np.linspace(0.0, 1.0, dim // 4)
-    rows, columns = np.mgrid[: hw[0], : hw[1]]
+    rows, columns = (np.mgrid[: hw[0], : hw[1]] + 0.5) * spacing - 0.5
     by_column, by_row = columns[..., None] * omega, rows[..., None] * omega
     table = (np.sin(by_column), np.cos(by_column), np.sin(by_row), np.cos(by_row))
     return np.concatenate(table, axis=-1).astype(np.float32)

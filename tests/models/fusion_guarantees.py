@@ -214,12 +214,14 @@ def check_drops_follow_the_key(fusion):
     built = build(fusion)
     params, images = random_like(built.params), example_images()
     train = quick_jit(functools.partial(built.apply, train=True))
-    one, again, other = (
-        train(params, images, key=jax.random.key(seed)) for seed in (3, 3, 4)
+    one, again, *others = (
+        train(params, images, key=jax.random.key(seed)) for seed in (3, 3, 4, 5, 6)
     )
     assert _largest_difference(one, again)[0] == 0.0, "the same key gives other features"
     if "vit" in fusion.parts:
-        assert _largest_difference(one, other)[0] > 1e-3, "drop_path ignores the key"
+        # One block drops few branches, and two keys may agree on all of them.
+        largest = max(_largest_difference(one, other)[0] for other in others)
+        assert largest > 1e-3, "drop_path ignores the key"
 
 
 def check_jit_equals_eager(fusion):

@@ -1,0 +1,1 @@
+"""Being here puts this folder on the path, so that `fusions/` finds its helpers."""
