@@ -1,0 +1,44 @@
+"""A feed-forward layer whose hidden units see their neighbours (Wang et al., 2021)."""
+
+import functools
+
+import jax
+from flax import nnx
+
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.token_pyramid import to_maps, to_tokens
+from hybrid_jax.models.transformer import linear
+from hybrid_jax.specs import ViTSpec
+
+_lecun_normal = nnx.initializers.lecun_normal()
+
+
+class ConvFFN(nnx.Module):
+    """Two linear maps; between them a 3x3 depthwise convolution, one for all levels.
+
+    Args:
+        spec: gives the width, the GELU, the dtype and the initialisation.
+        hidden_dim: width between the linear maps.
+    """
+
+    def __init__(self, spec: ViTSpec, *, hidden_dim: int, rngs: nnx.Rngs):
+        self.fc1 = linear(spec, spec.width, hidden_dim, rngs=rngs)
+        self.conv = Conv(
+            hidden_dim,
+            hidden_dim,
+            kernel=3,
+            groups=hidden_dim,
+            padding="centred",
+            use_bias=True,
+            kernel_init=_lecun_normal,
+            dtype=spec.dtype,
+            rngs=rngs,
+        )
+        self.fc2 = linear(spec, hidden_dim, spec.width, rngs=rngs)
+        self.gelu = functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+
+    def __call__(self, tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> jax.Array:
+        """Maps tokens (B, N, D) of maps with these {stride: (h, w)} to (B, N, D)."""
+        maps = to_maps(self.fc1(tokens), shapes)
+        mixed = {stride: self.conv(x) for stride, x in maps.items()}
+        return self.fc2(self.gelu(to_tokens(mixed)))

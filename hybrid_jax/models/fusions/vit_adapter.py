@@ -1,0 +1,193 @@
+"""`vit_adapter`: a convolutional prior and a ViT that read each other (Chen et al., 2022).
+
+    c_s = conv1x1(prior(x)_s)                             (B, H/s, W/s, D), s = 4, 8, 16, 32
+    c   = tokens of c_8, c_16, c_32 + level embeddings    (B, M, D)
+    z   = Patches_p(x) + positions                        (B, prefix + N, D)
+
+and, for each of the groups into which the ViT's blocks are parted,
+
+    z <- z + gamma * Deformable(LN z -> LN c)             patch tokens; gamma is 0 at first
+    z <- the group's blocks(z)
+    c <- c + Deformable(LN c -> LN z)                     and, after the last group,
+    c <- c + ConvFFN(LN c)                                these two again, `extra` times
+
+    maps[s] = to_stride(LN z) + norm(c_s)                 c_4 first receives conv1x1(c_8)
+
+Deformable attention samples few points, so the cost is linear in the number of cells.
+Class token and registers pass through the ViT alone, which keeps every way of pooling.
+
+It starts as the ViT: the gammas are zero and so is the norm at the ViT's stride.
+Differences to the paper: the prior is by default the whole ResNet; the ViT's map is added
+after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution and upsampling and
+not by a transposed convolution; the adapter's own branches are not dropped in training.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.models.adapter_options import (
+    check_sampled_points,
+    groups_of_blocks,
+    inner_widths,
+    prior_part,
+)
+from hybrid_jax.models.conv_ffn import ConvFFN
+from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.spatial_prior import SpatialPrior
+from hybrid_jax.models.token_pyramid import JoinedPyramid, to_maps, to_tokens
+from hybrid_jax.models.transformer import LayerScale, layer_norm
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+_NAME = "vit_adapter"
+
+
+@FUSIONS.register("vit_adapter")
+class ViTAdapter(nnx.Module):
+    """A plain ViT with injectors before and extractors after groups of its blocks.
+
+    Args:
+        prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
+            three light convolutions on it, the paper's spatial prior module.
+        interactions: groups into which the ViT's blocks are parted; at most its depth.
+        extra: extractors that follow the last one.
+        points: sampled per query, head and map.
+        deform_ratio: inner width of deformable attention as a share of D; the paper's is
+            1.0 for ti and s, 0.5 for b and l.
+        ffn_ratio: hidden width of the ConvFFN as a share of D.
+        sampling: "bilinear"; "discrete" reads the nearest cell, for inference with
+            weights trained bilinearly (the offsets get no gradient from it).
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = "vit"
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        prior: str = "resnet",
+        interactions: int = 4,
+        extra: int = 2,
+        points: int = 4,
+        deform_ratio: float = 1.0,
+        ffn_ratio: float = 0.25,
+        sampling: str = "bilinear",
+    ):
+        resnet_spec, strides = prior_part(_NAME, resnet_spec, vit_spec, prior=prior)
+        self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
+        check_sampled_points(_NAME, extra=extra, points=points, sampling=sampling)
+        dim, ffn_dim = inner_widths(
+            _NAME, vit_spec, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
+        )
+        self.patch, self.width = vit_spec.patch_size, vit_spec.width
+        self.channels = dict.fromkeys(strides, self.width)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        grid = tuple(math.ceil(side / self.patch) for side in image_size)
+        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
+        self.prior = SpatialPrior(
+            resnet_spec,
+            self.resnet.channels,
+            strides=strides,
+            width=self.width,
+            rngs=rngs,
+        )
+        deformable = functools.partial(
+            DeformableAttention,
+            vit_spec,
+            query_dim=self.width,
+            value_dim=self.width,
+            dim=dim,
+            heads=vit_spec.heads,
+            points=points,
+            sampling=sampling,
+            rngs=rngs,
+        )
+
+        def extractor():
+            ffn = ConvFFN(vit_spec, hidden_dim=ffn_dim, rngs=rngs)
+            return Extractor(vit_spec, deformable(levels=1), ffn, rngs=rngs)
+
+        levels = len(strides) - 1
+        self.injectors = nnx.List(
+            [Injector(vit_spec, deformable(levels=levels), rngs=rngs) for _ in self.groups]
+        )
+        self.extractors = nnx.List([extractor() for _ in range(interactions + extra)])
+        self.join = JoinedPyramid(
+            resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
+        )
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
+        key = key if train else None
+        maps = self.prior(self.resnet(images, train=train), train=train)
+        finest, *coarser = maps
+        shapes = {stride: maps[stride].shape[1:3] for stride in coarser}
+        tokens, hw = self.vit.embed_map(images, key=key)
+        c = to_tokens({stride: maps[stride] for stride in coarser}).astype(tokens.dtype)
+        at_c = np.concatenate([cell_centres_px(shapes[s], s) for s in coarser])
+        at_z = cell_centres_px(hw, self.patch)
+        last = len(self.groups) - 1
+        for number, (injector, group) in enumerate(
+            zip(self.injectors, self.groups, strict=True)
+        ):
+            patches = tokens[:, self.vit.prefix :]
+            patches = injector(patches, at_z, c, shapes)
+            tokens = jnp.concatenate([tokens[:, : self.vit.prefix], patches], axis=1)
+            for index in group:
+                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            stop = None if number == last else number + 1
+            z = {self.patch: self.vit.to_map(tokens, hw=hw)}
+            for extract in self.extractors[number:stop]:
+                c = extract(c, at_c, shapes, z)
+        tokens = self.vit.norm(tokens)
+        maps = {finest: maps[finest]} | to_maps(c, shapes)
+        maps = self.join(maps, self.vit.to_map(tokens, hw=hw), train=train)
+        return Features(maps=maps, pooled=self.vit.pool_tokens(tokens))
+
+
+class Injector(nnx.Module):
+    """Patch tokens read the prior's levels; what they read is scaled by gamma, first 0."""
+
+    def __init__(self, spec: ViTSpec, attention: DeformableAttention, *, rngs):
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.norm_prior = layer_norm(spec, rngs=rngs)
+        self.attention = attention
+        self.scale = LayerScale(spec.width, initial=0.0)
+
+    def __call__(self, patches, at_px, c, shapes) -> jax.Array:
+        """Maps patch tokens (B, N, D) centred at `at_px` to (B, N, D)."""
+        levels = to_maps(self.norm_prior(c), shapes)
+        return patches + self.scale(self.attention(self.norm(patches), at_px, levels))
+
+
+class Extractor(nnx.Module):
+    """The prior's tokens read the ViT's map, then pass a ConvFFN."""
+
+    def __init__(
+        self, spec: ViTSpec, attention: DeformableAttention, ffn: ConvFFN, *, rngs
+    ):
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.norm_vit = layer_norm(spec, rngs=rngs)
+        self.attention = attention
+        self.norm_ffn = layer_norm(spec, rngs=rngs)
+        self.ffn = ffn
+
+    def __call__(self, c, at_px, shapes, z) -> jax.Array:
+        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D); `z` is {patch: map}."""
+        z = {stride: self.norm_vit(x) for stride, x in z.items()}
+        c = c + self.attention(self.norm(c), at_px, z)
+        return c + self.ffn(self.norm_ffn(c), shapes)

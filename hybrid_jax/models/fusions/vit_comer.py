@@ -1,0 +1,253 @@
+"""`vit_comer`: a ViT and convolutional levels exchange features (Xia et al., 2024).
+
+    c_s = conv1x1(prior(x)_s)                             (B, H/s, W/s, D), s = 4, 8, 16, 32
+    c   = tokens of c_8, c_16, c_32 + level embeddings    (B, M, D)
+    z   = Patches_p(x) + positions                        (B, prefix + N, D)
+
+and, for each of the groups into which the ViT's blocks are parted,
+
+    c <- c + MRFP(LN c)                                   3x3 and 5x5 depthwise, see below
+    u  = Mix(c with z added to c_p)                       and from there to the ViT:
+    z <- z + gamma * sum over s of to_stride(u_s)         patch tokens; gamma is 0 at first
+    z <- the group's blocks(z)
+    c <- Mix(c with z added to c_p)                       to the levels; `extra` times more
+                                                          after the last group
+    maps[s] = to_stride(LN z) + norm(c_s)                 c_4 first receives conv1x1(c_8)
+
+Mix lets the levels read each other: c + Deformable(LN c -> LN c), then c + ConvFFN(LN c).
+MRFP is linear, depthwise, norm, GELU, linear; half of its hidden channels see 3x3 cells
+and half 5x5, each level with kernels of its own. Class token and registers pass through
+the ViT alone.
+
+It starts as the ViT: the gammas are zero and so is the norm at the ViT's stride.
+Differences to the paper: the prior is by default the whole ResNet; the ViT's map is added
+after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution and upsampling and
+not by a transposed convolution; the adapter's own branches are not dropped in training.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.adapter_options import (
+    check_sampled_points,
+    groups_of_blocks,
+    inner_widths,
+    prior_part,
+)
+from hybrid_jax.models.conv_ffn import ConvFFN
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.spatial_prior import SpatialPrior
+from hybrid_jax.models.token_pyramid import (
+    JoinedPyramid,
+    add_to_level,
+    to_maps,
+    to_tokens,
+)
+from hybrid_jax.models.transformer import LayerScale, layer_norm, linear
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import to_stride
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+_NAME = "vit_comer"
+
+
+@FUSIONS.register("vit_comer")
+class ViTCoMer(nnx.Module):
+    """A plain ViT and the levels of a prior, exchanged around groups of its blocks.
+
+    Args:
+        prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
+            three light convolutions on it, as the paper.
+        interactions: groups into which the ViT's blocks are parted; at most its depth.
+        extra: mixings of the levels after the last group's.
+        points: sampled per query, head and map.
+        deform_ratio: inner width of deformable attention as a share of D.
+        ffn_ratio: hidden width of the ConvFFN as a share of D.
+        mrfp_ratio: hidden width of MRFP as a share of D.
+        sampling: "bilinear"; "discrete" reads the nearest cell, for inference with
+            weights trained bilinearly (the offsets get no gradient from it).
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = "vit"
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        prior: str = "resnet",
+        interactions: int = 4,
+        extra: int = 4,
+        points: int = 4,
+        deform_ratio: float = 1.0,
+        ffn_ratio: float = 0.25,
+        mrfp_ratio: float = 0.5,
+        sampling: str = "bilinear",
+    ):
+        resnet_spec, strides = prior_part(_NAME, resnet_spec, vit_spec, prior=prior)
+        levels = strides[1:]
+        _check(vit_spec, levels=levels, mrfp_ratio=mrfp_ratio)
+        self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
+        check_sampled_points(_NAME, extra=extra, points=points, sampling=sampling)
+        dim, ffn_dim = inner_widths(
+            _NAME, vit_spec, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
+        )
+        self.patch, self.width = vit_spec.patch_size, vit_spec.width
+        self.channels = dict.fromkeys(strides, self.width)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        grid = tuple(math.ceil(side / self.patch) for side in image_size)
+        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
+        self.prior = SpatialPrior(
+            resnet_spec,
+            self.resnet.channels,
+            strides=strides,
+            width=self.width,
+            rngs=rngs,
+        )
+        mix = functools.partial(
+            Mix, vit_spec, dim, ffn_dim, len(levels), points, sampling, rngs=rngs
+        )
+        self.mrfp = nnx.List(
+            [
+                MRFP(resnet_spec, vit_spec, levels, ratio=mrfp_ratio, rngs=rngs)
+                for _ in self.groups
+            ]
+        )
+        self.to_vit = nnx.List([mix() for _ in self.groups])
+        self.scales = nnx.List([LayerScale(self.width, initial=0.0) for _ in self.groups])
+        self.to_levels = nnx.List([mix() for _ in range(interactions + extra)])
+        self.join = JoinedPyramid(
+            resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
+        )
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
+        key = key if train else None
+        maps = self.prior(self.resnet(images, train=train), train=train)
+        finest, *levels = maps
+        shapes = {stride: maps[stride].shape[1:3] for stride in levels}
+        tokens, hw = self.vit.embed_map(images, key=key)
+        c = to_tokens({stride: maps[stride] for stride in levels}).astype(tokens.dtype)
+        at_px = np.concatenate([cell_centres_px(shapes[s], s) for s in levels])
+        add = functools.partial(add_to_level, shapes=shapes, stride=self.patch)
+        last = len(self.groups) - 1
+        for number, group in enumerate(self.groups):
+            c = self.mrfp[number](c, shapes, train=train)
+            u = add(c, self.vit.to_map(tokens, hw=hw))
+            u = to_maps(self.to_vit[number](u, at_px, shapes), shapes)
+            tokens = self._inject(tokens, u, self.scales[number], hw=hw)
+            for index in group:
+                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            z = self.vit.to_map(tokens, hw=hw)
+            stop = None if number == last else number + 1
+            for mix in self.to_levels[number:stop]:
+                c = mix(add(c, z), at_px, shapes)
+        tokens = self.vit.norm(tokens)
+        maps = {finest: maps[finest]} | to_maps(c, shapes)
+        maps = self.join(maps, self.vit.to_map(tokens, hw=hw), train=train)
+        return Features(maps=maps, pooled=self.vit.pool_tokens(tokens))
+
+    def _inject(self, tokens, levels, scale, *, hw) -> jax.Array:
+        """Adds the levels, brought to the ViT's stride, to the patch tokens."""
+        total = sum(
+            to_stride(x, hw, old=stride, new=self.patch) for stride, x in levels.items()
+        )
+        prefix = self.vit.prefix
+        patches = tokens[:, prefix:]
+        patches = patches + scale(total.reshape(patches.shape))
+        return jnp.concatenate([tokens[:, :prefix], patches], axis=1)
+
+
+class MRFP(nnx.Module):
+    """Multi-receptive-field feature pyramid: 3x3 and 5x5 depthwise, halves of a level.
+
+    Args:
+        resnet: gives the norm of the convolutions.
+        vit: gives D and the linear maps.
+        strides: of the levels, each of which has kernels of its own.
+        ratio: hidden width as a share of D; made even.
+    """
+
+    def __init__(self, resnet: ResNetSpec, vit: ViTSpec, strides, *, ratio, rngs):
+        half = round(vit.width * ratio) // 2
+        self.norm = layer_norm(vit, rngs=rngs)
+        # Without bias: where a channel is a group of its own, the norm would undo it.
+        self.fc1 = Conv(vit.width, 2 * half, kernel=1, dtype=vit.dtype, rngs=rngs)
+        conv = functools.partial(
+            ConvNorm,
+            resnet,
+            half,
+            half,
+            groups=half,
+            activation=functools.partial(jax.nn.gelu, approximate=vit.gelu == "tanh"),
+            rngs=rngs,
+        )
+        self.near = nnx.List([conv(kernel=3) for _ in strides])
+        self.far = nnx.List([conv(kernel=5) for _ in strides])
+        self.fc2 = linear(vit, 2 * half, vit.width, rngs=rngs)
+
+    def __call__(self, c: jax.Array, shapes, *, train: bool) -> jax.Array:
+        """Maps tokens (B, M, D) of maps with these {stride: (h, w)} to (B, M, D)."""
+        maps, mixed = to_maps(self.norm(c), shapes), {}
+        for (stride, x), near, far in zip(maps.items(), self.near, self.far, strict=True):
+            first, second = jnp.split(self.fc1(x), 2, axis=-1)
+            halves = near(first, train=train), far(second, train=train)
+            mixed[stride] = jnp.concatenate(halves, axis=-1)
+        return c + self.fc2(to_tokens(mixed)).astype(c.dtype)
+
+
+class Mix(nnx.Module):
+    """Levels read each other at a few points, then pass a ConvFFN."""
+
+    def __init__(
+        self, spec: ViTSpec, dim: int, ffn_dim: int, levels, points, sampling, *, rngs
+    ):
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.attention = DeformableAttention(
+            spec,
+            query_dim=spec.width,
+            value_dim=spec.width,
+            dim=dim,
+            heads=spec.heads,
+            levels=levels,
+            points=points,
+            sampling=sampling,
+            rngs=rngs,
+        )
+        self.norm_ffn = layer_norm(spec, rngs=rngs)
+        self.ffn = ConvFFN(spec, hidden_dim=ffn_dim, rngs=rngs)
+
+    def __call__(self, c: jax.Array, at_px: np.ndarray, shapes) -> jax.Array:
+        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D)."""
+        normed = self.norm(c)
+        c = c + self.attention(normed, at_px, to_maps(normed, shapes))
+        return c + self.ffn(self.norm_ffn(c), shapes)
+
+
+def _check(vit_spec: ViTSpec, *, levels: tuple[int, ...], mrfp_ratio: float) -> None:
+    if vit_spec.patch_size not in levels:
+        raise UserError(
+            f"fusion '{_NAME}': patch_size: expected one of the strides {levels} of its "
+            f"levels, got {vit_spec.patch_size}."
+        )
+    if round(vit_spec.width * mrfp_ratio) < 2:
+        raise UserError(
+            f"fusion '{_NAME}': mrfp_ratio: expected a share of the width "
+            f"{vit_spec.width} of at least two units, got {mrfp_ratio}."
+        )

@@ -1,0 +1,216 @@
+"""`vit_adapter`: who reads whom, where and when, by its pieces and by what moves what."""
+
+import dataclasses
+
+import float64_reference as reference
+import fusion_guarantees as guarantees
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from parameters import as_float64, names_and_leaves, random_like
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.adapter_options import groups_of_blocks
+from hybrid_jax.models.conv_ffn import ConvFFN
+from hybrid_jax.models.fusions.vit_adapter import ViTAdapter
+from hybrid_jax.models.token_pyramid import add_to_level, to_maps, to_tokens
+
+SHAPES = {8: (3, 5), 16: (2, 3), 32: (1, 2)}
+
+
+class Stem(ViTAdapter):
+    """With the light prior for the guarantees, and one exchange, which compiles fast."""
+
+    def __init__(self, *specs, image_size, rngs):
+        options = dict(prior="stem", interactions=1, extra=0)
+        super().__init__(*specs, image_size=image_size, rngs=rngs, **options)
+
+
+def build(*, resnet=guarantees.RESNET, vit=guarantees.VIT, **options):
+    return ViTAdapter(resnet, vit, image_size=(64, 96), rngs=nnx.Rngs(params=0), **options)
+
+
+def shapes_of(**options):
+    return nnx.eval_shape(lambda: build(**options))
+
+
+def test_features_equal_the_wiring_written_out():
+    """The formula, line by line, from the fusion's own modules and numpy where new."""
+    module = shapes_of(interactions=2, extra=1)
+    graph, params = nnx.split(module)
+    params = random_like(params)
+    images = guarantees.example_images((33, 65))
+    shapes = {8: (5, 9), 16: (3, 5), 32: (2, 3)}
+
+    def centres(stride):
+        h, w = shapes[stride]
+        return np.array(
+            [((j + 0.5) * stride, (i + 0.5) * stride) for i in range(h) for j in range(w)]
+        )
+
+    def read(attention, queries, at, maps):
+        return attention(queries, jnp.asarray(at, jnp.float32), maps)
+
+    @jax.jit
+    def forward(params, images):
+        m = nnx.merge(graph, params)
+        vit = m.vit
+        given = m.resnet(images, train=False)
+        c = {}
+        for index, (stride, projection) in enumerate(
+            zip(given, m.prior.projections, strict=True)
+        ):
+            c[stride] = given[stride] @ projection.kernel[0, 0]
+            if index:
+                c[stride] += m.prior.level_embedding[index - 1]
+        c4 = c.pop(4)
+        tokens, hw = vit.embed_map(images)
+        at_c = np.concatenate([centres(stride) for stride in shapes])
+        c = jnp.concatenate([x.reshape(2, -1, 48) for x in c.values()], axis=1)
+        used = iter(m.extractors)
+        for injector, blocks, extractors in zip(
+            m.injectors, ((0, 1), (2, 3)), (1, 2), strict=True
+        ):
+            ends = np.cumsum([h * w for h, w in shapes.values()])[:-1]
+            levels = {
+                stride: injector.norm_prior(x).reshape(2, *shapes[stride], 48)
+                for stride, x in zip(shapes, jnp.split(c, ends, axis=1), strict=True)
+            }
+            y = read(injector.attention, injector.norm(tokens[:, 1:]), centres(16), levels)
+            tokens = tokens.at[:, 1:].add(y * injector.scale.gamma[...])
+            for index in blocks:
+                tokens = vit.run_block(index, tokens, hw=hw)
+            for _ in range(extractors):
+                extract = next(used)
+                z = {16: extract.norm_vit(tokens[:, 1:]).reshape(2, *hw, 48)}
+                c += read(extract.attention, extract.norm(c), at_c, z)
+                c += extract.ffn(extract.norm_ffn(c), shapes)
+        maps = {4: c4} | to_maps(c, shapes)
+        maps = m.join(maps, vit.norm(tokens)[:, 1:].reshape(2, *hw, 48), train=False)
+        return m(images), maps, vit.norm(tokens)[:, 0]
+
+    features, maps, pooled = forward(params, images)
+    np.testing.assert_allclose(features.pooled, pooled, atol=1e-5)
+    assert list(features.maps) == [4, 8, 16, 32]
+    for stride, expected in maps.items():
+        np.testing.assert_allclose(features.maps[stride], expected, atol=1e-4)
+
+
+def test_conv_ffn_equals_a_loop_over_cells():
+    spec = dataclasses.replace(guarantees.VIT, width=6)
+    graph, state = nnx.split(ConvFFN(spec, hidden_dim=5, rngs=nnx.Rngs(params=0)))
+    state = random_like(state)
+    p = as_float64(state)
+    rng = np.random.default_rng(0)
+    maps = {stride: rng.standard_normal((2, *hw, 6)) for stride, hw in SHAPES.items()}
+    tokens = np.concatenate([x.reshape(2, -1, 6) for x in maps.values()], axis=1)
+    expected = []
+    for (h, w), x in zip(SHAPES.values(), maps.values(), strict=True):
+        x = x @ p["fc1"]["kernel"] + p["fc1"]["bias"]
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        y = np.zeros((2, h, w, 5))
+        for i, j, a, b in np.ndindex(h, w, 3, 3):
+            y[:, i, j] += x[:, i + a, j + b] * p["conv"]["kernel"][a, b, 0]
+        expected.append((y + p["conv"]["bias"]).reshape(2, -1, 5))
+    expected = reference.gelu(np.concatenate(expected, axis=1), "tanh")
+    expected = expected @ p["fc2"]["kernel"] + p["fc2"]["bias"]
+    ours = nnx.merge(graph, state)(jnp.asarray(tokens, jnp.float32), SHAPES)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_tokens_of_levels_come_back_as_they_went():
+    rng = np.random.default_rng(0)
+    maps = {s: jnp.asarray(rng.standard_normal((2, *hw, 4))) for s, hw in SHAPES.items()}
+    tokens = to_tokens(maps)
+    assert tokens.shape == (2, 15 + 6 + 2, 4)
+    np.testing.assert_array_equal(tokens[:, 15 + 4], maps[16][:, 1, 1])
+    back = to_maps(add_to_level(tokens, maps[16], shapes=SHAPES, stride=16), SHAPES)
+    for stride, x in maps.items():
+        np.testing.assert_array_equal(back[stride], 2 * x if stride == 16 else x)
+
+
+@pytest.mark.parametrize(
+    ("depth", "groups", "sizes"),
+    [
+        (12, 4, [3, 3, 3, 3]),
+        (4, 3, [1, 1, 2]),
+        (24, 4, [6] * 4),
+        (3, 3, [1] * 3),
+        (3, 1, [3]),
+    ],
+)
+def test_groups_hold_every_block_once_in_order(depth, groups, sizes):
+    ranges = groups_of_blocks("vit_adapter", depth, groups)
+    assert [index for group in ranges for index in group] == list(range(depth))
+    assert [len(group) for group in ranges] == sizes
+
+
+def test_stem_prior_keeps_the_promises_and_builds_no_stages():
+    guarantees.check_contract(Stem, hw=(97, 131))
+    guarantees.check_gradient_reaches_everything(Stem)
+    guarantees.check_names_are_stable(Stem)
+    module = guarantees.build(Stem).module
+    assert not any(
+        name.startswith("resnet.stages") for name in names_and_leaves(nnx.state(module))
+    )
+    assert [conv.conv.kernel.shape[-1] for conv in module.prior.made] == [64, 128, 128]
+
+
+def test_stem_prior_starts_as_the_vit():
+    guarantees.check_starts_as_its_donor(Stem)
+
+
+@pytest.mark.parametrize("options", [dict(interactions=1), dict(interactions=3, extra=0)])
+@pytest.mark.parametrize("patch_size", [4, 8, 32])
+def test_other_groups_and_patches_give_the_same_strides(options, patch_size):
+    vit = dataclasses.replace(guarantees.VIT, patch_size=patch_size)
+    module = shapes_of(vit=vit, **options)
+    images = jax.ShapeDtypeStruct((1, 97, 131, 3), jnp.float32)
+    features = nnx.eval_shape(lambda m, x: m(x), module, images)
+    expected = {4: (25, 33), 8: (13, 17), 16: (7, 9), 32: (4, 5)}
+    assert {s: x.shape[1:3] for s, x in features.maps.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(prior="fpn"), "prior: expected one of ('resnet', 'stem'), got 'fpn'."),
+        (
+            dict(interactions=5),
+            "interactions: expected 1 to 4, the blocks of the ViT, got 5.",
+        ),
+        (
+            dict(interactions=0),
+            "interactions: expected 1 to 4, the blocks of the ViT, got 0.",
+        ),
+        (dict(extra=-1), "extra: expected 0 or more, got -1."),
+        (dict(points=0), "points: expected 1 or more, got 0."),
+        (
+            dict(deform_ratio=0.4),
+            "deform_ratio: expected a share of the width 48 that 3 heads divide, got 0.4.",
+        ),
+        (
+            dict(ffn_ratio=0.0),
+            "ffn_ratio: expected a share of the width 48 of at least one unit, got 0.0.",
+        ),
+        (
+            dict(sampling="cubic"),
+            "sampling: expected one of ('bilinear', 'discrete'), got 'cubic'.",
+        ),
+        (
+            dict(vit=dataclasses.replace(guarantees.VIT, patch_size=14)),
+            "patch_size: expected one of the strides (4, 8, 16, 32) of its maps, got 14.",
+        ),
+        (
+            dict(resnet=dataclasses.replace(guarantees.RESNET, blocks=())),
+            "prior: expected a ResNet with maps at two strides or more, got blocks () with "
+            "output stride 32; choose r26 or r50, or prior='stem'.",
+        ),
+    ],
+)
+def test_bad_options_are_one_line(options, message):
+    with pytest.raises(UserError) as error:
+        build(**options)
+    assert str(error.value) == f"fusion 'vit_adapter': {message}"
