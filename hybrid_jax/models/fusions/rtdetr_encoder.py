@@ -1,0 +1,172 @@
+"""`rtdetr_encoder`: attention on the coarsest map, convolutions across scales.
+
+    C3, C4, C5 = ResNet(x)                                 strides 8, 16, 32
+    S_s = norm(conv1x1(C_s)), s < 32;  S_32 = norm(conv1x1(ViT(C5)))   (B, H/s, W/s, C)
+    F_32 = S_32;  L_2s = silu(norm(conv1x1(F_2s)))
+    F_s  = CSP([nearest x2 of L_2s; S_s])                  top-down
+    N_8  = F_8;   N_2s = CSP([silu(norm(conv3x3/2(N_s))); L_2s])       bottom-up
+    maps = C2, N_8, N_16, N_32
+
+RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale interaction
+(AIFI) is here the first blocks of the ViT, pre-norm and with the ViT's own embedding and
+positions, on the cells of C5. In the cross-scale fusion (CCFF) `CSP` sums two 1x1 views of
+its input, one of them through RepVGG blocks, which can be folded into single 3x3
+convolutions for inference (`models.repvgg.fold`).
+
+Pooled is the mean of the coarsest of the N, which every level has reached. A dilated
+ResNet gives the strides it has. It starts as neither part.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.repvgg import CSPRepLayer
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import upsample
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("rtdetr_encoder")
+class RTDETREncoder(nnx.Module):
+    """A ResNet, a few transformer blocks on its last map, and a convolutional pyramid.
+
+    Args:
+        depth: transformer blocks on the coarsest map, instead of the ViT spec's depth.
+        channels: C of the pyramid and width of `pooled`.
+        csp_blocks: RepVGG blocks in each CSP layer.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        depth: int = 1,
+        channels: int = 256,
+        csp_blocks: int = 3,
+    ):
+        _check(resnet_spec, depth=depth, channels=channels, csp_blocks=csp_blocks)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        self.strides = tuple(s for s in self.resnet.channels if s >= 8)
+        self.vit = _intra_scale(
+            dataclasses.replace(vit_spec, depth=depth),
+            grid=tuple(math.ceil(side / self.strides[-1]) for side in image_size),
+            in_channels=self.resnet.channels[self.strides[-1]],
+            rngs=rngs,
+        )
+        inputs = [self.resnet.channels[s] for s in self.strides[:-1]] + [vit_spec.width]
+        conv = functools.partial(ConvNorm, resnet_spec, rngs=rngs)
+        self.project = nnx.List([conv(C, channels, activation=None) for C in inputs])
+        self.pyramid = CrossScale(
+            resnet_spec,
+            channels,
+            strides=self.strides,
+            csp_blocks=csp_blocks,
+            rngs=rngs,
+        )
+        self.channels = {4: self.resnet.channels[4]} | dict.fromkeys(self.strides, channels)
+        self.width = channels
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to C2, the pyramid and its coarsest map's mean."""
+        maps = self.resnet(images, train=train)
+        levels = [maps[stride] for stride in self.strides]
+        levels[-1] = self._attend(levels[-1], key=key if train else None)
+        levels = [
+            project(level, train=train)
+            for project, level in zip(self.project, levels, strict=True)
+        ]
+        levels = self.pyramid(levels, train=train)
+        out = {4: maps[4]} | dict(zip(self.strides, levels, strict=True))
+        return Features(maps=out, pooled=levels[-1].mean((1, 2)))
+
+    def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
+        """Runs the ViT's blocks on the cells of (B, h, w, C); (B, h, w, D)."""
+        tokens, hw = self.vit.embed_map(x, key=key)
+        for index in range(self.vit.spec.depth):
+            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+        return self.vit.to_map(self.vit.norm(tokens), hw=hw)
+
+
+class CrossScale(nnx.Module):
+    """Top-down, then bottom-up, over levels of equal channels (CCFF)."""
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        channels: int,
+        *,
+        strides: tuple[int, ...],
+        csp_blocks: int,
+        rngs: nnx.Rngs,
+    ):
+        silu = functools.partial(
+            ConvNorm, spec, channels, channels, activation=jax.nn.silu, rngs=rngs
+        )
+        csp = functools.partial(
+            CSPRepLayer, spec, 2 * channels, channels, blocks=csp_blocks, rngs=rngs
+        )
+        self.factors = tuple(b // a for a, b in zip(strides[:-1], strides[1:], strict=True))
+        self.lateral = nnx.List([silu() for _ in self.factors])
+        self.down = nnx.List([csp() for _ in self.factors])
+        self.coarsen = nnx.List([silu(kernel=3, stride=2) for _ in self.factors])
+        self.up = nnx.List([csp() for _ in self.factors])
+
+    def __call__(self, levels: list[jax.Array], *, train: bool) -> list[jax.Array]:
+        """Maps (B, h, w, C) levels, fine to coarse, to as many of the same shapes."""
+        fused = list(levels)
+        for fine in reversed(range(len(self.factors))):
+            # The bottom-up path meets the lateral again, not the map it came from.
+            fused[fine + 1] = self.lateral[fine](fused[fine + 1], train=train)
+            above = upsample(
+                fused[fine + 1],
+                fused[fine].shape[1:3],
+                factor=self.factors[fine],
+                method="nearest",
+            )
+            both = jnp.concatenate([above, fused[fine]], axis=-1)
+            fused[fine] = self.down[fine](both, train=train)
+        for fine in range(len(self.factors)):
+            below = self.coarsen[fine](fused[fine], train=train)
+            both = jnp.concatenate([below, fused[fine + 1]], axis=-1)
+            fused[fine + 1] = self.up[fine](both, train=train)
+        return fused
+
+
+def _intra_scale(spec: ViTSpec, *, grid, in_channels, rngs) -> ViT:
+    """Builds the ViT over cells of the coarsest map; its pooling is not used."""
+    vit = ViT(spec, grid=grid, in_channels=in_channels, patch_size=1, rngs=rngs)
+    vit.probe_pool = None
+    # The spec's rate is the last block's; a ramp of one step would leave it at zero.
+    vit.blocks[-1].drop_path = spec.drop_path
+    return vit
+
+
+def _check(resnet_spec, **counts):
+    where = "fusion 'rtdetr_encoder'"
+    if len(resnet_spec.blocks) < 2 or resnet_spec.output_stride < 8:
+        raise UserError(
+            f"{where}: resnet: expected a map of stride 8 or more, got blocks "
+            f"{resnet_spec.blocks} and output_stride {resnet_spec.output_stride}; "
+            f"choose r26, r50, r101 or r152."
+        )
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{where}: {name}: expected 1 or more, got {count}.")

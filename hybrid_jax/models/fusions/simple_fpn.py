@@ -1,0 +1,158 @@
+"""`simple_fpn`: a pyramid from the one map of a plain ViT (ViTDet, Li et al., 2022).
+
+    z = ViT(x)                                            (B, H/p, W/p, D), normed
+    u = up(gelu(norm(up(z)))), up(z), pooled(z)           strides p/4, p/2, 2p
+    maps[s] = norm(conv3x3(norm(conv1x1(u))))             (B, H/s, W/s, channels)
+    maps[p] = z + norm(conv3x3(norm(conv1x1(z))))         (B, H/p, W/p, D)
+
+`up` is a 2x2 transposed convolution with stride 2, which halves the channels; `pooled` is
+the mean of 2x2 cells. Strides outside 4 to 32 are left out: 16 px patches give 4, 8, 16
+and 32, 8 px patches 4, 8 and 16, 32 px patches 8, 16 and 32.
+
+ViTDet replaces the map of stride p as well; here it is refined, and the refinement's last
+norm starts at zero. So the fusion starts as the ViT: that map and the pooled vector are
+the ViT's own until training changes them.
+"""
+
+import functools
+import math
+
+import jax
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.conv_norm import ConvNorm, map_norm
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import average_pool
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("simple_fpn")
+class SimpleFPN(nnx.Module):
+    """A ViT and one branch per stride. Of the ResNet spec only norm and dtype are used.
+
+    Args:
+        channels: C of the maps at strides other than the patch's, whose map has D.
+    """
+
+    parts = ("vit",)
+    starts_as = "vit"
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        channels: int = 256,
+    ):
+        patch, width = vit_spec.patch_size, vit_spec.width
+        if patch not in (8, 16, 32):
+            raise UserError(
+                f"fusion 'simple_fpn': vit patch_size: expected 8, 16 or 32, got {patch}."
+            )
+        if channels < 1:
+            raise UserError(
+                f"fusion 'simple_fpn': channels: expected 1 or more, got {channels}."
+            )
+        if width % 4:
+            raise UserError(
+                f"fusion 'simple_fpn': vit width: expected a multiple of 4 (each doubling "
+                f"halves it), got {width}."
+            )
+        grid = tuple(math.ceil(side / patch) for side in image_size)
+        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
+        self.patch = patch
+        strides = [s for s in (patch // 4, patch // 2, patch, 2 * patch) if 4 <= s <= 32]
+        self.channels = {s: width if s == patch else channels for s in strides}
+        self.width = width
+        self.levels = nnx.List(
+            [
+                Level(
+                    resnet_spec,
+                    width,
+                    out_channels=self.channels[stride],
+                    doublings={patch // 4: 2, patch // 2: 1}.get(stride, 0),
+                    silent=stride == patch,
+                    rngs=rngs,
+                )
+                for stride in strides
+            ]
+        )
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the pyramid and the ViT's pooled vector."""
+        z, pooled = self.vit(images, train=train, key=key)
+        maps = {}
+        for stride, level in zip(self.channels, self.levels, strict=True):
+            hw = tuple(math.ceil(side / stride) for side in images.shape[1:3])
+            x = average_pool(z, factor=2) if stride > self.patch else z
+            y = level(x, hw, train=train)
+            maps[stride] = z + y.astype(z.dtype) if stride == self.patch else y
+        return Features(maps=maps, pooled=pooled)
+
+
+class Level(nnx.Module):
+    """One stride of the pyramid: doublings of the resolution, then 1x1 and 3x3.
+
+    Args:
+        doublings: times the resolution is doubled and the channels are halved.
+        silent: the last norm starts at zero, and with it the result.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        *,
+        out_channels: int,
+        doublings: int,
+        silent: bool,
+        rngs: nnx.Rngs,
+    ):
+        ups, norms = [], []
+        for number in range(doublings):
+            if number:  # norm and GELU stand between two doublings
+                norms.append(map_norm(spec, in_channels, rngs=rngs))
+            ups.append(Doubling(spec, in_channels, in_channels // 2, rngs=rngs))
+            in_channels //= 2
+        self.ups, self.norms = nnx.List(ups), nnx.List(norms)
+        conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
+        self.reduce = conv(in_channels, out_channels)
+        self.smooth = conv(
+            out_channels, out_channels, kernel=3, scale_init=0.0 if silent else 1.0
+        )
+
+    def __call__(self, x: jax.Array, hw: tuple[int, int], *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C) to (B, *hw, out_channels); cells past `hw` are cut off."""
+        for number, up in enumerate(self.ups):
+            if number:
+                x = jax.nn.gelu(self.norms[number - 1](x, train=train))
+            x = up(x)
+        x = x[:, : hw[0], : hw[1]]
+        return self.smooth(self.reduce(x, train=train), train=train)
+
+
+class Doubling(nnx.Module):
+    """A 2x2 transposed convolution with stride 2: one matrix product and a reshape.
+
+    Every cell becomes four of its own, so the kernel (C_in, row, column, C_out) acts on
+    one cell at a time and the four are laid out beside each other (depth to space).
+    """
+
+    def __init__(self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs):
+        self.conv = Conv(
+            in_channels, 4 * out_channels, kernel=1, dtype=spec.dtype, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, 2h, 2w, C_out)."""
+        B, h, w, _ = x.shape
+        x = self.conv(x).reshape(B, h, w, 2, 2, -1)
+        return x.transpose(0, 1, 3, 2, 4, 5).reshape(B, 2 * h, 2 * w, -1)

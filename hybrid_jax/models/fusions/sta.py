@@ -1,0 +1,168 @@
+"""`sta`: spatial tuning adapter, ViT levels beside convolutional detail (DEIMv2, 2025).
+
+    z_1, z_2, z_3 = normed tokens after 1/3, 2/3 and 3/3 of the ViT's blocks
+    d_s           = detail(x) at stride s                 (B, H/s, W/s, C_s)
+    maps[s]       = norm(conv1x1([to_stride(z_i); d_s]))  (B, H/s, W/s, channels)
+
+for s = 8, 16, 32, the shallowest level at the finest stride. The ViT's map is sampled
+between cell centres for finer strides and averaged for coarser ones. Nothing flows between
+the two branches before the 1x1, which makes this about the cheapest fusion there is.
+
+`detail` is the ResNet's own stages, or DEIMv2's light branch: 3x3 convolutions with stride
+2 on the root block alone. The map at stride 4 is the ResNet's, or its root block's.
+
+Pooled is the plain ViT's vector. The detail branch reaches the maps only: a head that
+reads `pooled` alone trains a ViT and leaves the branch as it is.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import to_stride
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+# Stride -> channels of the light branch, as in DEIMv2 (whose first 16 the root replaces).
+LIGHT_CHANNELS = {8: 32, 16: 64, 32: 64}
+
+
+@FUSIONS.register("sta")
+class SpatialTuningAdapter(nnx.Module):
+    """A ViT and a detail branch on the same image, joined once per stride.
+
+    Args:
+        detail: "resnet" for the ResNet's stages, "light" for three convolutions on its
+            root block (the stages are not built).
+        channels: C of the joined maps; the ViT's width if None.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        detail: str = "resnet",
+        channels: int | None = None,
+    ):
+        _check(resnet_spec, vit_spec, detail=detail, channels=channels)
+        self.patch = vit_spec.patch_size
+        grid = tuple(math.ceil(side / self.patch) for side in image_size)
+        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
+        if detail == "light":
+            resnet_spec = dataclasses.replace(resnet_spec, blocks=())
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        self.light = LightDetail(resnet_spec, rngs=rngs) if detail == "light" else None
+        detail_channels = self.resnet.channels if self.light is None else LIGHT_CHANNELS
+        self.strides = tuple(s for s in detail_channels if s >= 8)
+        channels = channels or vit_spec.width
+        self.join = nnx.List(
+            [
+                ConvNorm(
+                    resnet_spec,
+                    vit_spec.width + detail_channels[stride],
+                    channels,
+                    activation=None,
+                    rngs=rngs,
+                )
+                for stride in self.strides
+            ]
+        )
+        self.taps = evenly_spaced(vit_spec.depth, len(self.strides))
+        self.channels = {4: self.resnet.channels[4]} | dict.fromkeys(self.strides, channels)
+        self.width = vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
+        levels, pooled = self._vit_levels(images, key=key if train else None)
+        maps = self.resnet(images, train=train)
+        detail = maps if self.light is None else self.light(maps[4], train=train)
+        out = {4: maps[4]}
+        for stride, level, join in zip(self.strides, levels, self.join, strict=True):
+            hw = detail[stride].shape[1:3]
+            level = to_stride(level, hw, old=self.patch, new=stride)
+            level = level.astype(detail[stride].dtype)
+            joined = jnp.concatenate([level, detail[stride]], axis=-1)
+            out[stride] = join(joined, train=train)
+        return Features(maps=out, pooled=pooled)
+
+    def _vit_levels(self, images, *, key):
+        """Returns the normed maps after the tapped blocks, and the pooled vector."""
+        tokens, hw = self.vit.embed_map(images, key=key)
+        normed = {}
+        for index in range(self.vit.spec.depth):
+            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            if index in self.taps:
+                normed[index] = self.vit.norm(tokens)
+        levels = [self.vit.to_map(normed[index], hw=hw) for index in self.taps]
+        return levels, self.vit.pool_tokens(normed[self.taps[-1]])
+
+
+class LightDetail(nnx.Module):
+    """3x3 convolutions with stride 2, norm and GELU, from stride 4 on."""
+
+    def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
+        convs, in_channels = [], spec.width
+        for channels in LIGHT_CHANNELS.values():
+            convs.append(
+                ConvNorm(
+                    spec,
+                    in_channels,
+                    channels,
+                    kernel=3,
+                    stride=2,
+                    activation=jax.nn.gelu,
+                    rngs=rngs,
+                )
+            )
+            in_channels = channels
+        self.convs = nnx.List(convs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+        """Maps the root's map (B, H/4, W/4, C) to {8: ..., 16: ..., 32: ...}."""
+        maps = {}
+        for stride, conv in zip(LIGHT_CHANNELS, self.convs, strict=True):
+            x = maps[stride] = conv(x, train=train)
+        return maps
+
+
+def evenly_spaced(depth: int, count: int) -> tuple[int, ...]:
+    """Returns `count` block indices that part `depth` blocks evenly, the last one last.
+
+    A ViT with fewer blocks than levels gives some of them twice.
+    """
+    return tuple(math.ceil(depth * (i + 1) / count) - 1 for i in range(count))
+
+
+def _check(resnet_spec, vit_spec, *, detail, channels):
+    where = "fusion 'sta'"
+    if detail not in ("resnet", "light"):
+        raise UserError(f"{where}: detail: expected 'resnet' or 'light', got {detail!r}.")
+    coarse = len(resnet_spec.blocks) > 1 and resnet_spec.output_stride > 4
+    if detail == "resnet" and not coarse:
+        raise UserError(
+            f"{where}: detail: expected a ResNet with a map of stride 8 or more for "
+            f"'resnet', got blocks {resnet_spec.blocks} and output_stride "
+            f"{resnet_spec.output_stride}; choose r26 or detail='light'."
+        )
+    if vit_spec.patch_size not in (4, 8, 16, 32):
+        raise UserError(
+            f"{where}: vit patch_size: expected 4, 8, 16 or 32, got {vit_spec.patch_size}."
+        )
+    if channels is not None and channels < 1:
+        raise UserError(f"{where}: channels: expected 1 or more, got {channels}.")

@@ -1,0 +1,98 @@
+"""`sta`: which ViT level meets which detail, against numpy in float64."""
+
+import dataclasses
+
+import float64_reference as reference
+import fusion_guarantees as guarantees
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from parameters import as_float64, names_and_leaves, random_like
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions.sta import SpatialTuningAdapter, evenly_spaced
+from hybrid_jax.ops.rescale import average_pool, upsample
+
+
+class Light(SpatialTuningAdapter):
+    """The fusion with its light branch, for the guarantees' default options."""
+
+    def __init__(self, *specs, image_size, rngs):
+        super().__init__(*specs, image_size=image_size, rngs=rngs, detail="light")
+
+
+def build(*, resnet=guarantees.RESNET, vit=guarantees.VIT, **options):
+    return SpatialTuningAdapter(
+        resnet, vit, image_size=(64, 96), rngs=nnx.Rngs(params=0), **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth", "count", "taps"),
+    [(12, 3, (3, 7, 11)), (4, 3, (1, 2, 3)), (24, 3, (7, 15, 23)), (1, 3, (0, 0, 0))],
+)
+def test_levels_part_the_depth_evenly(depth, count, taps):
+    assert evenly_spaced(depth, count) == taps
+
+
+def test_a_shallow_level_meets_fine_detail_and_a_deep_one_coarse():
+    built = guarantees.build(SpatialTuningAdapter)
+    graph, params = nnx.split(built.module)
+    params = random_like(params)
+    images = guarantees.example_images()
+
+    @jax.jit
+    def forward(params, images):
+        module = nnx.merge(graph, params)
+        vit = module.vit
+        tokens, hw = vit.embed_map(images)
+        states = []
+        for index in range(4):
+            tokens = vit.run_block(index, tokens, hw=hw)
+            states.append(vit.norm(tokens)[:, 1:].reshape(2, *hw, -1))
+        return module(images), states, module.resnet(images, train=False)
+
+    features, states, detail = forward(params, images)
+    semantic = {
+        8: upsample(states[1], (8, 12), factor=2),
+        16: states[2],
+        32: average_pool(states[3], factor=2),
+    }
+    np.testing.assert_array_equal(features.maps[4], detail[4])
+    joins = as_float64(params)["join"]
+    for index, (stride, level) in enumerate(semantic.items()):
+        x = np.concatenate([level, detail[stride]], axis=-1).astype(np.float64)
+        x = x @ joins[index]["conv"]["kernel"][0, 0]
+        expected = reference.group_norm(x, joins[index]["norm"], eps=1e-6, groups=16)
+        np.testing.assert_allclose(features.maps[stride], expected, atol=1e-4)
+
+
+def test_light_detail_keeps_the_promises_without_stages():
+    guarantees.check_contract(Light, hw=(97, 131), dtype="bfloat16")
+    guarantees.check_gradient_reaches_everything(Light)
+    names = names_and_leaves(guarantees.build(Light).params)
+    assert {name.split(".")[1] for name in names if name[:6] == "resnet"} == {"stem"}
+
+
+def test_pooled_is_the_vits_and_ignores_the_detail():
+    built = guarantees.build(SpatialTuningAdapter)
+    params = random_like(built.params)
+    one = built.forward(params, guarantees.example_images())
+    params["resnet"] = jax.tree.map(jnp.zeros_like, params["resnet"])
+    other = built.forward(params, guarantees.example_images())
+    np.testing.assert_array_equal(one.pooled, other.pooled)
+    assert jnp.abs(one.maps[8] - other.maps[8]).max() > 0.1
+
+
+def test_what_it_cannot_build_is_one_line():
+    with pytest.raises(UserError, match=r"detail: expected 'resnet' or 'light', got 'x'\."):
+        build(detail="x")
+    rootless = dataclasses.replace(guarantees.RESNET, blocks=())
+    with pytest.raises(UserError, match=r"stride 8 or more .*got blocks \(\) and"):
+        build(resnet=rootless)
+    with pytest.raises(UserError, match=r"vit patch_size: expected .*got 14\."):
+        build(vit=dataclasses.replace(guarantees.VIT, patch_size=14))
+    with pytest.raises(UserError, match=r"channels: expected 1 or more, got 0\."):
+        build(channels=0)
