@@ -1,0 +1,161 @@
+"""`conformer`: a ResNet and a ViT, coupled block by block (Peng et al., 2021).
+
+Both parts are cut into the same number of units, as many as the shorter one has blocks.
+In unit u, the first bottleneck's inside is read and the next bottleneck is answered:
+
+    F = ReLU(Norm(Conv3x3(F)))                        (B, H/s, W/s, C_s / 4)
+    d = GELU(LayerNorm(Linear(F brought to p)))       (B, N, D)
+    z = ViT blocks of the unit(z, d added to the patch tokens)
+    e = ReLU(Norm(Linear(patch tokens of z)))         (B, H/p, W/p, C_s' / 4)
+    F' = F' + e brought to s'                         before the next 3x3 convolution
+
+Bringing to a coarser stride is the mean of the cells inside the image, to a finer one a
+repeat, cut at the border: grids follow from the image's size by ceil, so none is refused.
+
+Apart from the paper: tokens are embedded from the image instead of the stem's map and have
+positions, so that a trained ViT fits; a fourth stage (stride 32) is coupled as the others
+are; and the two class scores, which the paper adds up, are one head's on the pooled
+vectors of both. A ResNet of (8, 8, 8) beside a ViT of depth 12 meets where the paper's do.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.transformer import layer_norm, linear
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import to_stride
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("conformer")
+class Conformer(nnx.Module):
+    """Two equal branches; nothing of either is left out.
+
+    The maps are the ResNet's. At the patch stride the ViT's is concatenated to it (or
+    stands alone, where the ResNet has none), so that a head sees both branches; `pooled`
+    is the mean of the ResNet's last map, then the ViT's pooled vector.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+    ):
+        self.stride = vit_spec.patch_size
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        _check(resnet_spec, self.resnet.channels, self.stride)
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.stride) for side in image_size),
+            rngs=rngs,
+        )
+        widths = [s.channels // 4 for s in self.resnet.stages for _ in s.blocks]
+        self.reads = blocks_read(len(widths), vit_spec.depth)
+        self.downs = nnx.List([Down(vit_spec, widths[n], rngs=rngs) for n in self.reads])
+        self.ups = nnx.List(
+            [
+                ConvNorm(resnet_spec, vit_spec.width, widths[n + 1], rngs=rngs)
+                for n in self.reads
+                if n + 1 < len(widths)
+            ]
+        )
+        channels = self.resnet.channels
+        both = channels.get(self.stride, 0) + vit_spec.width
+        self.channels = dict(sorted((channels | {self.stride: both}).items()))
+        self.width = channels[max(channels)] + vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the maps and the pooled vectors of both branches."""
+        key = key if train else None
+        tokens, hw = self.vit.embed_map(images, key=key)
+        x, stride, maps, answer = self.resnet.stem(images, train=train), 4, {}, None
+        blocks = [(stage, block) for stage in self.resnet.stages for block in stage.blocks]
+        for number, (stage, block) in enumerate(blocks):
+            y = block.reduce(x, train=train)
+            if answer is not None:
+                y = y + self._bring(answer, y.shape[1:3], old=self.stride, new=stride)
+            y = block.spatial(y, train=train)
+            stride, answer = stage.stride, None
+            if number in self.reads:
+                unit = self.reads.index(number)
+                seen = self._bring(y, hw, old=stride, new=self.stride)
+                tokens = self._run_unit(unit, tokens, seen, hw=hw, key=key)
+                if unit < len(self.ups):
+                    patches = self.vit.to_map(tokens, hw=hw)
+                    answer = self.ups[unit](patches, train=train)
+            x = maps[stride] = block.expand(x, y, train=train)
+        tokens = self.vit.norm(tokens)
+        pooled = [x.mean((1, 2)), self.vit.pool_tokens(tokens)]
+        at_stride = [maps[self.stride]] if self.stride in maps else []
+        at_stride.append(self.vit.to_map(tokens, hw=hw))
+        maps[self.stride] = jnp.concatenate(at_stride, axis=-1)
+        return Features(
+            maps=dict(sorted(maps.items())), pooled=jnp.concatenate(pooled, axis=-1)
+        )
+
+    def _bring(self, x, hw, *, old, new):
+        return to_stride(x, hw, old=old, new=new, method="nearest")
+
+    def _run_unit(self, unit, tokens, seen, *, hw, key):
+        """Adds what the ResNet saw (B, h, w, C) to the patches and runs a unit's blocks."""
+        prefix, depth, units = self.vit.prefix, self.vit.spec.depth, len(self.reads)
+        seen = self.downs[unit](seen)
+        patches = tokens[:, prefix:] + seen.reshape(len(seen), -1, seen.shape[-1])
+        tokens = jnp.concatenate([tokens[:, :prefix], patches], axis=1)
+        for index in range(depth * unit // units, depth * (unit + 1) // units):
+            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+        return tokens
+
+
+class Down(nnx.Module):
+    """GELU(LayerNorm(Linear(F))), cell by cell.
+
+    The paper applies the 1x1 convolution before it pools. Both are linear and a mean's
+    weights add up to one, so pooling first gives the same with up to 16 times less work.
+    """
+
+    def __init__(self, spec: ViTSpec, channels: int, *, rngs: nnx.Rngs):
+        self.project = linear(spec, channels, spec.width, rngs=rngs)
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.gelu = functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C) to (B, h, w, D)."""
+        return self.gelu(self.norm(self.project(x)))
+
+
+def blocks_read(blocks: int, depth: int) -> tuple[int, ...]:
+    """Returns, for each unit, the ResNet's block that is read, counted over all stages."""
+    units = min(blocks, depth)
+    return tuple(blocks * unit // units for unit in range(units))
+
+
+def _check(spec, channels, patch_size):
+    if not spec.blocks:
+        raise UserError(
+            "fusion 'conformer': resnet blocks: expected at least one stage, got none "
+            "(size 'r' is a root block alone)."
+        )
+    strides = tuple(sorted({4, *channels}))
+    if any(patch_size % stride and stride % patch_size for stride in strides):
+        raise UserError(
+            f"fusion 'conformer': vit patch_size: expected a multiple or a divisor of "
+            f"each of the ResNet's strides {strides}, got {patch_size}."
+        )

@@ -1,0 +1,211 @@
+"""`cross_attention`: a ResNet and a ViT run side by side and ask each other.
+
+    C_i = ResNet stage i                                (B, H/s, W/s, C_s)
+    z = ViT blocks, the share that belongs to stage i   (B, 1 + N, D)
+    k = LayerNorm(C_i) pooled to the patch stride + P   (B, M, C_s)
+    z' = z + Z(Attention(LayerNorm(z) + P -> k))        (B, 1 + N, D)
+    C' = C_i + Z(Attention(LayerNorm(C_i) + P -> LayerNorm(z) + P))
+
+Both read what the other held before the exchange; stage i + 1 and the next blocks go on
+from C' and z'. P is one fixed sincos table over the plane of the image, sampled at the
+centres of whichever cells ask or are asked, so that places agree across strides. Z starts
+at zero: at first the tokens are the plain ViT's and the maps the plain ResNet's.
+
+Attention both ways between a convolutional and a token branch is Mobile-Former's
+(Chen et al., 2021) and, between two token branches, CrossViT's (Chen et al., 2021).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.cross_attention import CrossAttention
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.transformer import layer_norm
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.positions import sincos2d
+from hybrid_jax.ops.rescale import average_pool, upsample
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("cross_attention")
+class CrossAttentionFusion(nnx.Module):
+    """Returns the ResNet's maps and, at the patch stride, the ViT's.
+
+    Args:
+        exchanges: how many stages end with an exchange, evenly spaced and the last one
+            among them; all of them if None.
+        context_stride: tokens ask cells of about this stride: finer maps are pooled by
+            a whole factor; the patch size if None.
+        query_stride: maps finer than this ask the tokens from pooled cells, and the
+            answer is upsampled. With 4 every cell asks: N * H * W / 16 logits per head
+            at the first stage, which is cheap at 224 px (0.6 M); 8 or 16 serve images
+            of a thousand pixels.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = "vit"
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        exchanges: int | None = None,
+        context_stride: int | None = None,
+        query_stride: int = 4,
+    ):
+        self.stride = vit_spec.patch_size
+        context_stride = self.stride if context_stride is None else context_stride
+        stages = len(resnet_spec.blocks)
+        exchanges = stages if exchanges is None else exchanges
+        _check(vit_spec, stages, exchanges, context_stride, query_stride)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.stride) for side in image_size),
+            rngs=rngs,
+        )
+        self.meets_after = tuple(
+            stages * (k + 1) // exchanges - 1 for k in range(exchanges)
+        )
+        self.exchanges = nnx.List(
+            [
+                Exchange(
+                    vit_spec,
+                    self.resnet.stages[index].channels,
+                    stride=self.resnet.stages[index].stride,
+                    context_stride=context_stride,
+                    query_stride=query_stride,
+                    # Nobody would read the last map where the ViT's takes its place.
+                    answers_map=index + 1 < stages
+                    or self.resnet.stages[index].stride != self.stride,
+                    rngs=rngs,
+                )
+                for index in self.meets_after
+            ]
+        )
+        channels = self.resnet.channels | {self.stride: vit_spec.width}
+        self.channels = dict(sorted(channels.items()))
+        self.width = vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the ResNet's maps, the ViT's, and the ViT's pooled."""
+        key = key if train else None
+        vit, stages = self.vit, self.resnet.stages
+        tokens, hw = vit.embed_map(images, key=key)
+        x, maps = self.resnet.stem(images, train=train), {}
+        for number, stage in enumerate(stages):
+            x = stage(x, train=train)
+            first, last = (vit.spec.depth * n // len(stages) for n in (number, number + 1))
+            for index in range(first, last):
+                tokens = vit.run_block(index, tokens, hw=hw, key=key)
+            if number in self.meets_after:
+                exchange = self.exchanges[self.meets_after.index(number)]
+                x, tokens = exchange(x, tokens, hw=hw)
+            maps[stage.stride] = x
+        tokens = vit.norm(tokens)
+        maps[self.stride] = vit.to_map(tokens, hw=hw)
+        return Features(maps=dict(sorted(maps.items())), pooled=vit.pool_tokens(tokens))
+
+
+class Exchange(nnx.Module):
+    """One meeting of a map and the tokens; both answers start at zero.
+
+    Args:
+        channels: C of the map.
+        stride: pixels per cell of the map.
+        answers_map: False leaves the map as it is.
+    """
+
+    def __init__(
+        self,
+        spec: ViTSpec,
+        channels: int,
+        *,
+        stride: int,
+        context_stride: int,
+        query_stride: int,
+        answers_map: bool,
+        rngs: nnx.Rngs,
+    ):
+        self.spacing = stride / spec.patch_size
+        self.context_factor = max(context_stride // stride, 1)
+        self.query_factor = max(query_stride // stride, 1)
+        self.norm_map = nnx.LayerNorm(
+            channels, epsilon=spec.norm_eps, dtype=jnp.dtype(spec.dtype), rngs=rngs
+        )
+        self.norm_tokens = layer_norm(spec, rngs=rngs)
+        options = dict(silent=True, rngs=rngs)
+        self.to_tokens = CrossAttention(
+            spec, spec.width, channels, heads=spec.heads, **options
+        )
+        # Heads are 64 wide, or as near to it as divides the channels.
+        heads = channels // math.gcd(channels, 64)
+        self.to_map = (
+            CrossAttention(spec, channels, spec.width, heads=heads, **options)
+            if answers_map
+            else None
+        )
+
+    def __call__(
+        self, x: jax.Array, tokens: jax.Array, *, hw: tuple[int, int]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps (B, h, w, C) and (B, prefix + N, D), N tokens of an `hw` grid, to both."""
+        cells = self.norm_map(x)
+        normed = _with_positions(self.norm_tokens(tokens), hw, spacing=1.0)
+        answer = self.to_tokens(normed, self._pooled(cells, self.context_factor)[0])
+        tokens = tokens + answer.astype(tokens.dtype)
+        if self.to_map is None:
+            return x, tokens
+        queries, grid = self._pooled(cells, self.query_factor)
+        answer = self.to_map(queries, normed).reshape(len(x), *grid, -1)
+        answer = upsample(answer, x.shape[1:3], factor=self.query_factor)
+        return x + answer.astype(x.dtype), tokens
+
+    def _pooled(self, cells, factor):
+        """Pools (B, h, w, C) and flattens it to (B, M, C) with positions, and (h', w')."""
+        cells = average_pool(cells, factor=factor)
+        grid = cells.shape[1:3]
+        cells = cells.reshape(len(cells), -1, cells.shape[-1])
+        return _with_positions(cells, grid, spacing=self.spacing * factor), grid
+
+
+def _with_positions(tokens, hw, *, spacing):
+    """Adds the sincos table to the last h * w of the tokens; the others have no place."""
+    B, N, D = tokens.shape
+    table = sincos2d(hw, D, spacing=spacing).reshape(-1, D)
+    table = jnp.pad(jnp.asarray(table, tokens.dtype), ((N - len(table), 0), (0, 0)))
+    return tokens + table
+
+
+def _check(vit_spec, stages, exchanges, context_stride, query_stride):
+    if not stages:
+        raise UserError(
+            "fusion 'cross_attention': resnet blocks: expected at least one stage, got "
+            "none (size 'r' is a root block alone)."
+        )
+    if exchanges not in range(1, stages + 1):
+        raise UserError(
+            f"fusion 'cross_attention': exchanges: expected 1 to {stages}, the ResNet's "
+            f"stages, got {exchanges}."
+        )
+    for name, value in (("context_stride", context_stride), ("query_stride", query_stride)):
+        if value < 1:
+            raise UserError(
+                f"fusion 'cross_attention': {name}: expected 1 px or more, got {value}."
+            )
+    if vit_spec.width % 4:
+        raise UserError(
+            f"fusion 'cross_attention': vit width: expected a multiple of 4 for the "
+            f"sincos table, got {vit_spec.width}."
+        )

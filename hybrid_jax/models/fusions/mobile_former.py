@@ -1,0 +1,171 @@
+"""`mobile_former`: a handful of learned tokens accompany a ResNet (Chen et al., 2021).
+
+Both parts are cut into the same number of units, as many as the shorter one has blocks.
+Unit u, from its input map X and the M tokens z, the same for every image at first:
+
+    z = z + Linear(Attention(Linear(LayerNorm(z)) -> X))   (B, M, D), keys and values are X
+    z = ViT blocks of the unit(z)                          (B, M, D), M x M attention
+    X = ResNet blocks of the unit(X)                       (B, H/s, W/s, C)
+    n = LayerNorm(z)                                       (B, M, D)
+    X = X + Attention(X -> Linear(n), Z(n))                (B, H/s, W/s, C), queries are X
+
+The large side of either attention is never projected, so that a map costs 2 M products
+per cell and channel and the tokens almost nothing. Z starts at zero: the maps are the
+ResNet's at first.
+
+Apart from the paper: bottlenecks instead of depthwise MobileNet blocks, without the dynamic
+ReLU whose slopes the first token sets; pre-norm instead of post-norm transformer blocks.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.transformer import layer_norm, linear
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.attention import attention
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+_zeros = nnx.initializers.zeros_init()
+
+
+@FUSIONS.register("mobile_former")
+class MobileFormer(nnx.Module):
+    """The ResNet's maps; `pooled` is the mean of the last, then the tokens' pooled vector.
+
+    Of the ViT the blocks, the last norm and the pooling are used: its first token takes
+    the class token's part. There are no patches, so the embedding, the class token,
+    registers and positions (of any kind) are not built.
+
+    Args:
+        tokens: M, how many tokens there are.
+        heads: of the attention between map and tokens; must divide the ResNet's width.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        tokens: int = 6,
+        heads: int = 2,
+    ):
+        _check(resnet_spec, tokens, heads)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        # The tokens have no place: nothing to rotate, no grid to learn positions for.
+        vit_spec = dataclasses.replace(vit_spec, positions="learned", registers=0)
+        self.vit = ViT(vit_spec, grid=(1, 1), rngs=rngs)
+        for unused in ("embed", "cls", "cls_position", "position"):
+            setattr(self.vit, unused, None)
+        normal = nnx.initializers.normal(1.0)
+        shape = (tokens, vit_spec.width)
+        self.tokens = nnx.Param(normal(rngs.params(), shape, jnp.float32))
+        outputs = [stage.channels for stage in self.resnet.stages for _ in stage.blocks]
+        inputs = [resnet_spec.width, *outputs]
+        units = min(len(outputs), vit_spec.depth)
+        # Unit u runs the ResNet's blocks `cuts[u]` up to `cuts[u + 1]`, over all stages.
+        self.cuts = tuple(len(outputs) * unit // units for unit in range(units + 1))
+        self.reads = nnx.List(
+            [Read(vit_spec, inputs[n], heads=heads, rngs=rngs) for n in self.cuts[:-1]]
+        )
+        self.writes = nnx.List(
+            [Write(vit_spec, inputs[n], heads=heads, rngs=rngs) for n in self.cuts[1:]]
+        )
+        self.channels = self.resnet.channels
+        self.width = self.channels[max(self.channels)] + vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to the ResNet's maps and the two pooled vectors."""
+        key = key if train else None
+        blocks = [(stage, block) for stage in self.resnet.stages for block in stage.blocks]
+        x, maps = self.resnet.stem(images, train=train), {}
+        tokens = self.tokens[...].astype(jnp.dtype(self.vit.spec.dtype))
+        tokens = jnp.broadcast_to(tokens, (len(images), *tokens.shape))
+        for unit in range(len(self.reads)):
+            tokens = tokens + self.reads[unit](tokens, x)
+            tokens = self._run_blocks(unit, tokens, key=key)
+            for stage, block in blocks[self.cuts[unit] : self.cuts[unit + 1]]:
+                x = maps[stage.stride] = block(x, train=train)
+            x = maps[stage.stride] = x + self.writes[unit](x, tokens).astype(x.dtype)
+        pooled = [x.mean((1, 2)), self.vit.pool_tokens(self.vit.norm(tokens))]
+        return Features(maps=maps, pooled=jnp.concatenate(pooled, axis=-1))
+
+    def _run_blocks(self, unit, tokens, *, key):
+        depth, units, hw = self.vit.spec.depth, len(self.reads), (1, tokens.shape[1])
+        for index in range(depth * unit // units, depth * (unit + 1) // units):
+            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+        return tokens
+
+
+class Read(nnx.Module):
+    """Tokens ask a map whose cells are their own keys and values ("Mobile -> Former")."""
+
+    def __init__(self, spec: ViTSpec, channels: int, *, heads: int, rngs: nnx.Rngs):
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.query = linear(spec, spec.width, channels, rngs=rngs)
+        self.out = linear(spec, channels, spec.width, rngs=rngs)
+        self.heads = heads
+
+    def __call__(self, tokens: jax.Array, x: jax.Array) -> jax.Array:
+        """Maps (B, M, D) and (B, h, w, C) to (B, M, D)."""
+        query = self.query(self.norm(tokens))
+        cells = x.astype(query.dtype)
+        return self.out(_attend(query, cells, cells, heads=self.heads))
+
+
+class Write(nnx.Module):
+    """A map's cells, as they are, ask the tokens ("Mobile <- Former"); zero at first."""
+
+    def __init__(self, spec: ViTSpec, channels: int, *, heads: int, rngs: nnx.Rngs):
+        self.norm = layer_norm(spec, rngs=rngs)
+        # A key's bias would move all logits of a cell alike, and the softmax undo it.
+        self.key = linear(spec, spec.width, channels, rngs=rngs, use_bias=False)
+        self.value = linear(spec, spec.width, channels, rngs=rngs, kernel_init=_zeros)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C) and (B, M, D) to (B, h, w, C)."""
+        tokens = self.norm(tokens)
+        key, value = self.key(tokens), self.value(tokens)
+        answer = _attend(x.astype(key.dtype), key, value, heads=self.heads)
+        return answer.reshape(x.shape)
+
+
+def _attend(query, key, value, *, heads):
+    """Attends between (B, ..., C) arrays in heads of C / heads; returns (B, N, C)."""
+    query, key, value = (
+        array.reshape(len(array), -1, heads, array.shape[-1] // heads)
+        for array in (query, key, value)
+    )
+    return attention(query, key, value).reshape(len(query), query.shape[1], -1)
+
+
+def _check(spec, tokens, heads):
+    if not spec.blocks:
+        raise UserError(
+            "fusion 'mobile_former': resnet blocks: expected at least one stage, got "
+            "none (size 'r' is a root block alone)."
+        )
+    if tokens < 2:
+        # Between one token and itself there is nothing to attend.
+        raise UserError(
+            f"fusion 'mobile_former': tokens: expected 2 or more, got {tokens}."
+        )
+    if heads < 1 or spec.width % heads:
+        raise UserError(
+            f"fusion 'mobile_former': heads: expected a divisor of the ResNet's width "
+            f"{spec.width}, got {heads}."
+        )
