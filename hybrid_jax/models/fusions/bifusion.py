@@ -1,0 +1,266 @@
+"""`bifusion`: two whole backbones, fused late by gates at three scales (TransFuse, 2021).
+
+    g_s = ResNet(x)                              (B, H/s, W/s, C_s), s = 4, 8, 16
+    t_p = ViT(x), normed                         (B, H/p, W/p, D)
+    t_s = Up(t_2s) for s < p, mean of cells for s >= p
+
+and at every scale BiFusion, the ResNet's map gated by place, the ViT's by channel:
+
+    G = sigmoid(Conv7x7([max of g, mean of g])) * g     max and mean over channels
+    T = sigmoid(Linear(relu(Linear(mean of t)))) * t    mean over cells
+    b = Conv3x3(Conv1x1(g) * Conv1x1(t))                (B, H/s, W/s, F_s)
+    f_s = relu(Conv1x1([G, T, b]) + Conv1x1(Conv3x3(Conv1x1([G, T, b]))))
+
+Zhang, Liu & Hu (2021). Every Conv but the 7x7 is followed by a norm. F_s is the inner
+width of the ResNet's stage (64, 128, 256 of an R26 or R50: the channels of the paper's
+ResNet-34), and Up is a bilinear step and two 3x3 convolutions to F_s channels. The paper's
+decoder and its losses on three maps belong to a head. Both parts run untouched, so the
+weights of both can be loaded; it starts as neither, since its maps are new.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.transformer import linear
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import to_stride, upsample
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+class Up(nnx.Module):
+    """A bilinear step to a finer stride and two 3x3 convolutions.
+
+    Args:
+        factor: old stride over new.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        out_channels: int,
+        *,
+        factor: int,
+        rngs: nnx.Rngs,
+    ):
+        self.conv1 = ConvNorm(spec, in_channels, out_channels, kernel=3, rngs=rngs)
+        self.conv2 = ConvNorm(spec, out_channels, out_channels, kernel=3, rngs=rngs)
+        self.factor = factor
+
+    def __call__(self, x: jax.Array, hw: tuple[int, int], *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, *hw, C_out)."""
+        x = upsample(x, hw, factor=self.factor)
+        return self.conv2(self.conv1(x, train=train), train=train)
+
+
+class SpatialGate(nnx.Module):
+    """Weighs every cell by the largest and the mean of its channels (CBAM, 2018)."""
+
+    def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
+        # A bias in place of the paper's BatchNorm: the norm of one channel within one
+        # image would take from the gate how strong the image's cells are.
+        self.conv = Conv(
+            2, 1, kernel=7, padding="centred", use_bias=True, dtype=spec.dtype, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C) to the same, gated."""
+        # The gradient of max() asks which channel equals it. XLA may answer with a map
+        # computed anew and rounded otherwise, find none, and divide by their number.
+        largest = jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
+        reading = jnp.stack([(x * largest).sum(-1), x.mean(-1)], axis=-1)
+        return x * jax.nn.sigmoid(self.conv(reading))
+
+
+class ChannelGate(nnx.Module):
+    """Weighs every channel by all channels' means (Squeeze-and-Excitation, 2018).
+
+    Args:
+        reduction: C over the inner width.
+    """
+
+    def __init__(self, spec: ViTSpec, channels: int, *, reduction: int, rngs: nnx.Rngs):
+        inner = max(channels // reduction, 1)
+        self.fc1 = linear(spec, channels, inner, rngs=rngs)
+        self.fc2 = linear(spec, inner, channels, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C) to the same, gated."""
+        gate = self.fc2(jax.nn.relu(self.fc1(x.mean((1, 2)))))
+        return x * jax.nn.sigmoid(gate)[:, None, None]
+
+
+class Residual(nnx.Module):
+    """A bottleneck of half the output's width with a projected shortcut."""
+
+    def __init__(
+        self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs: nnx.Rngs
+    ):
+        inner = out_channels // 2
+        self.conv1 = ConvNorm(spec, in_channels, inner, rngs=rngs)
+        self.conv2 = ConvNorm(spec, inner, inner, kernel=3, rngs=rngs)
+        self.conv3 = ConvNorm(spec, inner, out_channels, activation=None, rngs=rngs)
+        self.shortcut = ConvNorm(
+            spec, in_channels, out_channels, activation=None, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, h, w, C_out)."""
+        y = self.conv2(self.conv1(x, train=train), train=train)
+        y = self.conv3(y, train=train)
+        return jax.nn.relu(y + self.shortcut(x, train=train))
+
+
+class BiFusion(nnx.Module):
+    """One scale: the gated maps of both parts and their product, made one map.
+
+    Args:
+        resnet_channels: C of g.
+        vit_channels: C of t.
+        width: channels of the product and of the result.
+        reduction: of the ViT's channel gate.
+    """
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        resnet_channels: int,
+        vit_channels: int,
+        width: int,
+        reduction: int,
+        rngs: nnx.Rngs,
+    ):
+        self.by_place = SpatialGate(resnet_spec, rngs=rngs)
+        self.by_channel = ChannelGate(
+            vit_spec, vit_channels, reduction=reduction, rngs=rngs
+        )
+        self.of_resnet, self.of_vit = (
+            ConvNorm(resnet_spec, channels, width, activation=None, rngs=rngs)
+            for channels in (resnet_channels, vit_channels)
+        )
+        self.product = ConvNorm(resnet_spec, width, width, kernel=3, rngs=rngs)
+        self.residual = Residual(
+            resnet_spec, resnet_channels + vit_channels + width, width, rngs=rngs
+        )
+
+    def __call__(self, g: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
+        """Maps g (B, h, w, C_g) and t (B, h, w, C_t) to (B, h, w, width)."""
+        product = self.of_resnet(g, train=train) * self.of_vit(t, train=train)
+        product = self.product(product, train=train)
+        joined = jnp.concatenate([self.by_place(g), self.by_channel(t), product], axis=-1)
+        return self.residual(joined, train=train)
+
+
+@FUSIONS.register("bifusion")
+class BiFusedBackbones(nnx.Module):
+    """A ResNet and a ViT on the same image, fused map by map.
+
+    `pooled` is the mean of the ResNet's last map, the ViT's pooled vector and the mean of
+    the coarsest fused map, in this order. The ResNet's other maps are given as they are.
+
+    Args:
+        strides: where the two are fused, of the ResNet's strides; None for its finest
+            three, which are 4, 8 and 16.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        strides: Sequence[int] | None = None,
+    ):
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        self.patch_size = vit_spec.patch_size
+        self.strides = _coarse_to_fine(
+            strides, resnet_spec, given=tuple(self.resnet.channels), patch=self.patch_size
+        )
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.patch_size) for side in image_size),
+            rngs=rngs,
+        )
+        self.channels = dict(self.resnet.channels)
+        ups, fusions = [], []
+        at, channels = self.patch_size, vit_spec.width
+        for number, stride in enumerate(self.strides):
+            width = self.resnet.channels[stride] // 4
+            factor = at // stride
+            if factor > 1:
+                ups.append(Up(resnet_spec, channels, width, factor=factor, rngs=rngs))
+                at, channels = stride, width
+            fusions.append(
+                BiFusion(
+                    resnet_spec,
+                    vit_spec,
+                    resnet_channels=self.resnet.channels[stride],
+                    vit_channels=channels,
+                    width=width,
+                    reduction=max(4 >> number, 1),  # the paper's 4, 2, 1
+                    rngs=rngs,
+                )
+            )
+            self.channels[stride] = width
+        self.ups, self.fusions = nnx.List(ups), nnx.List(fusions)
+        coarsest = self.resnet.channels[max(self.resnet.channels)]
+        self.width = coarsest + vit_spec.width + self.channels[self.strides[0]]
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to fused maps, the ResNet's coarser ones, and three means."""
+        maps = self.resnet(images, train=train)
+        tokens, pooled = self.vit(images, train=train, key=key)
+        mean = maps[max(maps)].mean((1, 2))
+        ups, t = iter(self.ups), tokens
+        for stride, fusion in zip(self.strides, self.fusions, strict=True):
+            g = maps[stride]
+            if stride < self.patch_size:
+                t = next(ups)(t, g.shape[1:3], train=train)
+                brought = t
+            else:
+                brought = to_stride(t, g.shape[1:3], old=self.patch_size, new=stride)
+            maps[stride] = fusion(g, brought, train=train)
+        fused = maps[self.strides[0]].mean((1, 2))
+        return Features(maps=maps, pooled=jnp.concatenate([mean, pooled, fused], axis=-1))
+
+
+def _coarse_to_fine(
+    strides: Sequence[int] | None, spec: ResNetSpec, *, given: tuple[int, ...], patch: int
+) -> tuple[int, ...]:
+    """Returns the strides to fuse at, checked."""
+    if not spec.blocks:
+        raise UserError(
+            "fusion 'bifusion': resnet: expected a ResNet with stages, got a root block "
+            "alone (size 'r'); choose r26, r50, r101 or r152."
+        )
+    chosen = given[:3] if strides is None else tuple(strides)
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(given):
+        raise UserError(
+            f"fusion 'bifusion': strides: expected one or more of the ResNet's "
+            f"({', '.join(map(str, given))}), got {chosen}."
+        )
+    for stride in chosen:
+        if stride % patch and patch % stride:
+            raise UserError(
+                f"fusion 'bifusion': vit.patch_size: expected a multiple or a divisor of "
+                f"every fused stride ({', '.join(map(str, chosen))}), got {patch}."
+            )
+    return tuple(sorted(chosen, reverse=True))

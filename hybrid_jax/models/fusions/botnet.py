@@ -1,0 +1,189 @@
+"""`botnet`: self-attention in place of the last 3x3 convolutions (Srinivas et al., 2021).
+
+A replaced bottleneck of width d, n heads of d / n channels each:
+
+    y = relu(norm(Conv1x1(x)))                      (B, h, w, d)
+    q, k, v = Linear(y)                             (B, h, w, n, d / n) each
+    r = R_rows[i' - i] + R_columns[j' - j]          one vector per offset, for all heads
+    y = softmax(q.k / sqrt(d / n) + q.r) v          (B, h, w, d)
+    y = relu(norm(mean of 2x2 cells of y))          where the 3x3 had stride 2
+    x = relu(shortcut(x) + norm(Conv1x1(y)))        (B, h', w', 4d)
+
+The tables R are made for the image size and interpolated for any other, so that the size
+is not baked into the weights as it is in the paper's. A replaced block starts as its
+shortcut, as every bottleneck does (its last norm's scale is zero), the net as no donor.
+"""
+
+import math
+
+import jax
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import Bottleneck, ResNet
+from hybrid_jax.ops.attention import attention
+from hybrid_jax.ops.relative_positions import relative_logits
+from hybrid_jax.ops.rescale import average_pool
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+_lecun_normal = nnx.initializers.lecun_normal()
+
+
+class RelativeAttention(nnx.Module):
+    """All cells of a map attend to all, by content and by relative position.
+
+    Args:
+        spec: gives the dtype.
+        channels: C of the map, in and out.
+        grid: (h, w) the tables of offsets are made for; any other is served by resizing.
+        heads: must divide `channels`.
+        stride: 2 halves the map after attention.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        channels: int,
+        *,
+        grid: tuple[int, int],
+        heads: int,
+        stride: int,
+        rngs: nnx.Rngs,
+    ):
+        # No biases: the norm before has them for the query, the norm after for the value.
+        self.qkv = Conv(
+            channels,
+            3 * channels,
+            kernel=1,
+            kernel_init=_lecun_normal,
+            dtype=spec.dtype,
+            rngs=rngs,
+        )
+        head_dim = channels // heads
+        normal = nnx.initializers.normal(head_dim**-0.5)
+        self.rows = nnx.Param(normal(rngs.params(), (2 * grid[0] - 1, head_dim)))
+        self.columns = nnx.Param(normal(rngs.params(), (2 * grid[1] - 1, head_dim)))
+        self.heads = heads
+        self.stride = stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, h, w, C) to (B, ceil(h / stride), ceil(w / stride), C)."""
+        B, h, w, C = x.shape
+        qkv = self.qkv(x).reshape(B, h, w, 3, self.heads, -1)
+        query, key, value = qkv[:, :, :, 0], qkv[:, :, :, 1], qkv[:, :, :, 2]
+        bias = relative_logits(query, self.rows[...], self.columns[...])
+        query, key, value = (
+            part.reshape(B, h * w, self.heads, -1) for part in (query, key, value)
+        )
+        y = attention(query, key, value, bias=bias).reshape(B, h, w, C)
+        return average_pool(y, factor=self.stride)
+
+
+@FUSIONS.register("botnet")
+class BoTNet(nnx.Module):
+    """A ResNet whose last bottlenecks attend. The ViT spec is not used.
+
+    Args:
+        replaced: bottlenecks per stage that attend, counted from its end; a stage with
+            fewer has all of its own replaced.
+        stages: how many stages this is done to, counted from the last. Attention is over
+            all cells, so its cost grows sixteenfold with every stage.
+        heads: attention heads; must divide the width of those bottlenecks.
+    """
+
+    parts = ("resnet",)
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+        replaced: int = 3,
+        stages: int = 1,
+        heads: int = 4,
+    ):
+        _check(resnet_spec, replaced=replaced, stages=stages, heads=heads)
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        # Per stage, the number of its first block that attends.
+        total = len(resnet_spec.blocks)
+        self.first = tuple(
+            max(count - replaced, 0) if index >= total - stages else count
+            for index, count in enumerate(resnet_spec.blocks)
+        )
+        modules, stride = [], 4
+        for stage, first in zip(self.resnet.stages, self.first, strict=True):
+            for number, block in enumerate(stage.blocks):
+                if number >= first:
+                    modules.append(
+                        RelativeAttention(
+                            resnet_spec,
+                            block.conv2.kernel.shape[-1],
+                            grid=tuple(math.ceil(side / stride) for side in image_size),
+                            heads=heads,
+                            stride=block.conv2.stride,
+                            rngs=rngs,
+                        )
+                    )
+                    block.conv2 = None
+                stride = stage.stride
+        self.attention = nnx.List(modules)
+        self.channels = self.resnet.channels
+        self.width = self.channels[max(self.channels)]
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to C2 to C5 and their last's mean."""
+        x, maps, attentions = (
+            self.resnet.stem(images, train=train),
+            {},
+            iter(self.attention),
+        )
+        for stage, first in zip(self.resnet.stages, self.first, strict=True):
+            for number, block in enumerate(stage.blocks):
+                if number < first:
+                    x = block(x, train=train)
+                else:
+                    x = _attend(block, next(attentions), x, train=train)
+            maps[stage.stride] = x
+        return Features(maps=maps, pooled=x.mean((1, 2)))
+
+
+def _attend(
+    block: Bottleneck, module: RelativeAttention, x: jax.Array, *, train: bool
+) -> jax.Array:
+    """Runs a bottleneck with attention where its 3x3 convolution was."""
+    y = module(block.reduce(x, train=train))
+    y = jax.nn.relu(block.norm2(y, train=train))
+    return block.expand(x, y, train=train)
+
+
+def _check(spec: ResNetSpec, *, replaced: int, stages: int, heads: int):
+    """Refuses what cannot be built, before anything is."""
+    count = len(spec.blocks)
+    if not count:
+        raise UserError(
+            "fusion 'botnet': resnet: expected a ResNet with stages, got a root block "
+            "alone (size 'r'); choose r26, r50, r101 or r152."
+        )
+    if replaced < 1:
+        raise UserError(
+            f"fusion 'botnet': replaced: expected 1 or more blocks, got {replaced}."
+        )
+    if not 1 <= stages <= count:
+        raise UserError(
+            f"fusion 'botnet': stages: expected 1 to {count}, as many as the ResNet has, "
+            f"got {stages}."
+        )
+    narrowest = spec.width * 2 ** (count - stages)
+    if heads < 1 or narrowest % heads:
+        raise UserError(
+            f"fusion 'botnet': heads: expected a divisor of the bottleneck width "
+            f"{narrowest}, got {heads}."
+        )

@@ -1,0 +1,87 @@
+"""`late_concat`: two whole backbones that never speak, side by side.
+
+    C_s = ResNet(x)                      (B, H/s, W/s, C_s), s = 4, 8, 16, 32
+    Z, z = ViT(x)                        (B, H/p, W/p, D) and (B, D)
+    map_s = [C_s, Z brought to s]        (B, H/s, W/s, C_s + D)
+    pooled = [mean of C_32, z]           (B, C_32 + D)
+
+The baseline that every fusion has to beat, as two-branch papers have it in their
+ablations (Conformer, Peng et al., 2021): what it gains over either half is what two models
+see, not what they tell each other. It starts as neither part, since its maps are wider.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.vit import ViT
+from hybrid_jax.ops.rescale import to_stride
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+
+@FUSIONS.register("late_concat")
+class LateConcat(nnx.Module):
+    """Channels of both parts, concatenated at every stride of the ResNet.
+
+    It adds no parameters and has no options. A patch size that is no stride of the ResNet
+    is given as well, with the ViT's channels alone.
+    """
+
+    parts = ("resnet", "vit")
+    starts_as = None
+
+    def __init__(
+        self,
+        resnet_spec: ResNetSpec,
+        vit_spec: ViTSpec,
+        *,
+        image_size: tuple[int, int],
+        rngs: nnx.Rngs,
+    ):
+        if not resnet_spec.blocks:
+            raise UserError(
+                "fusion 'late_concat': resnet: expected a ResNet with stages, got a root "
+                "block alone (size 'r'); choose r26, r50, r101 or r152."
+            )
+        self.resnet = ResNet(resnet_spec, rngs=rngs)
+        self.patch_size = vit_spec.patch_size
+        self.vit = ViT(
+            vit_spec,
+            grid=tuple(math.ceil(side / self.patch_size) for side in image_size),
+            rngs=rngs,
+        )
+        for stride in self.resnet.channels:
+            if stride % self.patch_size and self.patch_size % stride:
+                raise UserError(
+                    f"fusion 'late_concat': vit.patch_size: expected a multiple or a "
+                    f"divisor of every stride of the ResNet "
+                    f"({', '.join(map(str, self.resnet.channels))}), got "
+                    f"{self.patch_size}."
+                )
+        channels = {s: c + vit_spec.width for s, c in self.resnet.channels.items()}
+        channels.setdefault(self.patch_size, vit_spec.width)
+        self.channels = dict(sorted(channels.items()))
+        self.width = self.resnet.channels[max(self.resnet.channels)] + vit_spec.width
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps (B, H, W, 3) to both parts' maps and pooled vectors, concatenated."""
+        local = self.resnet(images, train=train)
+        tokens, pooled = self.vit(images, train=train, key=key)
+        maps = {}
+        for stride in self.channels:
+            if stride not in local:
+                maps[stride] = tokens
+                continue
+            C = local[stride]
+            brought = to_stride(tokens, C.shape[1:3], old=self.patch_size, new=stride)
+            maps[stride] = jnp.concatenate([C, brought], axis=-1)
+        mean = local[max(local)].mean((1, 2))
+        return Features(maps=maps, pooled=jnp.concatenate([mean, pooled], axis=-1))
