@@ -12,6 +12,7 @@ _PUBLIC = {
     "list_models": "hybrid_jax.models.hybrid",
     "list_fusions": "hybrid_jax.models.hybrid",
     "list_heads": "hybrid_jax.models.hybrid",
+    "describe": "hybrid_jax.profile",
     "Features": "hybrid_jax.contracts",
     "UserError": "hybrid_jax.errors",
 }

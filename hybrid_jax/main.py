@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from hybrid_jax.errors import UserError
 
-_MODES = ("train", "evaluate")
+_MODES = ("train", "evaluate", "profile")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -96,6 +96,7 @@ def _run(argv: list[str]) -> None:
     import jax
 
     from hybrid_jax.evaluate import evaluate
+    from hybrid_jax.profile import profile
     from hybrid_jax.train.distributed import join
     from hybrid_jax.train.loop import train
 
@@ -104,7 +105,7 @@ def _run(argv: list[str]) -> None:
     join()
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or _default_workdir(config_path)
-    modes = dict(train=train, evaluate=evaluate)
+    modes = dict(train=train, evaluate=evaluate, profile=profile)
     modes[_MODE.value](_CONFIG.value, workdir)
 
 

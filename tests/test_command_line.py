@@ -13,7 +13,12 @@ TINY = f"--config={ROOT / 'configs/tiny.py'}"
 
 def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
-    for words in ("--config", "--mode: <train|evaluate>", "--workdir", "runs/<name of"):
+    for words in (
+        "--config",
+        "--mode: <train|evaluate|profile>",
+        "--workdir",
+        "runs/<name of",
+    ):
         assert words in done.stdout
     assert done.stderr == ""
 

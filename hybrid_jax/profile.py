@@ -1,0 +1,210 @@
+"""`--mode=profile`: what a config costs, from shapes alone.
+
+The model is traced, never built: a hybrid of any size is described in seconds on any
+machine. Kernels are those of the backend it is traced on: on a GPU, fused attention keeps
+no table of weights for the backward pass.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import resolve
+from hybrid_jax.contracts import Features
+from hybrid_jax.data.sources import SOURCES, open_source
+from hybrid_jax.description import PARTS, Attention, Description
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.hybrid import build_model, part_specs
+from hybrid_jax.ops.products import Flow, Origin, Product, follow
+from hybrid_jax.specs import resnet_spec, vit_spec
+from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.memory import kept_for_backward, step_memory
+from hybrid_jax.train.optimizer import branch_of, make_optimizer
+from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
+from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
+
+_IMAGES = "images"
+_CLASSES_OF_MISSING_DATA = 1000
+
+
+def profile(config: ConfigDict, workdir: str) -> Description:
+    """Prints `describe(config)`. Nothing is read from or written to the workdir.
+
+    Raises:
+        UserError: see `describe`.
+    """
+    del workdir
+    description = describe(config)
+    if is_main_process():
+        print(description, flush=True)
+    return description
+
+
+def describe(config: ConfigDict) -> Description:
+    """Counts parameters, arithmetic, tokens and memory without allocating any of them.
+
+    Keys left to the hardware are filled as on this machine. `config.mesh` may name more
+    devices than there are here.
+
+    Args:
+        config: from a file in `configs/` or `hybrid_jax.config.defaults`.
+
+    Raises:
+        UserError: a value out of its range, an unknown name, an image the model cannot
+            take, or a batch that does not divide over the mesh.
+    """
+    config = resolve(config, on_cpu=jax.default_backend() == "cpu")
+    num_classes, notes = _num_classes(config)
+    mesh = _planned_mesh(config.mesh)
+    train = config.train
+    check_batch_size(
+        "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
+    )
+    image_size = tuple(config.data.image_size)
+    graph, _, shapes = make_init(
+        lambda rngs: build_model(
+            config.model, num_classes=num_classes, image_size=image_size, rngs=rngs
+        ),
+        # The length of the run changes numbers in the schedule, not the state's shapes.
+        make_optimizer(config.optimizer, steps=train.steps or 1),
+        averaged=train.ema_decay > 0.0,
+    )
+    features, flow = _forward(graph, shapes, image_size=image_size)
+    kept = kept_for_backward(graph, shapes, image_size=image_size)
+    rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    images = rows // train.accumulate
+    return Description(
+        model=_model(config.model),
+        num_classes=num_classes,
+        image_size=image_size,
+        dtype=config.model.dtype,
+        params=_params_by_part(shapes.params),
+        macs=_macs_by_part(flow.products),
+        maps={stride: x.shape[1:] for stride, x in sorted(features.maps.items())},
+        pooled=features.pooled.shape[-1],
+        attention=_attentions(flow.products),
+        memory=step_memory(
+            shapes,
+            state_shardings(shapes, mesh),
+            kept,
+            images=images,
+            accumulate=train.accumulate,
+        ),
+        bytes_per_image=kept.per_image,
+        devices=dict(mesh.shape),
+        images_per_device=images,
+        notes=(*notes, *dict.fromkeys(flow.uncounted)),
+    )
+
+
+def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:
+    """Returns K and, where the data set is not on this machine, a note instead of it."""
+    data = config.data
+    SOURCES.get(data.name.partition(":")[0])  # a mistyped kind is not missing data
+    try:
+        return open_source(data.name, split=data.train_split).info.num_classes, []
+    except UserError as error:
+        count = _CLASSES_OF_MISSING_DATA
+        return count, [f"described with {count} classes, because {error}"]
+
+
+def _planned_mesh(axes: ConfigDict) -> Mesh | AbstractMesh:
+    """Lays out the devices of this machine, or as many as the config asks for by number."""
+    sizes = tuple(int(axes[name]) for name in AXES)
+    if min(sizes) < 1:
+        return make_mesh(axes)
+    return AbstractMesh(sizes, AXES)
+
+
+def _forward(
+    graph: nnx.GraphDef, shapes: TrainState, *, image_size: tuple[int, int]
+) -> tuple[Features, Flow]:
+    """Traces the evaluation of one image; returns the features' shapes and the products."""
+
+    def forward(params, mutable, images):
+        model = merge_model(graph, params, mutable)
+        features = model.backbone(images, train=False)
+        return features, model.head(features, train=False)
+
+    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    state = (shapes.params, shapes.mutable)
+    traced, (features, _) = jax.make_jaxpr(forward, return_shape=True)(*state, images)
+    origins = [
+        frozenset({branch_of(path_name(path[1:]))})
+        for path, _ in jax.tree_util.tree_leaves_with_path(state)
+    ]
+    return features, follow(traced, [*origins, frozenset({_IMAGES})])
+
+
+def _model(model: ConfigDict) -> dict[str, str]:
+    """Names the fusion, the parts it builds and the head, each with what was changed."""
+    resnet, vit = part_specs(model)
+    names = dict(
+        resnet=f"{model.resnet}{_changes(resnet_spec(model.resnet), resnet)}",
+        vit=f"{model.vit}{_changes(vit_spec(model.vit), vit)}",
+    )
+    options = model.fusion_options.get(model.fusion, {})
+    parts = {part: names[part] for part in FUSIONS.get(model.fusion).parts}
+    return dict(fusion=f"{model.fusion}{_listed(options)}", **parts, head=model.head)
+
+
+def _changes(usual, spec) -> str:
+    usual = dataclasses.asdict(usual) | dict(dtype=spec.dtype)
+    options = dataclasses.asdict(spec)
+    return _listed({k: value for k, value in options.items() if value != usual[k]})
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    words = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f" ({words})" if words else ""
+
+
+def _params_by_part(params: dict) -> dict[str, int]:
+    counts = dict.fromkeys(PARTS, 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        counts[branch_of(path_name(path))] += leaf.size
+    return counts
+
+
+def _macs_by_part(products: Iterable[Product]) -> dict[str, int]:
+    counts = dict.fromkeys((*PARTS, "attention", "constants"), 0)
+    for product in products:
+        counts[_part(product.left, product.right)] += product.macs
+    return counts
+
+
+def _part(*operands: Origin) -> str:
+    """Returns whose parameters a product is with; two parts' together are the fusion's."""
+    weights = [origin for origin in operands if _IMAGES not in origin]
+    if not weights:
+        return "attention"
+    parts = frozenset.union(*weights)
+    if not parts:
+        return "constants"
+    return next(iter(parts)) if len(parts) == 1 else "fusion"
+
+
+def _attentions(products: list[Product]) -> tuple[Attention, ...]:
+    """Finds logits (N, M) that are followed by a sum over the M keys; counts equal ones."""
+    found: collections.Counter[tuple[int, int]] = collections.Counter()
+    mixed = [p for p in products if _IMAGES in p.left | p.right]
+    for logits, values in zip(mixed, mixed[1:], strict=False):
+        queries, keys = sorted(logits.free, key=lambda size: size == values.contracted)
+        sizes = sorted((queries, logits.contracted))
+        if (
+            logits.batch
+            and sorted(logits.batch) == sorted(values.batch)
+            and keys == values.contracted
+            and sizes == sorted(values.free)
+        ):
+            found[queries, keys] += logits.times
+    longest = sorted(found, key=lambda size: size[0] * size[1], reverse=True)
+    return tuple(Attention(*size, times=found[size]) for size in longest)

@@ -1,0 +1,137 @@
+"""The estimate against devices that really hold a state, and against XLA's own buffers."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from small_run import small_config
+
+from hybrid_jax.models.hybrid import create_model
+from hybrid_jax.train import sharding
+from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.memory import Kept, kept_for_backward, step_memory
+from hybrid_jax.train.state import make_init, merge_model
+
+NOTHING = Kept(per_image=0, fixed=0)
+
+
+def traced(build):
+    graph, _, shapes = make_init(build, optax.identity(), averaged=False)
+    return graph, shapes
+
+
+def kept(name, *, size, **options):
+    graph, shapes = traced(
+        lambda _: create_model(name, num_classes=10, image_size=size, **options)
+    )
+    return kept_for_backward(graph, shapes, image_size=(size, size))
+
+
+class TwoLayers(nnx.Module):
+    """sin(x A) B, whose gradient reads x, cos(x A), sin(x A) and B."""
+
+    def __init__(self, rngs):
+        self.first = nnx.Linear(12, 20, rngs=rngs)
+        self.second = nnx.Linear(20, 7, rngs=rngs)
+
+    def __call__(self, images, *, train, key):
+        x = images.reshape(images.shape[0], -1)
+        return self.second(jnp.sin(self.first(x)))
+
+
+def test_kept_is_what_the_gradient_reads():
+    graph, shapes = traced(TwoLayers)
+    found = kept_for_backward(graph, shapes, image_size=(2, 2))
+    assert found == Kept(per_image=4 * (12 + 20 + 20), fixed=0)
+
+
+def test_bfloat16_keeps_a_copy_of_the_kernels_it_reads():
+    options = dict(vit_options=dict(width=64, depth=3, heads=2, mlp_dim=256))
+    whole = kept("vit_s16", size=32, **options)
+    half = kept("vit_s16", size=32, dtype="bfloat16", **options)
+    blocks = 3 * (64 * 3 * 64 + 64 * 64 + 2 * 64 * 256)  # qkv, out, fc1 and fc2
+    assert 2 * blocks <= half.fixed < 2.2 * blocks
+    assert half.per_image < 0.8 * whole.per_image
+
+
+def test_remat_keeps_less():
+    small = dict(width=64, depth=6, heads=2, mlp_dim=256)
+    usual = kept("vit_s16", size=64, vit_options=small)
+    remat = kept("vit_s16", size=64, vit_options=small | dict(remat=True))
+    assert remat.per_image < 0.2 * usual.per_image
+
+
+def test_maps_grow_with_the_area_and_kernels_do_not():
+    options = dict(resnet_options=dict(blocks=(1, 1)))
+    small, large = (kept("resnet50", size=size, **options) for size in (64, 128))
+    assert large.per_image == pytest.approx(4 * small.per_image, rel=0.02)
+    assert large.fixed == small.fixed > 0
+
+
+SMALL = dict(
+    resnet=dict(fusion="resnet", resnet_options=dict(blocks=(1,), width=32)),
+    vit=dict(
+        fusion="vit",
+        vit_options=dict(width=64, depth=1, heads=2, mlp_dim=256, patch_size=8),
+    ),
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_estimate_is_near_what_xla_keeps(name):
+    """XLA merges and recomputes; how its buffers grow with the batch is what it keeps."""
+
+    def build(_):
+        return create_model("r26_vit_s32", num_classes=10, image_size=64, **SMALL[name])
+
+    graph, shapes = traced(build)
+
+    def loss(params, mutable, images):
+        model = merge_model(graph, params, mutable)
+        return jnp.square(model(images, train=True).logits).sum()
+
+    def buffers(count):
+        images = jax.ShapeDtypeStruct((count, 64, 64, 3), jnp.float32)
+        step = jax.jit(jax.grad(loss)).lower(shapes.params, shapes.mutable, images)
+        return step.compile().memory_analysis().temp_size_in_bytes
+
+    grown = (buffers(32) - buffers(16)) / 16
+    estimate = kept_for_backward(graph, shapes, image_size=(64, 64)).per_image
+    assert 0.9 * grown < estimate < 1.6 * grown
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (2, 4, 1), (2, 2, 2)], ids=str)
+def test_state_takes_what_a_device_really_holds(mesh, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_FSDP_ELEMENTS", 64)
+    axes = dict(zip(("mesh.data", "mesh.fsdp", "mesh.tensor"), mesh, strict=True))
+    experiment = prepare(small_config(axes | {"train.ema_decay": 0.9}))
+    memory = step_memory(
+        experiment.shapes, experiment.shardings, NOTHING, images=0, accumulate=1
+    )
+    state, device = experiment.new_state(), jax.devices()[0]
+
+    def held(tree):
+        shards = [s for x in jax.tree.leaves(tree) for s in x.addressable_shards]
+        return sum(shard.data.nbytes for shard in shards if shard.device == device)
+
+    assert memory.parameters == memory.gradients == held(state.params)
+    assert memory.optimizer == held(state.opt_state)
+    assert memory.average == held(state.ema)
+    whole = sum(4 * math.prod(x.shape) for x in jax.tree.leaves(state.params))
+    assert (memory.parameters < whole) == (mesh[1] > 1)
+
+
+def test_sums_of_a_step():
+    experiment = prepare(small_config({"optimizer.name": "sgd"}))
+    shapes, shardings = experiment.shapes, experiment.shardings
+    of_activations = Kept(per_image=1000, fixed=50)
+    once = step_memory(shapes, shardings, of_activations, images=3, accumulate=1)
+    assert once.activations == 3050
+    assert once.average == 0
+    assert once.total == sum(dataclasses.astuple(once))
+    twice = step_memory(shapes, shardings, of_activations, images=3, accumulate=2)
+    assert twice.total - once.total == once.gradients > 0
