@@ -119,7 +119,14 @@ class ViTCoMer(nnx.Module):
             rngs=rngs,
         )
         mix = functools.partial(
-            Mix, vit_spec, dim, ffn_dim, len(levels), points, sampling, rngs=rngs
+            Mix,
+            vit_spec,
+            dim=dim,
+            ffn_dim=ffn_dim,
+            levels=len(levels),
+            points=points,
+            sampling=sampling,
+            rngs=rngs,
         )
         self.mrfp = nnx.List(
             [
@@ -216,7 +223,15 @@ class Mix(nnx.Module):
     """Levels read each other at a few points, then pass a ConvFFN."""
 
     def __init__(
-        self, spec: ViTSpec, dim: int, ffn_dim: int, levels, points, sampling, *, rngs
+        self,
+        spec: ViTSpec,
+        *,
+        dim: int,
+        ffn_dim: int,
+        levels: int,
+        points: int,
+        sampling: str,
+        rngs: nnx.Rngs,
     ):
         self.norm = layer_norm(spec, rngs=rngs)
         self.attention = DeformableAttention(
