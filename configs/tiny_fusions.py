@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.config import defaults
 from hybrid_jax.recipes import select
 
-SHAPES = {"train.steps": 500, "train.batch_size": 32}
+SHAPES = {"train.steps": 600, "train.batch_size": 32}
 
 
 def get_config(argument: str = "shapes") -> ConfigDict:
@@ -32,8 +32,8 @@ def get_config(argument: str = "shapes") -> ConfigDict:
         stage_swap=dict(pattern="CCT"),
         rtdetr_encoder=dict(channels=64),
     )
-    config.optimizer.learning_rate = 1e-3
-    config.hardware.cpu.steps = 500
+    config.optimizer.learning_rate = 5e-4
+    config.hardware.cpu.steps = 600
     config.log.every = 50
     config = select(config, argument, shapes=SHAPES)
     if config.model.fusion == "resnet":
