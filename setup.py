@@ -7,6 +7,9 @@ setup(
     version="0.1.0",
     description="ResNets and Vision Transformers, combined and trained in JAX.",
     python_requires=">=3.11",
+    # Naming the root makes an editable install a plain path entry; the import hook it would
+    # be otherwise loses to a folder of the same name, such as a clone in the current one.
+    package_dir={"": "."},
     packages=find_packages(include=["hybrid_jax", "hybrid_jax.*"]),
     install_requires=[
         "absl-py",

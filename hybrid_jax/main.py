@@ -78,6 +78,8 @@ def _explained(error: Exception, argv: list[str]) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, OSError):
         return f"the config cannot be read: {str(error).splitlines()[-1].strip()}."
+    if "--config=None" in str(error):
+        return "no --config: name an experiment, e.g. --config=configs/r26_vit_b16.py."
     if isinstance(error, flags.Error):
         return f"{error} (--help lists the flags)"
     inner = error.args[0] if error.args else error
@@ -117,6 +119,8 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells report SIGINT
 
 
 if __name__ == "__main__":

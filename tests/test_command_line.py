@@ -26,7 +26,7 @@ def test_help_lists_flags_and_modes():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "flag --config=None: Flag --config must have a value other than None."),
+        ([], "no --config: name an experiment, e.g. --config=configs/r26_vit_b16.py."),
         (
             ["--config=configs/none.py"],
             "the config cannot be read: [Errno 2] No such file or directory: "

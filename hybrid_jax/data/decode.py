@@ -36,7 +36,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     except _UNREADABLE as error:
         raise BadImageError(
             f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
-            f"file, or pass over such files with data.on_bad_image='skip'."
+            f"file, or pass over such files with --config.data.on_bad_image=skip."
         ) from error
 
 

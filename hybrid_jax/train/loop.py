@@ -11,6 +11,7 @@ from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.train.announce import announce
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.distributed import is_main_process, sum_over_processes
 from hybrid_jax.train.evaluation import evaluate_split
@@ -44,12 +45,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     Raises:
         UserError: see `experiment.prepare`, `workdir.claim`, `Checkpoints` and
             `check_finite`.
+        KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
     experiment = prepare(config)
     eval_source = open_source(config.data.name, split=config.eval.split)
     claim(path, experiment.config)
+    announce(experiment, path)
     options = experiment.config.checkpoint
     checkpoints = Checkpoints(path, keep=options.keep, best_metric=options.best_metric)
     try:
@@ -69,7 +72,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             restored=resumed,
         )
         try:
-            run.announce(seconds=seconds_to_start, resumed=resumed)
+            run.ready(seconds=seconds_to_start, resumed=resumed)
             scores = run.steps(state)
         finally:
             run.close()
@@ -132,19 +135,9 @@ class _Run:
         )
         self.pace = Pace(batch_size=self.config.train.batch_size, batches=self.batches)
 
-    def announce(self, *, seconds: float, resumed: bool) -> None:
-        """Says what is about to run, where, and from which step."""
-        config, params = self.config, self.experiment.shapes.params
-        count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        device = jax.devices()[0].device_kind
-        height, width = config.data.image_size
+    def ready(self, *, seconds: float, resumed: bool) -> None:
+        """Says from which step it goes on, and that the first one takes longer."""
         self.facts["seconds_to_start"] = seconds
-        self.log.say(
-            f"{config.model.fusion}: {count:,} parameters on {jax.device_count()} x "
-            f"{device}; {config.data.name}, {len(self.experiment.source):,} training "
-            f"images at {height}x{width}, batch {config.train.batch_size}, "
-            f"{config.train.steps} steps; workdir {self.workdir}"
-        )
         verb = f"continued from step {self.start}" if resumed else "initialised"
         self.log.say(f"{verb} in {seconds:.1f} s; the first step compiles")
 
@@ -186,7 +179,10 @@ class _Run:
                 self.pace.restart()
             if stopping and not last:
                 self.checkpoints.wait()
-                self.log.say(f"stopped by SIGTERM after step {step}; saved")
+                asked = self.stop.signal
+                self.log.say(f"stopped by {asked} after step {step}; saved")
+                if asked == "SIGINT":
+                    raise KeyboardInterrupt  # what comes after this run must not start
                 return self.scores
         self.checkpoints.wait()
         self._report()
@@ -231,8 +227,8 @@ class _Run:
         return newest
 
     def _row(self, step: int) -> None:
-        pace = self.pace.values()
         values = self._drain()
+        pace = self.pace.values()  # once the steps it counts are done
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
         self.facts |= pace

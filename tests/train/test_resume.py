@@ -106,16 +106,18 @@ def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
     assert not list((workdir / "checkpoints").glob("*tmp*"))
 
 
-def test_sigterm_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance):
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 0), ("SIGINT", 130)])
+def test_signal_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance, name, status):
     workdir, output = tmp_path / "run", tmp_path / "output"
     words = command(workdir, KEYS)
     process = start(words, output=output)
     at = chance.randrange(1, 40)
     wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
-    process.terminate()
-    assert process.wait(timeout=60) == 0, output.read_text()
+    process.send_signal(signal.Signals[name])
+    assert process.wait(timeout=60) == status, output.read_text()
     stopped = last_step(workdir)
-    assert f"stopped by SIGTERM after step {stopped}; saved" in output.read_text()
+    assert "Traceback" not in output.read_text()
+    assert f"stopped by {name} after step {stopped}; saved" in output.read_text()
     assert saved_steps(workdir)[-1] == stopped
 
     done = run_well(words)

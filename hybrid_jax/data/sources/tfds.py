@@ -84,7 +84,7 @@ class TfdsSource:
         except (OSError, SyntaxError, ValueError) as error:
             raise BadImageError(
                 f"data {self._name!r}: example {index} cannot be read: {error}. Prepare "
-                f"the data set again, or pass over it with data.on_bad_image='skip'."
+                f"the data set again, or pass over it with --config.data.on_bad_image=skip."
             ) from error
         label = int(record[self._label_key])
         self._check_label(label, index=index)

@@ -1,0 +1,23 @@
+"""The first line of a run, before anything takes long."""
+
+import jax
+from etils import epath
+
+from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.experiment import Experiment
+
+
+def announce(experiment: Experiment, workdir: epath.Path) -> None:
+    """Prints what is about to run, on what, and where it is kept."""
+    if not is_main_process():
+        return
+    config = experiment.config
+    count = sum(leaf.size for leaf in jax.tree.leaves(experiment.shapes.params))
+    height, width = config.data.image_size
+    print(
+        f"{config.model.fusion}: {count:,} parameters on {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind}; {config.data.name}, "
+        f"{len(experiment.source):,} training images at {height}x{width}, batch "
+        f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
+        flush=True,
+    )
