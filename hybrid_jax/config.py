@@ -133,7 +133,9 @@ def _optimizer() -> dict[str, Any]:
         cooldown_fraction=0.1,  # rsqrt: share of the steps with linearly falling rate
         rsqrt_timescale=10_000,  # rsqrt: steps over which the rate is nearly flat
         weight_decay=0.05,
-        no_decay=r"(bias|scale|cls|cls_position|position|registers|probe|gamma)$",
+        # Parameters whose path this finds are not decayed: all but kernels, so neither
+        # norms nor anything that is embedded, such as positions, tokens and levels.
+        no_decay=r"(?<!kernel)$",
         clip_norm=1.0,  # global gradient norm; 0.0: no clipping
         b1=0.9,
         b2=0.999,

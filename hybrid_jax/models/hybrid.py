@@ -1,6 +1,5 @@
 """A whole model: one fusion as backbone, one head on its features."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from hybrid_jax.contracts import Outputs
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.options import check_options
 from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
 
 
@@ -81,7 +81,7 @@ def build_fusion(
         UserError: unknown fusion or option, or an image smaller than one coarsest cell.
     """
     fusion = FUSIONS.get(name)
-    _check_options(name, fusion, options)
+    check_options(name, fusion, options)
     backbone = fusion(resnet, vit, image_size=image_size, rngs=rngs, **options)
     coarsest = max(backbone.channels)
     if min(image_size) < coarsest:
@@ -165,14 +165,3 @@ def list_fusions() -> tuple[str, ...]:
 def list_heads() -> tuple[str, ...]:
     """Returns the names of all heads."""
     return HEADS.names()
-
-
-def _check_options(name: str, fusion: type, options: Mapping[str, Any]) -> None:
-    fixed = {"self", "resnet_spec", "vit_spec", "image_size", "rngs"}
-    known = [p for p in inspect.signature(fusion.__init__).parameters if p not in fixed]
-    for option in options:
-        if option not in known:
-            raise UserError(
-                f"fusion {name!r} has no option {option!r}.{nearest(option, known)} "
-                f"It accepts: {', '.join(known) or 'none'}."
-            )

@@ -43,7 +43,7 @@ class ConvStem(nnx.Module):
     ):
         if patch_size not in (2, 4, 8):
             raise UserError(
-                f"fusion 'conv_stem': patch_size: expected 2, 4 or 8, got {patch_size}."
+                f"fusion 'conv_stem': patch_size: expected 2, 4 or 8, got {patch_size!r}."
             )
         self.resnet = ResNet(dataclasses.replace(resnet_spec, blocks=()), rngs=rngs)
         self.stride = 4 * patch_size

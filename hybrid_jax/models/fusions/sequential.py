@@ -46,6 +46,11 @@ class Sequential(nnx.Module):
         blocks = blocks_for_stride(resnet_spec.blocks, stride)
         self.resnet = ResNet(dataclasses.replace(resnet_spec, blocks=blocks), rngs=rngs)
         at = max(self.resnet.channels)
+        if at != stride:
+            raise UserError(
+                f"fusion 'sequential': stride: expected at most {at}, the ResNet's "
+                f"output_stride, got {stride!r}."
+            )
         self.vit = ViT(
             vit_spec,
             grid=tuple(math.ceil(side / at) for side in image_size),
@@ -75,7 +80,7 @@ def blocks_for_stride(blocks: tuple[int, ...], stride: int) -> tuple[int, ...]:
     strides = (4, 8, 16, 32)[: len(blocks)]
     if stride not in strides:
         raise UserError(
-            f"fusion 'sequential': stride {stride} is not given by a ResNet of "
+            f"fusion 'sequential': stride {stride!r} is not given by a ResNet of "
             f"{len(blocks)} stages; it accepts {strides or 'none: use conv_stem'}."
         )
     kept = strides.index(stride) + 1

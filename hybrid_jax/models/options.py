@@ -1,0 +1,60 @@
+"""Checking the options of a fusion before it is built."""
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybrid_jax.errors import UserError, nearest
+
+_GIVEN = {"self", "resnet_spec", "vit_spec", "image_size", "rngs"}
+
+
+def check_options(name: str, fusion: type, options: Mapping[str, Any]) -> None:
+    """Compares options with the keyword arguments of a fusion's constructor.
+
+    Raises:
+        UserError: an option it does not have, or a value of another type than it states.
+    """
+    known = [p for p in inspect.signature(fusion.__init__).parameters if p not in _GIVEN]
+    hints = typing.get_type_hints(fusion.__init__)
+    for option, value in options.items():
+        if option not in known:
+            raise UserError(
+                f"fusion {name!r} has no option {option!r}.{nearest(option, known)} "
+                f"It accepts: {', '.join(known) or 'none'}."
+            )
+        if option in hints and not _fits(value, hints[option]):
+            raise UserError(
+                f"fusion {name!r}: {option}: expected {_named(hints[option])}, "
+                f"got {value!r}."
+            )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; a list passes for a tuple."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, kind) for kind in typing.get_args(hint))
+    if origin in (tuple, Sequence):
+        kind = typing.get_args(hint)[0]
+        return isinstance(value, tuple | list) and all(_fits(v, kind) for v in value)
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def _named(hint: Any) -> str:
+    """Returns `tuple[int, ...] or None` for the annotation of that type."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_named(kind) for kind in typing.get_args(hint))
+    if hint is type(None):
+        return "None"
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not typing.get_args(hint)
+        else (str(hint).replace("collections.abc.", "").replace("typing.", ""))
+    )
