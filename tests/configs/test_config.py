@@ -187,11 +187,12 @@ def test_steps_speak_before_epochs():
         ("optimizer.learning_rate", -1e-3, "zero or more"),
         ("optimizer.clip_norm", -1.0, "zero or more"),
         ("task.mixup", -0.1, "zero or more"),
-        ("task.flip", 1.5, r"a number in \[0, 1\]"),
+        ("task.flip", 1.01, r"a number in \[0, 1\]"),
         ("task.label_smoothing", -0.1, r"a number in \[0, 1\]"),
         ("optimizer.warmup_fraction", 2.0, r"a number in \[0, 1\]"),
         ("train.ema_decay", 1.0, r"a decay in \[0, 1\)"),
         ("data.crop_area", (0.5, 0.1), "a pair 0 < lower <= upper"),
+        ("data.crop_ratio", (0.0, 1.0), "a pair 0 < lower <= upper"),
         ("data.eval_crop", 0.0, r"a share in \(0, 1\]"),
     ],
 )
