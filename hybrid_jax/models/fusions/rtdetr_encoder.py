@@ -10,8 +10,8 @@
 RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale interaction
 (AIFI) is here the first blocks of the ViT, pre-norm and with the ViT's own embedding and
 positions, on the cells of C5. In the cross-scale fusion (CCFF) `CSP` sums two 1x1 views of
-its input, one of them through RepVGG blocks, which can be folded into single 3x3
-convolutions for inference (`models.repvgg.fold`).
+its input, one of them through RepVGG blocks. With norm="batch" these are single 3x3
+convolutions after `fold`, for inference: `model.backbone = model.backbone.fold()`.
 
 Pooled is the mean of the coarsest of the N, which every level has reached. A dilated
 ResNet gives the strides it has. It starts as neither part.
@@ -97,6 +97,19 @@ class RTDETREncoder(nnx.Module):
         out = {4: maps[4]} | dict(zip(self.strides, levels, strict=True))
         return Features(maps=out, pooled=levels[-1].mean((1, 2)))
 
+    def fold(self) -> "RTDETREncoder":
+        """Returns a copy whose RepVGG blocks are single convolutions.
+
+        In eval mode it gives the same features; with `train` it raises a UserError.
+
+        Raises:
+            UserError: the blocks' norms are not BatchNorm.
+        """
+        encoder = nnx.clone(self)
+        for layer in (*encoder.pyramid.down, *encoder.pyramid.up):
+            layer.fold()
+        return encoder
+
     def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
         """Runs the ViT's blocks on the cells of (B, h, w, C); (B, h, w, D)."""
         tokens, hw = self.vit.embed_map(x, key=key)
@@ -154,8 +167,6 @@ def _intra_scale(spec: ViTSpec, *, grid, in_channels, rngs) -> ViT:
     """Builds the ViT over cells of the coarsest map; its pooling is not used."""
     vit = ViT(spec, grid=grid, in_channels=in_channels, patch_size=1, rngs=rngs)
     vit.probe_pool = None
-    # The spec's rate is the last block's; a ramp of one step would leave it at zero.
-    vit.blocks[-1].drop_path = spec.drop_path
     return vit
 
 

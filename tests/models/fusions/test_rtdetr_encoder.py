@@ -1,20 +1,21 @@
-"""`rtdetr_encoder`: the order of its two paths, against the same path by hand."""
+"""`rtdetr_encoder`: from the ResNet's maps to its own in float64, folded or not."""
 
 import dataclasses
 
+import float64_reference as reference
 import fusion_guarantees as guarantees
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from parameters import names_and_leaves, random_like
+from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.fusions.rtdetr_encoder import CrossScale, RTDETREncoder
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.models.fusions.rtdetr_encoder import RTDETREncoder
 
-BATCH = ResNetSpec(norm="batch", width=32)
+BATCH = dataclasses.replace(guarantees.RESNET, norm="batch")
+HW = (72, 104)  # 9 x 13 cells at stride 8, 5 x 7 at 16, 3 x 4 at 32
 
 
 class AttentionPooled(RTDETREncoder):
@@ -27,41 +28,120 @@ class AttentionPooled(RTDETREncoder):
         )
 
 
-def double(x, hw):
-    """Nearest neighbour, cell by cell."""
-    y = np.zeros((len(x), *hw, x.shape[-1]), np.float32)
-    for i, j in np.ndindex(hw):
+def build(resnet=BATCH, **options):
+    return RTDETREncoder(
+        resnet, guarantees.VIT, image_size=HW, rngs=nnx.Rngs(params=0), **options
+    )
+
+
+def run(module):
+    """The maps of its ResNet and its features."""
+    graph, state = nnx.split(module)
+
+    @guarantees.quick_jit
+    def apply(state, images):
+        module = nnx.merge(graph, state)
+        return module.resnet(images, train=False), module(images)
+
+    return apply(state, guarantees.example_images(HW))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """A small one, everything random, its running statistics too."""
+    module = nnx.eval_shape(lambda: build(depth=2, channels=16, csp_blocks=2))
+    graph, state = nnx.split(module)
+    return nnx.merge(graph, random_like(state))
+
+
+@pytest.fixture(scope="module")
+def outputs(encoder):
+    return run(encoder)
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def conv_norm(x, p, *, stride=1):
+    """Convolution and BatchNorm with running statistics."""
+    x, norm = reference.conv(x, p["conv"]["kernel"], stride=stride, centred=True), p["norm"]
+    x = (x - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
+    return x * norm["scale"] + norm["bias"]
+
+
+def csp(p, *xs):
+    """Two 1x1 views of the joined maps, one through the RepVGG blocks."""
+    x = np.concatenate(xs, -1)
+    y = silu(conv_norm(x, p["deep"]))
+    for block in p["blocks"].values():
+        y = silu(conv_norm(y, block["conv3"]) + conv_norm(y, block["conv1"]))
+    return y + silu(conv_norm(x, p["flat"]))
+
+
+def doubled(x, like):
+    """Nearest neighbour, cell by cell, on the grid of `like`."""
+    y = np.zeros((*like.shape[:3], x.shape[-1]))
+    for i, j in np.ndindex(like.shape[1:3]):
         y[:, i, j] = x[:, i // 2, j // 2]
     return y
 
 
-def test_cross_scale_goes_down_then_up_and_meets_the_laterals():
-    graph, state = nnx.split(
-        nnx.eval_shape(
-            lambda: CrossScale(
-                BATCH, 8, strides=(8, 16, 32), csp_blocks=1, rngs=nnx.Rngs(params=0)
-            )
-        )
-    )
-    pyramid = nnx.merge(graph, random_like(state))
-    rng = np.random.default_rng(0)
+def test_maps_equal_float64_from_the_resnets(encoder, outputs):
+    maps, features = outputs
+    p, vit = as_float64(nnx.state(encoder)), as_float64(nnx.state(encoder.vit))
+    c8, c16, c32 = (np.asarray(maps[stride], np.float64) for stride in (8, 16, 32))
+    tokens = reference.vit_tokens(c32, vit, patch=1, heads=3)[:, 1:]  # no class token
+    aifi = tokens.reshape(*c32.shape[:3], -1)
     s8, s16, s32 = (
-        jnp.asarray(rng.standard_normal((2, *hw, 8)), jnp.float32)
-        for hw in ((9, 13), (5, 7), (3, 4))
+        conv_norm(x, p["project"][level]) for level, x in enumerate((c8, c16, aifi))
     )
+    q = p["pyramid"]
+    l32 = silu(conv_norm(s32, q["lateral"][1]))
+    f16 = csp(q["down"][1], doubled(l32, s16), s16)
+    l16 = silu(conv_norm(f16, q["lateral"][0]))
+    n8 = csp(q["down"][0], doubled(l16, s8), s8)
+    n16 = csp(q["up"][0], silu(conv_norm(n8, q["coarsen"][0], stride=2)), l16)
+    n32 = csp(q["up"][1], silu(conv_norm(n16, q["coarsen"][1], stride=2)), l32)
+    expected = {4: maps[4], 8: n8, 16: n16, 32: n32}
+    assert list(features.maps) == list(expected)
+    for stride, ours in features.maps.items():
+        theirs = np.asarray(expected[stride])
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+    np.testing.assert_allclose(features.pooled, n32.mean((1, 2)), atol=1e-4)
 
-    def join(layer, *xs):
-        return layer(jnp.concatenate(xs, -1), train=False)
 
-    l32 = pyramid.lateral[1](s32, train=False)
-    f16 = join(pyramid.down[1], double(l32, (5, 7)), s16)
-    l16 = pyramid.lateral[0](f16, train=False)
-    n8 = join(pyramid.down[0], double(l16, (9, 13)), s8)
-    n16 = join(pyramid.up[0], pyramid.coarsen[0](n8, train=False), l16)
-    n32 = join(pyramid.up[1], pyramid.coarsen[1](n16, train=False), l32)
-    ours = pyramid([s8, s16, s32], train=False)
-    for got, expected in zip(ours, (n8, n16, n32), strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-5)
+def count(module):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def test_folded_encoder_gives_the_same_features(encoder, outputs):
+    before = count(encoder)
+    folded = encoder.fold()
+    # Four layers of two blocks lose a 1x1 kernel and keep one vector of four.
+    assert count(folded) == before - 8 * (16 * 16 + 3 * 16)
+    assert count(encoder) == before
+    kernels = [
+        name
+        for name in names_and_leaves(nnx.state(folded.pyramid))
+        if "blocks" in name and name.endswith("kernel")
+    ]
+    assert len(kernels) == 8
+    for ours, theirs in zip(
+        jax.tree.leaves(run(folded)[1]), jax.tree.leaves(outputs[1]), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
+
+
+def test_folded_encoder_does_not_train(encoder):
+    images = jax.ShapeDtypeStruct((2, *HW, 3), jnp.float32)
+    with pytest.raises(UserError, match="a folded block has no norms to train with"):
+        nnx.eval_shape(lambda m, x: m(x, train=True), encoder.fold(), images)
+
+
+def test_group_norm_is_not_folded():
+    with pytest.raises(UserError, match=r"got GroupNorm.*resnet_options\.norm='batch'"):
+        nnx.eval_shape(lambda: build(guarantees.RESNET).fold())
 
 
 def test_attention_is_on_the_coarsest_map_alone():
@@ -102,17 +182,8 @@ def test_a_dilated_resnet_gives_the_strides_it_has():
 
 
 def test_what_it_cannot_build_is_one_line():
-    def build(resnet=guarantees.RESNET, **options):
-        RTDETREncoder(
-            resnet,
-            guarantees.VIT,
-            image_size=(64, 96),
-            rngs=nnx.Rngs(params=0),
-            **options,
-        )
-
     for name in ("depth", "channels", "csp_blocks"):
         with pytest.raises(UserError, match=rf"{name}: expected 1 or more, got 0\."):
             build(**{name: 0})
     with pytest.raises(UserError, match=r"stride 8 or more, got blocks \(2,\)"):
-        build(dataclasses.replace(guarantees.RESNET, blocks=(2,)))
+        build(dataclasses.replace(BATCH, blocks=(2,)))
