@@ -35,9 +35,41 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
     )
 
 
+def sample_grid(
+    grid: jax.Array, hw: tuple[int, int], *, extent: tuple[float, float]
+) -> jax.Array:
+    """Reads a learned grid bilinearly at the cell centres of another grid.
+
+    Unlike `resize_grid`, it does not stretch one grid to the other: cells of the new one
+    may reach past the old one, as those of a coarse map do past an image, and cells of
+    all sizes find the same embedding at the same place.
+
+    Args:
+        grid: (h, w, D).
+        hw: (h, w) to return.
+        extent: how many of the new cells `grid` is high and wide; centres past its
+            outermost ones read those.
+
+    Returns:
+        (hw[0], hw[1], D) in the dtype of `grid`.
+    """
+    if grid.shape[:2] == tuple(hw) == tuple(extent):
+        return grid
+    rows, columns = (
+        jnp.asarray(_linear((np.arange(new) + 0.5) * old / length - 0.5, old), grid.dtype)
+        for old, new, length in zip(grid.shape[:2], hw, extent, strict=True)
+    )
+    return jnp.einsum("Hh,hwD,Ww->HWD", rows, grid, columns, precision="highest")
+
+
 def _corner_linear(old: int, new: int) -> np.ndarray:
     """Returns the (new, old) matrix of corner-aligned linear interpolation."""
-    at = np.linspace(0.0, old - 1, new) if new > 1 else np.zeros(1)
+    return _linear(np.linspace(0.0, old - 1, new) if new > 1 else np.zeros(1), old)
+
+
+def _linear(at: np.ndarray, old: int) -> np.ndarray:
+    """Returns the (len(at), old) matrix that reads `old` values at `at`, clamped."""
+    at, new = np.clip(at, 0.0, old - 1), len(at)
     low = np.clip(np.floor(at).astype(int), 0, max(old - 2, 0))
     share = at - low
     matrix = np.zeros((new, old))
@@ -62,15 +94,26 @@ def sincos2d(
     return np.concatenate(table, axis=-1).astype(np.float32)
 
 
-def rope2d(hw: tuple[int, int], head_dim: int, *, temperature: float = 100.0):
+def rope2d(
+    hw: tuple[int, int],
+    head_dim: int,
+    *,
+    temperature: float = 100.0,
+    extent: tuple[float, float] | None = None,
+):
     """Returns cosines and sines (N, head_dim) that rotate a head's channels by position.
 
     Half of the channel pairs turn with the row, half with the column. Coordinates run over
     [-1, 1] along both sides, so that a grid of another size spans the same angles; the
-    temperature is DINOv3's (2025).
+    temperature is DINOv3's (2025). `extent`, in cells, says how long the sides are if not
+    `hw`: grids of one image whose last cells reach past it differently share its place.
     """
     period = temperature ** (np.arange(head_dim // 4) * 4.0 / head_dim)
-    sides = [2.0 * (np.arange(n) + 0.5) / n - 1.0 for n in hw]
+    lengths = hw if extent is None else extent
+    sides = [
+        2.0 * (np.arange(n) + 0.5) / length - 1.0
+        for n, length in zip(hw, lengths, strict=True)
+    ]
     rows, columns = np.meshgrid(*sides, indexing="ij")
     angles = np.stack([rows, columns], -1)[..., None] * 2.0 * np.pi / period
     angles = angles.reshape(hw[0] * hw[1], head_dim // 2)

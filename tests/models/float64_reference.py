@@ -82,6 +82,14 @@ def group_norm(x, p, *, eps, groups=32):
     return y * p["scale"] + p["bias"]
 
 
+def map_norm(x, p, *, eps=1e-6):
+    """GroupNorm outside the ResNet: 32 groups, halved until each has four channels."""
+    groups = 32
+    while groups > 1 and (x.shape[-1] % groups or x.shape[-1] < 4 * groups):
+        groups //= 2
+    return group_norm(x, p, eps=eps, groups=groups)
+
+
 class ResNet:
     """Post-activation bottlenecks; `norm` and `numerics` as in the library's spec."""
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from hybrid_jax.ops.positions import resize_grid, rope2d, rotate, sincos2d
+from hybrid_jax.ops.positions import (
+    resize_grid,
+    rope2d,
+    rotate,
+    sample_grid,
+    sincos2d,
+)
 
 SHAPES = [((7, 7), (12, 12)), ((5, 8), (9, 6)), ((6, 4), (3, 11)), ((4, 5), (1, 7))]
 METHODS = ["corner_linear", "bilinear", "bicubic_aa"]
@@ -116,6 +122,29 @@ def test_corner_linear_keeps_the_corners():
     np.testing.assert_allclose(out[::8, ::5], grid[::4, ::7], atol=1e-6)
 
 
+def test_samples_of_a_ramp_are_the_places_asked_for():
+    """Cells of twelve pixels over a grid of five by eight cells of twenty."""
+    grid = np.stack(np.mgrid[:5, :8] + 0.5, -1) * 20.0
+    # Nine rows reach past the grid's 100 px, eleven columns end before its 160.
+    ours = sample_grid(jnp.asarray(grid, jnp.float32), (9, 11), extent=(100 / 12, 160 / 12))
+    expected = np.stack(np.mgrid[:9, :11] + 0.5, -1) * 12.0
+    expected = np.clip(expected, 10.0, (90.0, 150.0))  # the outermost centres
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("old", "new"), SHAPES)
+def test_samples_over_the_same_extent_are_the_bilinear_resize(old, new):
+    grid = jnp.asarray(grid_of(old))
+    expected = resize_grid(grid, new, method="bilinear")
+    np.testing.assert_allclose(sample_grid(grid, new, extent=new), expected, atol=1e-6)
+
+
+def test_samples_at_its_own_centres_are_the_grid():
+    grid = jnp.asarray(grid_of((5, 8)), jnp.bfloat16)
+    assert sample_grid(grid, (5, 8), extent=(5.0, 8.0)) is grid
+    assert sample_grid(grid, (3, 4), extent=(2.5, 4.0)).dtype == jnp.bfloat16
+
+
 def test_sincos_equals_moco_formula():
     h, w, dim = 3, 5, 12
     expected = np.zeros((h, w, dim))
@@ -162,6 +191,20 @@ def test_rope_spans_the_same_angles_on_a_finer_grid():
     coarse = np.unwrap(np.arctan2(*rope2d((1, 2), 4)[::-1]), axis=0)
     fine = np.unwrap(np.arctan2(*rope2d((1, 4), 4)[::-1]), axis=0)
     np.testing.assert_allclose(fine.reshape(2, 2, 4).mean(1)[:, 0], coarse[:, 0], atol=1e-5)
+
+
+def test_rope_over_an_extent_is_of_places_in_it():
+    # Three rows over a side of 2.5: centres at 0.2, 0.6 and 1.0 of it.
+    cosines, sines = rope2d((3, 2), 4, extent=(2.5, 4.0))
+    rows = 2.0 * np.pi * np.repeat([-0.6, 0.2, 1.0], 2)
+    columns = 2.0 * np.pi * np.tile([-0.75, -0.25], 3)
+    angles = np.stack([rows, columns, rows, columns], -1)
+    np.testing.assert_allclose(cosines, np.cos(angles), atol=1e-6)
+    np.testing.assert_allclose(sines, np.sin(angles), atol=1e-6)
+    for ours, plain in zip(
+        rope2d((3, 2), 8, extent=(3.0, 2.0)), rope2d((3, 2), 8), strict=True
+    ):
+        np.testing.assert_array_equal(ours, plain)
 
 
 def test_rotation_keeps_lengths_and_dtype():

@@ -8,9 +8,10 @@
     maps[s] = norm(z_s) as a map; the ResNet's map at strides without tokens
 
 The top-down half is an FPN (Lin et al., 2016), the sequence Deformable DETR's encoder
-(Zhu et al., 2020) with the ViT's blocks for layers. Positions are the ViT's, made to agree
-between levels: learned grids are resized, sines are taken at the cells' places in pixels,
-rotations turn by place relative to the image. Attention is
+(Zhu et al., 2020) with the ViT's blocks for layers. Positions are the ViT's, read at the
+cells' centres in pixels, so that all levels agree on a place whatever the image's size:
+learned grids are fitted to the image as a ViT's and sampled, sines are taken there,
+rotations turn by place relative to the image's whole patches. Attention is
 
     full        all tokens to all: 1029 tokens at 224 px, five times a ViT/16's 196
     windowed    inside windows of each level; in every third block and the last, full
@@ -21,6 +22,7 @@ query without a place has no points to look at. Registers are left out, since no
 read them, and rotations are replaced by sines. It starts as neither part.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -32,18 +34,21 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
+from hybrid_jax.models.fpn import FPN
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.token_pyramid import to_maps, to_tokens
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.attention import attention as attend_all
-from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
-from hybrid_jax.ops.rescale import upsample
+from hybrid_jax.ops.deformable_attention import SAMPLINGS
+from hybrid_jax.ops.positions import resize_grid, rope2d, sample_grid, sincos2d
 from hybrid_jax.ops.windows import windowed_attention
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _normal = nnx.initializers.normal(0.02)
 # Under "windowed", blocks 3, 6, 9, ... and the last attend across windows and levels.
 GLOBAL_EVERY = 3
+_WHERE = "fusion 'fpn_tokens'"
 
 
 @FUSIONS.register("fpn_tokens")
@@ -51,13 +56,15 @@ class FPNTokens(nnx.Module):
     """A ResNet, an FPN, and a ViT's blocks over the cells of all its levels.
 
     Args:
-        levels: strides that become tokens, of 8, 16 and 32; those the ResNet does not
-            have are left out. (16, 32) costs a quarter of all three at 224 px.
+        levels: strides that become tokens, of 8, 16 and 32; None for all of them that
+            the ResNet has. (16, 32) costs a quarter of all three at 224 px.
         extra_level: adds tokens at twice the ResNet's coarsest stride.
         channels: C inside the FPN.
         attention: "full", "windowed" or "deformable".
         window: cells per window and side under "windowed".
         points: per query, head and level under "deformable".
+        sampling: under "deformable", "bilinear"; "discrete" reads the nearest cell, for
+            inference with weights trained bilinearly (the offsets get no gradient).
     """
 
     parts = ("resnet", "vit")
@@ -70,14 +77,19 @@ class FPNTokens(nnx.Module):
         *,
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
-        levels: tuple[int, ...] = (8, 16, 32),
+        levels: tuple[int, ...] | None = None,
         extra_level: bool = False,
         channels: int = 256,
         attention: str = "full",
         window: int = 7,
         points: int = 4,
+        sampling: str = "bilinear",
     ):
-        _check(attention, channels=channels, window=window, points=points)
+        _check_choice("attention", attention, ("full", "windowed", "deformable"))
+        _check_choice("sampling", sampling, SAMPLINGS)
+        _check_counts(channels=channels, window=window, points=points)
+        if attention == "deformable":
+            vit_spec = _without_unused(vit_spec)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         self.levels = _levels_of(self.resnet.channels, levels)
         self.fpn = FPN(
@@ -103,7 +115,7 @@ class FPNTokens(nnx.Module):
         self.level = nnx.Param(_normal(rngs.params(), shape, jnp.float32))
         self.attention, self.window = attention, window
         self.deformable = (
-            self._replace_attention(points, rngs=rngs)
+            self._replace_attention(points, sampling, rngs=rngs)
             if attention == "deformable"
             else None
         )
@@ -120,45 +132,55 @@ class FPNTokens(nnx.Module):
         if self.extra is not None:
             pyramid[self.levels[-1]] = self.extra(maps[max(maps)], train=train)
         grids = {stride: x.shape[1:3] for stride, x in pyramid.items()}
-        tokens = self.vit.add_prefix(self._embed(pyramid), key=key)
-        tokens = self._encode(tokens, grids, key=key)
-        cells = [h * w for h, w in grids.values()]
-        parts = jnp.split(tokens[:, self.vit.prefix :], np.cumsum(cells)[:-1], axis=1)
-        out = {
-            stride: part.reshape(len(part), *hw, -1)
-            for (stride, hw), part in zip(grids.items(), parts, strict=True)
-        }
+        patch = self.vit.spec.patch_size
+        extent_px = tuple(math.ceil(side / patch) * patch for side in images.shape[1:3])
+        tokens = self._embed(pyramid, extent_px)
+        tokens = self.vit.add_prefix(tokens, key=key)
+        rotation = self._rotation(grids, extent_px)
+        tokens = self._encode(tokens, grids, rotation=rotation, key=key)
+        out = to_maps(tokens[:, self.vit.prefix :], grids)
         return Features(maps=maps | out, pooled=self.vit.pool_tokens(tokens))
 
-    def _embed(self, pyramid: dict[int, jax.Array]) -> jax.Array:
+    def _embed(
+        self, pyramid: dict[int, jax.Array], extent_px: tuple[int, int]
+    ) -> jax.Array:
         """Maps the pyramid to tokens (B, N, D), level by level, with their positions."""
-        tokens = []
+        maps = {}
         for index, (stride, x) in enumerate(pyramid.items()):
             x = self.vit.embed(x)
-            B, h, w, D = x.shape
-            place = self._positions((h, w), stride) + self.level[index]
-            tokens.append((x + place.astype(x.dtype)).reshape(B, h * w, D))
-        return jnp.concatenate(tokens, axis=1)
+            place = self._positions(x.shape[1:3], stride, extent_px) + self.level[index]
+            maps[stride] = x + place.astype(x.dtype)
+        return to_tokens(maps)
 
-    def _positions(self, hw: tuple[int, int], stride: int) -> jax.Array | np.ndarray:
-        """Returns (h, w, D) or (1, 1, D) in float32."""
+    def _positions(
+        self, hw: tuple[int, int], stride: int, extent_px: tuple[int, int]
+    ) -> jax.Array | np.ndarray:
+        """Returns (h, w, D) or (1, 1, D) in float32.
+
+        `extent_px` is the image in whole patches: what a ViT's own grid covers.
+        """
         spec = self.vit.spec
-        if spec.positions == "learned":
-            return resize_grid(self.vit.position[...], hw, method=spec.position_resize)
-        if spec.positions == "rope2d" and self.deformable is None:
+        if spec.positions == "rope2d":
             return np.zeros((1, 1, spec.width), np.float32)
-        return sincos2d(hw, spec.width, spacing=stride / spec.patch_size)
+        if spec.positions == "sincos2d":
+            return sincos2d(hw, spec.width, spacing=stride / spec.patch_size)
+        patches = tuple(side // spec.patch_size for side in extent_px)
+        grid = resize_grid(self.vit.position[...], patches, method=spec.position_resize)
+        return sample_grid(grid, hw, extent=_in_cells(extent_px, stride))
 
-    def _rotation(self, grids: dict[int, tuple[int, int]]):
+    def _rotation(self, grids: dict[int, tuple[int, int]], extent_px: tuple[int, int]):
         spec = self.vit.spec
-        if spec.positions != "rope2d" or self.deformable is not None:
+        if spec.positions != "rope2d":
             return None
-        tables = [rope2d(hw, spec.width // spec.heads) for hw in grids.values()]
+        tables = [
+            rope2d(hw, spec.width // spec.heads, extent=_in_cells(extent_px, stride))
+            for stride, hw in grids.items()
+        ]
         return tuple(np.concatenate(sides) for sides in zip(*tables, strict=True))
 
-    def _encode(self, tokens, grids, *, key):
+    def _encode(self, tokens, grids, *, rotation, key):
         """Runs the blocks and the last norm over (B, prefix + N, D)."""
-        depth, rotation = self.vit.spec.depth, self._rotation(grids)
+        depth = self.vit.spec.depth
         for index in range(depth):
             attend = None
             if self.deformable is not None:
@@ -183,16 +205,10 @@ class FPNTokens(nnx.Module):
         references_px = np.concatenate(
             [cell_centres_px(hw, stride) for stride, hw in grids.items()]
         )
-        cells = np.cumsum([h * w for h, w in grids.values()])[:-1]
 
         def attend(attn, tokens):
             queries = tokens[:, self.vit.prefix :]
-            levels = jnp.split(queries, cells, axis=1)
-            maps = {
-                stride: level.reshape(len(level), *hw, -1)
-                for (stride, hw), level in zip(grids.items(), levels, strict=True)
-            }
-            y = deformable(queries, references_px, maps)
+            y = deformable(queries, references_px, to_maps(queries, grids))
             if not self.vit.prefix:
                 return y
             query, key, value = attn.project(tokens)
@@ -202,11 +218,9 @@ class FPNTokens(nnx.Module):
 
         return attend
 
-    def _replace_attention(self, points: int, *, rngs) -> nnx.List:
-        """Returns each block's deformable attention; unused parts of the ViT go."""
+    def _replace_attention(self, points: int, sampling: str, *, rngs) -> nnx.List:
+        """Returns each block's deformable attention; the block's own goes if unused."""
         spec = self.vit.spec
-        self.vit.registers = None
-        self.vit.prefix = int(self.vit.cls is not None)
         if not self.vit.prefix:
             for block in self.vit.blocks:
                 block.attn = None
@@ -219,6 +233,7 @@ class FPNTokens(nnx.Module):
                 heads=spec.heads,
                 levels=len(self.levels),
                 points=points,
+                sampling=sampling,
                 rngs=rngs,
             )
             for _ in range(spec.depth)
@@ -226,71 +241,41 @@ class FPNTokens(nnx.Module):
         return nnx.List(modules)
 
 
-class FPN(nnx.Module):
-    """1x1 laterals, sums from coarse to fine, 3x3 on what is returned.
+def _without_unused(spec: ViTSpec) -> ViTSpec:
+    """Returns the spec without what attention at points cannot use."""
+    positions = "sincos2d" if spec.positions == "rope2d" else spec.positions
+    return dataclasses.replace(spec, registers=0, positions=positions)
 
-    Args:
-        in_channels: stride -> channels of the ResNet's maps; levels coarser than the
-            finest of `levels` take part even if they are not returned.
-        levels: strides returned.
-    """
 
-    def __init__(
-        self,
-        spec: ResNetSpec,
-        in_channels: dict[int, int],
-        channels: int,
-        *,
-        levels: tuple[int, ...],
-        rngs: nnx.Rngs,
-    ):
-        self.strides = tuple(s for s in in_channels if s >= min(levels))
-        self.levels = levels
-        conv = dict(activation=None, rngs=rngs)
-        self.lateral = nnx.List(
-            [ConvNorm(spec, in_channels[s], channels, **conv) for s in self.strides]
-        )
-        self.smooth = nnx.List(
-            [ConvNorm(spec, channels, channels, kernel=3, **conv) for _ in levels]
-        )
-
-    def __call__(self, maps: dict[int, jax.Array], *, train: bool) -> dict[int, jax.Array]:
-        """Maps {stride: (B, h, w, C_s)} to {level: (B, h, w, channels)}."""
-        summed, above = {}, None
-        for stride, lateral in zip(self.strides[::-1], self.lateral[::-1], strict=True):
-            x = lateral(maps[stride], train=train)
-            if above is not None:
-                x = x + upsample(
-                    summed[above], x.shape[1:3], factor=above // stride, method="nearest"
-                )
-            summed[stride], above = x, stride
-        return {
-            stride: smooth(summed[stride], train=train)
-            for stride, smooth in zip(self.levels, self.smooth, strict=True)
-        }
+def _in_cells(extent_px: tuple[int, int], stride: int) -> tuple[float, float]:
+    return extent_px[0] / stride, extent_px[1] / stride
 
 
 def _levels_of(channels: dict[int, int], wanted) -> tuple[int, ...]:
-    """Returns the wanted strides that the ResNet has, fine to coarse."""
-    where, wanted = "fusion 'fpn_tokens'", tuple(wanted)
-    if not wanted or not set(wanted) <= {8, 16, 32}:
-        raise UserError(f"{where}: levels: expected some of 8, 16 and 32, got {wanted}.")
-    levels = tuple(sorted(set(wanted) & set(channels)))
-    if not levels:
+    """Returns the wanted strides, fine to coarse; None wants all the ResNet has."""
+    where, given = f"{_WHERE}: levels", tuple(s for s in (8, 16, 32) if s in channels)
+    if not given:
         raise UserError(
-            f"{where}: levels: expected strides of the ResNet, which has "
-            f"{tuple(channels)}, got {wanted}."
+            f"{where}: expected a ResNet with stride 8, 16 or 32, "
+            f"got one with {tuple(channels)}."
         )
-    return levels
+    if wanted is None:
+        return given
+    if not isinstance(wanted, tuple | list) or not wanted or set(wanted) - set(given):
+        raise UserError(
+            f"{where}: expected some of {given}, which the ResNet has, got {wanted}."
+        )
+    return tuple(sorted(set(wanted)))
 
 
-def _check(attention, **counts):
-    where = "fusion 'fpn_tokens'"
-    if attention not in ("full", "windowed", "deformable"):
-        raise UserError(
-            f"{where}: attention: expected 'full', 'windowed' or 'deformable', "
-            f"got {attention!r}."
-        )
+def _check_choice(name, value, choices):
+    if value not in choices:
+        *most, last = map(repr, choices)
+        expected = f"{', '.join(most)} or {last}"
+        raise UserError(f"{_WHERE}: {name}: expected {expected}, got {value!r}.")
+
+
+def _check_counts(**counts):
     for name, count in counts.items():
         if count < 1:
-            raise UserError(f"{where}: {name}: expected 1 or more, got {count}.")
+            raise UserError(f"{_WHERE}: {name}: expected 1 or more, got {count}.")
