@@ -8,9 +8,10 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 PRIORS = ("resnet", "stem")
 _STRIDES = (4, 8, 16, 32)
+_INTERACTIONS = 4
 
 
-def prior_part(
+def prior_spec_and_strides(
     fusion: str, resnet: ResNetSpec, vit: ViTSpec, *, prior: str
 ) -> tuple[ResNetSpec, tuple[int, ...]]:
     """Checks what a fusion with a spatial prior is asked for.
@@ -45,16 +46,22 @@ def prior_part(
     return resnet, strides
 
 
-def groups_of_blocks(fusion: str, depth: int, interactions: int) -> tuple[range, ...]:
+def groups_of_blocks(
+    fusion: str, depth: int, interactions: int | None
+) -> tuple[range, ...]:
     """Parts `depth` block indices into `interactions` groups of even size.
+
+    None stands for the papers' four groups, or for one per block of a shallower ViT.
 
     Raises:
         UserError: fewer blocks than groups, or no group.
     """
-    if not 1 <= interactions <= depth:
+    if interactions is None:
+        interactions = min(_INTERACTIONS, depth)
+    if interactions not in range(1, depth + 1):
         raise UserError(
             f"fusion '{fusion}': interactions: expected 1 to {depth}, the blocks of the "
-            f"ViT, got {interactions}."
+            f"ViT, got {interactions!r}."
         )
     borders = [index * depth // interactions for index in range(interactions + 1)]
     return tuple(map(range, borders[:-1], borders[1:]))

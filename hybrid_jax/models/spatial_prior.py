@@ -35,7 +35,7 @@ class SpatialPrior(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.strides = strides
-        made, widths = [], [channels[s] for s in strides if s in channels]
+        coarser, widths = [], [channels[s] for s in strides if s in channels]
         for _ in strides[len(widths) :]:
             conv = ConvNorm(
                 spec,
@@ -45,9 +45,9 @@ class SpatialPrior(nnx.Module):
                 stride=2,
                 rngs=rngs,
             )
-            made.append(conv)
+            coarser.append(conv)
             widths.append(conv.conv.kernel.shape[-1])
-        self.made = nnx.List(made)
+        self.coarser_convs = nnx.List(coarser)
         # Without bias: the level embeddings, and the norm after the finest, have one.
         self.projections = nnx.List(
             [Conv(C, width, kernel=1, dtype=spec.dtype, rngs=rngs) for C in widths]
@@ -65,7 +65,7 @@ class SpatialPrior(nnx.Module):
         from, also receive the embedding of their level.
         """
         given = [maps[s] for s in self.strides if s in maps]
-        for conv in self.made:
+        for conv in self.coarser_convs:
             given.append(conv(given[-1], train=train))
         out = {}
         for index, (stride, x) in enumerate(zip(self.strides, given, strict=True)):

@@ -39,7 +39,9 @@ class CrossAttentionFusion(nnx.Module):
 
     Args:
         exchanges: how many stages end with an exchange, evenly spaced and the last one
-            among them; all of them if None.
+            among them; or which do, as a tuple of their numbers, 1 for the first; all
+            of them if None. Where the ViT's map takes the place of the last stage's,
+            that stage must be among them: nothing else would read it.
         context_stride: tokens ask cells of about this stride: finer maps are pooled by
             a whole factor; the patch size if None.
         query_stride: maps finer than this ask the tokens from pooled cells, and the
@@ -58,23 +60,26 @@ class CrossAttentionFusion(nnx.Module):
         *,
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
-        exchanges: int | None = None,
+        exchanges: int | tuple[int, ...] | None = None,
         context_stride: int | None = None,
         query_stride: int = 4,
     ):
         self.stride = vit_spec.patch_size
         context_stride = self.stride if context_stride is None else context_stride
         stages = len(resnet_spec.blocks)
-        exchanges = stages if exchanges is None else exchanges
-        _check(vit_spec, stages, exchanges, context_stride, query_stride)
+        _check(vit_spec, stages, context_stride, query_stride)
+        self.meets_after = _meeting_stages(exchanges, stages)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
+        replaced = self.resnet.stages[-1].stride == self.stride
+        if replaced and stages - 1 not in self.meets_after:
+            raise UserError(
+                f"fusion 'cross_attention': exchanges: expected the last stage, {stages}, "
+                f"among them, since the ViT's map replaces its own, got {exchanges!r}."
+            )
         self.vit = ViT(
             vit_spec,
             grid=tuple(math.ceil(side / self.stride) for side in image_size),
             rngs=rngs,
-        )
-        self.meets_after = tuple(
-            stages * (k + 1) // exchanges - 1 for k in range(exchanges)
         )
         self.exchanges = nnx.List(
             [
@@ -85,8 +90,7 @@ class CrossAttentionFusion(nnx.Module):
                     context_stride=context_stride,
                     query_stride=query_stride,
                     # Nobody would read the last map where the ViT's takes its place.
-                    answers_map=index + 1 < stages
-                    or self.resnet.stages[index].stride != self.stride,
+                    answers_map=index + 1 < stages or not replaced,
                     rngs=rngs,
                 )
                 for index in self.meets_after
@@ -188,16 +192,35 @@ def _with_positions(tokens, hw, *, spacing):
     return tokens + table
 
 
-def _check(vit_spec, stages, exchanges, context_stride, query_stride):
+def _meeting_stages(exchanges, stages: int) -> tuple[int, ...]:
+    """Returns the indices, from 0, of the stages that end with an exchange."""
+    if exchanges is None:
+        return tuple(range(stages))
+    numbers = range(1, stages + 1)
+    if isinstance(exchanges, tuple | list):
+        if (
+            not exchanges
+            or any(number not in numbers for number in exchanges)
+            or sorted(set(exchanges)) != list(exchanges)
+        ):
+            raise UserError(
+                f"fusion 'cross_attention': exchanges: expected rising stage numbers from "
+                f"1 to {stages}, got {exchanges!r}."
+            )
+        return tuple(int(number) - 1 for number in exchanges)
+    if exchanges not in numbers:
+        raise UserError(
+            f"fusion 'cross_attention': exchanges: expected 1 to {stages}, the ResNet's "
+            f"stages, or a tuple of their numbers, got {exchanges!r}."
+        )
+    return tuple(stages * (k + 1) // exchanges - 1 for k in range(int(exchanges)))
+
+
+def _check(vit_spec, stages, context_stride, query_stride):
     if not stages:
         raise UserError(
             "fusion 'cross_attention': resnet blocks: expected at least one stage, got "
             "none (size 'r' is a root block alone)."
-        )
-    if exchanges not in range(1, stages + 1):
-        raise UserError(
-            f"fusion 'cross_attention': exchanges: expected 1 to {stages}, the ResNet's "
-            f"stages, got {exchanges}."
         )
     for name, value in (("context_stride", context_stride), ("query_stride", query_stride)):
         if value < 1:

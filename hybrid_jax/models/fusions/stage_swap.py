@@ -30,7 +30,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import drop, layer_norm, linear
+from hybrid_jax.models.transformer import layer_norm, linear
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.relative_positions import relative_bias
 from hybrid_jax.ops.rescale import average_pool
@@ -66,7 +66,8 @@ class StageSwap(nnx.Module):
         pattern: a letter per stage of the ResNet, C to keep it and T for transformer
             blocks: one or more C's, then one or more T's. The ViT's depth is shared among
             the T's as the ResNet's blocks are. Attention is over all cells: every T more
-            quadruples the tokens.
+            quadruples the tokens. None replaces the later half of the stages (CCTT, CCT
+            or CT), but no more of them than the ViT has blocks.
     """
 
     parts = ("resnet", "vit")
@@ -79,7 +80,7 @@ class StageSwap(nnx.Module):
         *,
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
-        pattern: str = "CCTT",
+        pattern: str | None = None,
     ):
         kept = _check_pattern(pattern, resnet_spec, vit_spec)
         blocks = resnet_spec.blocks
@@ -150,17 +151,9 @@ class StageSwap(nnx.Module):
 
     def _embed(self, x: jax.Array, *, key: jax.Array | None):
         """`vit.embed_map` without the positions that relative attention replaces."""
-        vit = self.vit
-        x = vit.embed(x)
+        x = self.vit.embed(x)
         B, h, w, D = x.shape
-        prefix = [
-            jnp.broadcast_to(tokens[...].astype(x.dtype), (B, *tokens.shape))
-            for tokens in (vit.cls, vit.registers)
-            if tokens is not None
-        ]
-        tokens = jnp.concatenate([*prefix, x.reshape(B, h * w, D)], axis=1)
-        key = None if key is None else jax.random.fold_in(key, vit.spec.depth)
-        return drop(tokens, rate=vit.spec.dropout, key=key), (h, w)
+        return self.vit.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
 
     def _step(self, tokens: jax.Array, hw: tuple[int, int], *, step: nnx.Linear):
         """Halves the grid of tokens; those before the grid only pass the projection."""
@@ -183,7 +176,7 @@ def share_blocks(depth: int, blocks: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(share) for share in shares)
 
 
-def _check_pattern(pattern: str, resnet_spec: ResNetSpec, vit_spec: ViTSpec) -> int:
+def _check_pattern(pattern: str | None, resnet_spec: ResNetSpec, vit_spec: ViTSpec) -> int:
     """Returns how many stages stay the ResNet's."""
     count = len(resnet_spec.blocks)
     if count < 2:
@@ -191,6 +184,9 @@ def _check_pattern(pattern: str, resnet_spec: ResNetSpec, vit_spec: ViTSpec) -> 
             f"fusion 'stage_swap': resnet: expected 2 or more stages, one to keep and one "
             f"to replace, got {count}."
         )
+    if pattern is None:
+        replaced = max(min(count // 2, vit_spec.depth), 1)
+        pattern = "C" * (count - replaced) + "T" * replaced
     accepted = ["C" * kept + "T" * (count - kept) for kept in range(1, count)]
     if pattern not in accepted:
         raise UserError(

@@ -35,7 +35,7 @@ from hybrid_jax.models.adapter_options import (
     check_sampled_points,
     groups_of_blocks,
     inner_widths,
-    prior_part,
+    prior_spec_and_strides,
 )
 from hybrid_jax.models.conv_ffn import ConvFFN
 from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
@@ -57,7 +57,8 @@ class ViTAdapter(nnx.Module):
     Args:
         prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
             three light convolutions on it, the paper's spatial prior module.
-        interactions: groups into which the ViT's blocks are parted; at most its depth.
+        interactions: groups into which the ViT's blocks are parted, at most its depth;
+            None for four, or for its depth if that is less.
         extra: extractors that follow the last one.
         points: sampled per query, head and map.
         deform_ratio: inner width of deformable attention as a share of D; the paper's is
@@ -78,14 +79,16 @@ class ViTAdapter(nnx.Module):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
         prior: str = "resnet",
-        interactions: int = 4,
+        interactions: int | None = None,
         extra: int = 2,
         points: int = 4,
         deform_ratio: float = 1.0,
         ffn_ratio: float = 0.25,
         sampling: str = "bilinear",
     ):
-        resnet_spec, strides = prior_part(_NAME, resnet_spec, vit_spec, prior=prior)
+        resnet_spec, strides = prior_spec_and_strides(
+            _NAME, resnet_spec, vit_spec, prior=prior
+        )
         self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
         check_sampled_points(_NAME, extra=extra, points=points, sampling=sampling)
         dim, ffn_dim = inner_widths(
@@ -123,7 +126,7 @@ class ViTAdapter(nnx.Module):
         self.injectors = nnx.List(
             [Injector(vit_spec, deformable(levels=levels), rngs=rngs) for _ in self.groups]
         )
-        self.extractors = nnx.List([extractor() for _ in range(interactions + extra)])
+        self.extractors = nnx.List([extractor() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
             resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
         )

@@ -39,7 +39,7 @@ from hybrid_jax.models.adapter_options import (
     check_sampled_points,
     groups_of_blocks,
     inner_widths,
-    prior_part,
+    prior_spec_and_strides,
 )
 from hybrid_jax.models.conv_ffn import ConvFFN
 from hybrid_jax.models.conv_norm import ConvNorm
@@ -69,7 +69,8 @@ class ViTCoMer(nnx.Module):
     Args:
         prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
             three light convolutions on it, as the paper.
-        interactions: groups into which the ViT's blocks are parted; at most its depth.
+        interactions: groups into which the ViT's blocks are parted, at most its depth;
+            None for four, or for its depth if that is less.
         extra: mixings of the levels after the last group's.
         points: sampled per query, head and map.
         deform_ratio: inner width of deformable attention as a share of D.
@@ -90,7 +91,7 @@ class ViTCoMer(nnx.Module):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
         prior: str = "resnet",
-        interactions: int = 4,
+        interactions: int | None = None,
         extra: int = 4,
         points: int = 4,
         deform_ratio: float = 1.0,
@@ -98,7 +99,9 @@ class ViTCoMer(nnx.Module):
         mrfp_ratio: float = 0.5,
         sampling: str = "bilinear",
     ):
-        resnet_spec, strides = prior_part(_NAME, resnet_spec, vit_spec, prior=prior)
+        resnet_spec, strides = prior_spec_and_strides(
+            _NAME, resnet_spec, vit_spec, prior=prior
+        )
         levels = strides[1:]
         _check(vit_spec, levels=levels, mrfp_ratio=mrfp_ratio)
         self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
@@ -136,7 +139,7 @@ class ViTCoMer(nnx.Module):
         )
         self.to_vit = nnx.List([mix() for _ in self.groups])
         self.scales = nnx.List([LayerScale(self.width, initial=0.0) for _ in self.groups])
-        self.to_levels = nnx.List([mix() for _ in range(interactions + extra)])
+        self.to_levels = nnx.List([mix() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
             resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
         )
@@ -194,7 +197,7 @@ class MRFP(nnx.Module):
     def __init__(self, resnet: ResNetSpec, vit: ViTSpec, strides, *, ratio, rngs):
         half = round(vit.width * ratio) // 2
         self.norm = layer_norm(vit, rngs=rngs)
-        # Without bias: where a channel is a group of its own, the norm would undo it.
+        # Without bias: batch norm takes each channel's own mean and would undo it.
         self.fc1 = Conv(vit.width, 2 * half, kernel=1, dtype=vit.dtype, rngs=rngs)
         conv = functools.partial(
             ConvNorm,

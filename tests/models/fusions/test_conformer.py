@@ -89,8 +89,7 @@ def _reference(images, p, *, blocks, patch, heads, reads, shares):
                     up = p["ups"][unit]
                     grid = tokens[:, 1:].reshape(len(x), *hw, -1)
                     e = reference.conv(grid, up["conv"]["kernel"])
-                    groups = math.gcd(32, e.shape[-1])
-                    e = reference.group_norm(e, up["norm"], eps=1e-6, groups=groups)
+                    e = reference.map_norm(e, up["norm"])
                     answer = reference.relu(e)
             if "downsample" in b:
                 x = net.conv(x, b["downsample"]["conv"], stride=step)

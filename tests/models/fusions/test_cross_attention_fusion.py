@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from parameters import as_float64, random_like
 
+from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.cross_attention import CrossAttentionFusion, Exchange
 from hybrid_jax.models.resnet import ResNet
@@ -106,12 +107,33 @@ def test_exchange_equals_its_formula(query_stride):
 
 @pytest.mark.parametrize(
     ("exchanges", "after"),
-    [(None, (0, 1, 2, 3)), (1, (3,)), (2, (1, 3)), (3, (0, 1, 3)), (4, (0, 1, 2, 3))],
+    [
+        (None, (0, 1, 2, 3)),
+        (1, (3,)),
+        (2, (1, 3)),
+        (3, (0, 1, 3)),
+        (4, (0, 1, 2, 3)),
+        ((1,), (0,)),
+        ((2, 3), (1, 2)),
+        ([1, 4], (0, 3)),
+    ],
 )
-def test_exchanges_are_evenly_spaced_and_end_with_the_last_stage(exchanges, after):
+def test_exchanges_follow_the_count_or_the_stages_named(exchanges, after):
     module = build(exchanges=exchanges)
     assert module.meets_after == after
-    assert len(module.exchanges) == len(after)
+    widths = [exchange.norm_map.num_features for exchange in module.exchanges]
+    assert widths == [module.resnet.stages[index].channels for index in after]
+
+
+class Early(CrossAttentionFusion):
+    """Meets after the first stage alone, where much could be left without a reader."""
+
+    def __init__(self, *specs, image_size, rngs):
+        super().__init__(*specs, image_size=image_size, rngs=rngs, exchanges=(1,))
+
+
+def test_an_early_exchange_leaves_nothing_without_gradient():
+    guarantees.check_gradient_reaches_everything(Early)
 
 
 def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
@@ -155,11 +177,45 @@ def test_a_map_nobody_reads_is_not_answered(output_stride):
     assert answered == [True, True, True, output_stride != 16]
 
 
+def test_defaults_suit_a_small_model():
+    def build_tiny():
+        return create_model("tiny", num_classes=3, image_size=64, fusion="cross_attention")
+
+    model = nnx.eval_shape(build_tiny)
+    assert model.backbone.meets_after == (0, 1, 2)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    outputs = nnx.eval_shape(lambda m, x: m(x, train=False), model, images)
+    assert outputs.logits.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(exchanges=5), "exchanges: expected 1 to 4, the ResNet's stages, got 5."),
-        (dict(exchanges=0), "exchanges: expected 1 to 4, the ResNet's stages, got 0."),
+        (
+            dict(exchanges=5),
+            "exchanges: expected 1 to 4, the ResNet's stages, or a tuple of their numbers, "
+            "got 5.",
+        ),
+        (
+            dict(exchanges="all"),
+            "exchanges: expected 1 to 4, the ResNet's stages, or a tuple of their numbers, "
+            "got 'all'.",
+        ),
+        *(
+            (
+                dict(exchanges=numbers),
+                f"exchanges: expected rising stage numbers from 1 to 4, got {numbers}.",
+            )
+            for numbers in ((), (0, 2), (2, 5), (3, 1), (2, 2), ("a",))
+        ),
+        (
+            dict(
+                exchanges=(1, 2),
+                resnet=dataclasses.replace(guarantees.RESNET, blocks=(1,) * 3),
+            ),
+            "exchanges: expected the last stage, 3, among them, since the ViT's map "
+            "replaces its own, got (1, 2).",
+        ),
         (dict(context_stride=0), "context_stride: expected 1 px or more, got 0."),
         (dict(query_stride=-4), "query_stride: expected 1 px or more, got -4."),
         (

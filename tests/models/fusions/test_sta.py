@@ -65,7 +65,7 @@ def test_a_shallow_level_meets_fine_detail_and_a_deep_one_coarse():
     for index, (stride, level) in enumerate(semantic.items()):
         x = np.concatenate([level, detail[stride]], axis=-1).astype(np.float64)
         x = x @ joins[index]["conv"]["kernel"][0, 0]
-        expected = reference.group_norm(x, joins[index]["norm"], eps=1e-6, groups=16)
+        expected = reference.group_norm(x, joins[index]["norm"], eps=1e-6, groups=8)
         np.testing.assert_allclose(features.maps[stride], expected, atol=1e-4)
 
 
@@ -76,14 +76,49 @@ def test_light_detail_keeps_the_promises_without_stages():
     assert {name.split(".")[1] for name in names if name[:6] == "resnet"} == {"stem"}
 
 
-def test_pooled_is_the_vits_and_ignores_the_detail():
-    built = guarantees.build(SpatialTuningAdapter)
-    params = random_like(built.params)
-    one = built.forward(params, guarantees.example_images())
-    params["resnet"] = jax.tree.map(jnp.zeros_like, params["resnet"])
-    other = built.forward(params, guarantees.example_images())
-    np.testing.assert_array_equal(one.pooled, other.pooled)
-    assert jnp.abs(one.maps[8] - other.maps[8]).max() > 0.1
+@pytest.mark.parametrize("fusion", [SpatialTuningAdapter, Light])
+def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
+    built = guarantees.build(fusion)
+    assert built.module.width == 2 * 48
+    params, images = random_like(built.params), guarantees.example_images()
+    one = built.forward(params, images)
+    np.testing.assert_allclose(one.pooled[:, 48:], one.maps[32].mean((1, 2)), atol=1e-5)
+    vit = nnx.merge(nnx.graphdef(built.module.vit), nnx.clone(params["vit"]))
+    plain = jax.jit(lambda x: vit(x, train=False)[1])(images)
+    np.testing.assert_allclose(one.pooled[:, :48], plain, atol=1e-4)
+
+    def from_pooled(params):
+        return jnp.square(built.apply(params, images, train=False).pooled).sum()
+
+    # A classifier reads no map: the branch is trained by the pooled vector or not at all.
+    gradient = names_and_leaves(guarantees.quick_jit(jax.grad(from_pooled))(params))
+    detail = [n for n in gradient if n.startswith(("resnet.", "light.")) and "kernel" in n]
+    assert len(detail) > 3
+    for name in detail:
+        assert jnp.abs(gradient[name]).max() > 1e-6, name
+
+
+def test_channels_widen_pooled():
+    module = nnx.eval_shape(lambda: build(channels=20))
+    assert module.width == 48 + 20
+    assert module.channels == {4: 128, 8: 20, 16: 20, 32: 20}
+
+
+@pytest.mark.parametrize("form", ["tanh", "erf"])
+def test_light_detail_has_the_vits_gelu(form):
+    vit = dataclasses.replace(guarantees.VIT, gelu=form)
+    module = nnx.eval_shape(lambda: build(vit=vit, detail="light")).light
+    graph, state = nnx.split(module)
+    state = random_like(state)
+    x = jax.random.normal(jax.random.key(1), (2, 5, 7, 32))
+    ours = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(state, x)
+    assert list(ours) == [8, 16, 32]
+    expected = np.asarray(x, np.float64)
+    for stride, p in zip(ours, as_float64(state)["convs"].values(), strict=True):
+        y = reference.conv(expected, p["conv"]["kernel"], stride=2, centred=True)
+        expected = reference.gelu(reference.map_norm(y, p["norm"]), form)
+        # The forms are 5e-4 apart at most.
+        np.testing.assert_allclose(ours[stride], expected, atol=2e-5, err_msg=f"{stride}")
 
 
 def test_what_it_cannot_build_is_one_line():

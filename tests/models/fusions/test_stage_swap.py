@@ -12,6 +12,7 @@ from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 from scipy import special
 
+from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.stage_swap import StageSwap, share_blocks
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -148,6 +149,18 @@ def test_every_pattern_meets_every_output_stride(output_stride, pattern, channel
 
 
 @pytest.mark.parametrize(
+    ("stages", "depth", "replaced"), [(4, 12, 2), (3, 12, 1), (2, 12, 1), (4, 1, 1)]
+)
+def test_without_a_pattern_the_later_half_is_replaced(stages, depth, replaced):
+    resnet = dataclasses.replace(RESNET, blocks=(1,) * stages)
+    vit = dataclasses.replace(VIT, depth=depth)
+    module = nnx.eval_shape(lambda: build(resnet=resnet, vit=vit, pattern=None))
+    assert len(module.depths) == replaced
+    assert sum(module.depths) == depth
+    assert len(module.resnet.stages) == stages - replaced
+
+
+@pytest.mark.parametrize(
     ("depth", "blocks", "shares"),
     [
         (12, (6, 3), (8, 4)),
@@ -160,6 +173,17 @@ def test_every_pattern_meets_every_output_stride(output_stride, pattern, channel
 )
 def test_depth_is_shared_in_proportion(depth, blocks, shares):
     assert share_blocks(depth, blocks) == shares
+
+
+def test_defaults_suit_a_small_model():
+    def build_tiny():
+        return create_model("tiny", num_classes=3, image_size=64, fusion="stage_swap")
+
+    model = nnx.eval_shape(build_tiny)
+    assert list(model.backbone.channels) == [4, 8, 16]
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    outputs = nnx.eval_shape(lambda m, x: m(x, train=False), model, images)
+    assert outputs.logits.shape == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import pytest
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
+from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.adapter_options import groups_of_blocks
 from hybrid_jax.models.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions.vit_adapter import ViTAdapter
-from hybrid_jax.models.token_pyramid import add_to_level, to_maps, to_tokens
+from hybrid_jax.models.token_pyramid import to_maps
 
 SHAPES = {8: (3, 5), 16: (2, 3), 32: (1, 2)}
 
@@ -120,17 +121,6 @@ def test_conv_ffn_equals_a_loop_over_cells():
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_tokens_of_levels_come_back_as_they_went():
-    rng = np.random.default_rng(0)
-    maps = {s: jnp.asarray(rng.standard_normal((2, *hw, 4))) for s, hw in SHAPES.items()}
-    tokens = to_tokens(maps)
-    assert tokens.shape == (2, 15 + 6 + 2, 4)
-    np.testing.assert_array_equal(tokens[:, 15 + 4], maps[16][:, 1, 1])
-    back = to_maps(add_to_level(tokens, maps[16], shapes=SHAPES, stride=16), SHAPES)
-    for stride, x in maps.items():
-        np.testing.assert_array_equal(back[stride], 2 * x if stride == 16 else x)
-
-
 @pytest.mark.parametrize(
     ("depth", "groups", "sizes"),
     [
@@ -139,6 +129,8 @@ def test_tokens_of_levels_come_back_as_they_went():
         (24, 4, [6] * 4),
         (3, 3, [1] * 3),
         (3, 1, [3]),
+        (12, None, [3, 3, 3, 3]),
+        (2, None, [1, 1]),
     ],
 )
 def test_groups_hold_every_block_once_in_order(depth, groups, sizes):
@@ -155,7 +147,11 @@ def test_stem_prior_keeps_the_promises_and_builds_no_stages():
     assert not any(
         name.startswith("resnet.stages") for name in names_and_leaves(nnx.state(module))
     )
-    assert [conv.conv.kernel.shape[-1] for conv in module.prior.made] == [64, 128, 128]
+    assert [conv.conv.kernel.shape[-1] for conv in module.prior.coarser_convs] == [
+        64,
+        128,
+        128,
+    ]
 
 
 def test_stem_prior_starts_as_the_vit():
@@ -173,6 +169,17 @@ def test_other_groups_and_patches_give_the_same_strides(options, patch_size):
     assert {s: x.shape[1:3] for s, x in features.maps.items()} == expected
 
 
+def test_defaults_suit_a_small_model():
+    def build_tiny():
+        return create_model("tiny", num_classes=3, image_size=64, fusion="vit_adapter")
+
+    model = nnx.eval_shape(build_tiny)
+    assert model.backbone.groups == (range(0, 1), range(1, 2))
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    outputs = nnx.eval_shape(lambda m, x: m(x, train=False), model, images)
+    assert outputs.logits.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -184,6 +191,10 @@ def test_other_groups_and_patches_give_the_same_strides(options, patch_size):
         (
             dict(interactions=0),
             "interactions: expected 1 to 4, the blocks of the ViT, got 0.",
+        ),
+        (
+            dict(interactions="two"),
+            "interactions: expected 1 to 4, the blocks of the ViT, got 'two'.",
         ),
         (dict(extra=-1), "extra: expected 0 or more, got -1."),
         (dict(points=0), "points: expected 1 or more, got 0."),

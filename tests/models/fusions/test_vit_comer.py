@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from parameters import as_float64, random_like
 
+from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.vit_comer import MRFP, ViTCoMer
 from hybrid_jax.models.token_pyramid import to_maps, to_tokens
@@ -53,7 +54,7 @@ def test_mrfp_equals_a_loop_over_taps():
             y = np.zeros((2, h, w, 4))
             for i, j, a, b in np.ndindex(h, w, side, side):
                 y[:, i, j] += half[:, i + a, j + b] * branch["conv"]["kernel"][a, b, 0]
-            y = reference.group_norm(y, branch["norm"], eps=1e-6, groups=4)
+            y = reference.group_norm(y, branch["norm"], eps=1e-6, groups=1)
             halves.append(reference.gelu(y, "tanh").reshape(2, h * w, 4))
         mixed.append(np.concatenate(halves, axis=-1))
     mixed = np.concatenate(mixed, axis=1)
@@ -135,6 +136,17 @@ def test_other_patches_and_a_dilated_resnet_give_the_resnets_strides(patch_size)
     expected = {4: (25, 33), 8: (13, 17), 16: (7, 9), 32: (4, 5)}
     expected = {s: hw for s, hw in expected.items() if s <= output_stride}
     assert {s: x.shape[1:3] for s, x in features.maps.items()} == expected
+
+
+def test_defaults_suit_a_small_model():
+    def build_tiny():
+        return create_model("tiny", num_classes=3, image_size=64, fusion="vit_comer")
+
+    model = nnx.eval_shape(build_tiny)
+    assert model.backbone.groups == (range(0, 1), range(1, 2))
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    outputs = nnx.eval_shape(lambda m, x: m(x, train=False), model, images)
+    assert outputs.logits.shape == (2, 3)
 
 
 @pytest.mark.parametrize(
