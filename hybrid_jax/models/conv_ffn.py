@@ -1,13 +1,11 @@
 """A feed-forward layer whose hidden units see their neighbours (Wang et al., 2021)."""
 
-import functools
-
 import jax
 from flax import nnx
 
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.token_pyramid import to_maps, to_tokens
-from hybrid_jax.models.transformer import linear
+from hybrid_jax.models.transformer import gelu, linear
 from hybrid_jax.specs import ViTSpec
 
 _lecun_normal = nnx.initializers.lecun_normal()
@@ -35,7 +33,7 @@ class ConvFFN(nnx.Module):
             rngs=rngs,
         )
         self.fc2 = linear(spec, hidden_dim, spec.width, rngs=rngs)
-        self.gelu = functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+        self.gelu = gelu(spec)
 
     def __call__(self, tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> jax.Array:
         """Maps tokens (B, N, D) of maps with these {stride: (h, w)} to (B, N, D)."""

@@ -1,6 +1,5 @@
 """Convolution, normalisation, activation: what necks and bridges between parts are of."""
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -58,7 +57,8 @@ def map_norm(
 ) -> nnx.Module:
     """Returns the spec's kind of norm for any number of channels.
 
-    GroupNorm takes the ResNet's 32 groups, or as many of them as divide the channels.
+    GroupNorm takes the ResNet's 32 groups from 128 channels on, and fewer below, see
+    `group_count`.
     """
     if spec.norm == "batch":
         return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)
@@ -66,6 +66,16 @@ def map_norm(
         channels,
         eps={"vit_jax": 1e-6, "timm": 1e-5}[spec.numerics],
         scale_init=scale_init,
-        groups=math.gcd(32, channels),
+        groups=group_count(channels),
         dtype=spec.dtype,
     )
+
+
+def group_count(channels: int) -> int:
+    """Returns the most groups, a power of two up to 32, of four channels or more.
+
+    A group of one channel would lose that channel's mean over the image: its level could
+    not be read from the map, and a map of one cell would be zero, with zero gradient.
+    """
+    fitting = (n for n in (32, 16, 8, 4, 2) if channels % n == 0 and channels // n >= 4)
+    return next(fitting, 1)

@@ -33,7 +33,6 @@ class DeformableAttention(nnx.Module):
         points: sampled per query, head and map.
         sampling: "bilinear", or "discrete" (nearest cell) for weights trained bilinearly:
             the offsets are then fixed functions of the query, without gradient.
-        silent: the last projection starts at zero, and with it the result.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class DeformableAttention(nnx.Module):
         levels: int,
         points: int = 4,
         sampling: str = "bilinear",
-        silent: bool = False,
         rngs: nnx.Rngs,
     ):
         if dim % heads:
@@ -72,8 +70,7 @@ class DeformableAttention(nnx.Module):
         )
         self.weights = linear(spec, query_dim, count, kernel_init=_zeros, rngs=rngs)
         self.value = linear(spec, value_dim, dim, rngs=rngs)
-        options = dict(kernel_init=_zeros) if silent else {}
-        self.out = linear(spec, dim, query_dim, rngs=rngs, **options)
+        self.out = linear(spec, dim, query_dim, rngs=rngs)
 
     def __call__(
         self,

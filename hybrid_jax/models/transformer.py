@@ -1,6 +1,7 @@
 """The pre-norm transformer block of ViT (Dosovitskiy et al., 2020) and its pieces."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,11 @@ def layer_norm(spec: ViTSpec, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(
         spec.width, epsilon=spec.norm_eps, dtype=jnp.dtype(spec.dtype), rngs=rngs
     )
+
+
+def gelu(spec: ViTSpec) -> Callable[[jax.Array], jax.Array]:
+    """Returns the spec's form of GELU."""
+    return functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
 
 
 def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool = False):
@@ -72,7 +78,7 @@ class Mlp(nnx.Module):
         bias = nnx.initializers.normal(1e-6)
         self.fc1 = linear(spec, spec.width, spec.mlp_dim, rngs=rngs, bias_init=bias)
         self.fc2 = linear(spec, spec.mlp_dim, spec.width, rngs=rngs, bias_init=bias)
-        self.gelu = functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+        self.gelu = gelu(spec)
         self.dropout = spec.dropout
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:

@@ -73,7 +73,9 @@ class ViT(nnx.Module):
             if learned
             else None
         )
+        # The ramp ends at the spec's rate; a ramp of one block has only that end.
         rates = np.linspace(0.0, spec.drop_path, spec.depth)
+        rates[-1:] = spec.drop_path
         self.blocks = nnx.List(
             [Block(spec, drop_path=float(rate), rngs=rngs) for rate in rates]
         )

@@ -27,9 +27,17 @@ def upsample(
 
     Returns:
         (B, *hw, C) in the dtype of `x`.
+
+    Raises:
+        ValueError: `hw` is larger.
     """
+    B, h, w, C = x.shape
+    if hw[0] > factor * h or hw[1] > factor * w:
+        raise ValueError(
+            f"upsample: hw: expected at most {(factor * h, factor * w)}, {factor} times "
+            f"the map's {(h, w)}, got {tuple(hw)}."
+        )
     if factor > 1:
-        B, h, w, C = x.shape
         if method == "nearest":
             x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
         else:
@@ -58,7 +66,22 @@ def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
 def to_stride(
     x: jax.Array, hw: tuple[int, int], *, old: int, new: int, method: str = "bilinear"
 ) -> jax.Array:
-    """Brings a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser."""
+    """Brings a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser.
+
+    Raises:
+        ValueError: one stride does not divide the other, or `hw` is not of stride `new`.
+    """
+    if max(old, new) % min(old, new):
+        raise ValueError(
+            f"to_stride: new: expected a multiple or a divisor of the map's stride {old}, "
+            f"got {new}."
+        )
     if old >= new:
         return upsample(x, hw, factor=old // new, method=method)
-    return average_pool(x, factor=new // old)
+    pooled = average_pool(x, factor=new // old)
+    if pooled.shape[1:3] != tuple(hw):
+        raise ValueError(
+            f"to_stride: hw: expected {pooled.shape[1:3]}, the map's {x.shape[1:3]} at "
+            f"stride {old} brought to {new}, got {tuple(hw)}."
+        )
+    return pooled

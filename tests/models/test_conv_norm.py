@@ -1,4 +1,4 @@
-"""ConvNorm takes any width and the ResNet's norm; grouped kernels convolve in groups."""
+"""ConvNorm and its norm at any width; grouped kernels convolve in groups."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.conv_norm import ConvNorm, group_count, map_norm
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.specs import ResNetSpec
 
@@ -23,6 +23,43 @@ def test_any_number_of_channels_is_normalised(norm, channels):
     assert y.shape == (4, 17, 24, channels)
     assert abs(float(y.mean())) < 1e-3
     assert abs(float(y.std()) - 1.0) < 1e-2
+
+
+WIDTHS = [16, 32, 48, 64, 256]
+
+
+@pytest.mark.parametrize("channels", WIDTHS)
+def test_the_level_of_an_image_survives(channels):
+    """Two images that differ by one number per channel stay as far apart."""
+    norm = map_norm(ResNetSpec(), channels, rngs=nnx.Rngs(params=0))
+    x = jax.random.normal(jax.random.key(1), (1, 7, 9, channels))
+    offsets = jax.random.normal(jax.random.key(2), (channels,))
+    means = norm(jnp.concatenate([x, x + offsets]), train=False).mean((1, 2))
+    apart = jnp.abs(means[1] - means[0])
+    assert (apart > 0.1).mean() > 0.7  # the mean of a group is lost, not of a channel
+    assert jnp.corrcoef(means[1], offsets)[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("channels", WIDTHS)
+def test_a_map_of_one_cell_is_not_erased(channels):
+    norm = map_norm(ResNetSpec(), channels, rngs=nnx.Rngs(params=0))
+    x = jax.random.normal(jax.random.key(1), (2, 1, 1, channels))
+    weights = jax.random.normal(jax.random.key(2), x.shape)
+    y = norm(x, train=True)
+    gradient = jax.grad(lambda x: (weights * norm(x, train=True)).sum())(x)
+    assert (jnp.abs(y) > 1e-3).mean() > 0.9
+    assert (jnp.abs(gradient) > 1e-4).mean() > 0.9
+
+
+def test_groups_divide_the_channels_and_have_four_of_them():
+    for channels in range(1, 1025):
+        groups = group_count(channels)
+        assert channels % groups == 0
+        assert channels // groups >= min(4, channels)
+    expected = {2: 1, 6: 1, 8: 2, 18: 2, 48: 8, 64: 16, 128: 32, 256: 32, 384: 32, 768: 32}
+    assert {channels: group_count(channels) for channels in expected} == expected
+    for channels in (256, 512, 2048):
+        assert map_norm(ResNetSpec(), channels, rngs=nnx.Rngs(params=0)).groups == 32
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (4, 4)])

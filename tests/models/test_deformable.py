@@ -110,16 +110,6 @@ def test_first_offsets_and_weights_do_not_depend_on_the_query():
     np.testing.assert_allclose(pure["offsets"]["bias"], ring(3, 2, 2).ravel(), atol=1e-6)
 
 
-def test_silent_starts_at_zero_and_learns_at_once():
-    graph, state = build(silent=True)
-
-    def loss(state):
-        return (run(graph, state, *example()) - 1.0).sum()
-
-    assert loss(state) == -2 * 4 * 5
-    assert jnp.abs(jax.grad(loss)(state)["out"]["kernel"][...]).max() > 0.0
-
-
 @pytest.mark.parametrize(("sampling", "moves"), [("bilinear", True), ("discrete", False)])
 def test_every_projection_learns_but_the_offsets_of_discrete_sampling(sampling, moves):
     graph, state = build(sampling=sampling)

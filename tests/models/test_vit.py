@@ -227,11 +227,11 @@ def test_remat_recomputes_the_blocks():
     assert "checkpoint" in str(jaxpr) or "remat" in str(jaxpr)
 
 
-def test_drop_path_rises_linearly_to_its_rate():
-    spec = with_options(depth=5, drop_path=0.4)
+@pytest.mark.parametrize("rates", [[0.0, 0.1, 0.2, 0.3, 0.4], [0.0, 0.4], [0.4]])
+def test_drop_path_rises_linearly_to_its_rate(rates):
+    spec = with_options(depth=len(rates), drop_path=0.4)
     module = nnx.eval_shape(lambda: ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0)))
-    rates = [block.drop_path for block in module.blocks]
-    np.testing.assert_allclose(rates, [0.0, 0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose([block.drop_path for block in module.blocks], rates)
 
 
 def test_drops_of_the_blocks_are_not_the_same():

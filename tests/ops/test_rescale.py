@@ -53,3 +53,21 @@ def test_a_constant_stays_constant_over_odd_sizes():
         y = to_stride(x, hw, old=16, new=new)
         assert y.shape == (1, *hw, 2)
         np.testing.assert_allclose(y, 1.5, atol=1e-6)
+
+
+def test_strides_and_sizes_that_do_not_fit_are_refused():
+    x = jnp.asarray(_map(4, 5))
+    for old, new in ((16, 14), (14, 16), (8, 12)):
+        expected = rf"to_stride: new: .* of the map's stride {old}, got {new}\."
+        with pytest.raises(ValueError, match=expected):
+            to_stride(x, (4, 5), old=old, new=new)
+    for hw in ((9, 10), (8, 11)):
+        expected = rf"upsample: hw: expected at most \(8, 10\), .*got \({hw[0]}, {hw[1]}\)"
+        with pytest.raises(ValueError, match=expected):
+            upsample(x, hw, factor=2)
+    with pytest.raises(ValueError, match=r"expected at most \(4, 5\).*got \(5, 5\)"):
+        to_stride(x, (5, 5), old=8, new=8)
+    with pytest.raises(
+        ValueError, match=r"to_stride: hw: expected \(2, 3\), .*got \(2, 2\)"
+    ):
+        to_stride(x, (2, 2), old=8, new=16)

@@ -18,7 +18,6 @@ are; and the two class scores, which the paper adds up, are one head's on the po
 vectors of both. A ResNet of (8, 8, 8) beside a ViT of depth 12 meets where the paper's do.
 """
 
-import functools
 import math
 
 import jax
@@ -30,7 +29,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import layer_norm, linear
+from hybrid_jax.models.transformer import gelu, layer_norm, linear
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -134,7 +133,7 @@ class Down(nnx.Module):
     def __init__(self, spec: ViTSpec, channels: int, *, rngs: nnx.Rngs):
         self.project = linear(spec, channels, spec.width, rngs=rngs)
         self.norm = layer_norm(spec, rngs=rngs)
-        self.gelu = functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+        self.gelu = gelu(spec)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (B, h, w, C) to (B, h, w, D)."""

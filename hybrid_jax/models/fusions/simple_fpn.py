@@ -16,6 +16,7 @@ the ViT's own until training changes them.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 from flax import nnx
@@ -25,6 +26,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm, map_norm
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.transformer import gelu
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -75,6 +77,7 @@ class SimpleFPN(nnx.Module):
                 Level(
                     resnet_spec,
                     width,
+                    activation=gelu(vit_spec),
                     out_channels=self.channels[stride],
                     doublings={patch // 4: 2, patch // 2: 1}.get(stride, 0),
                     silent=stride == patch,
@@ -102,6 +105,7 @@ class Level(nnx.Module):
     """One stride of the pyramid: doublings of the resolution, then 1x1 and 3x3.
 
     Args:
+        activation: stands, after a norm, between two doublings.
         doublings: times the resolution is doubled and the channels are halved.
         silent: the last norm starts at zero, and with it the result.
     """
@@ -111,6 +115,7 @@ class Level(nnx.Module):
         spec: ResNetSpec,
         in_channels: int,
         *,
+        activation: Callable[[jax.Array], jax.Array],
         out_channels: int,
         doublings: int,
         silent: bool,
@@ -118,11 +123,12 @@ class Level(nnx.Module):
     ):
         ups, norms = [], []
         for number in range(doublings):
-            if number:  # norm and GELU stand between two doublings
+            if number:
                 norms.append(map_norm(spec, in_channels, rngs=rngs))
             ups.append(Doubling(spec, in_channels, in_channels // 2, rngs=rngs))
             in_channels //= 2
         self.ups, self.norms = nnx.List(ups), nnx.List(norms)
+        self.activation = activation
         conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
         self.reduce = conv(in_channels, out_channels)
         self.smooth = conv(
@@ -133,7 +139,7 @@ class Level(nnx.Module):
         """Maps (B, h, w, C) to (B, *hw, out_channels); cells past `hw` are cut off."""
         for number, up in enumerate(self.ups):
             if number:
-                x = jax.nn.gelu(self.norms[number - 1](x, train=train))
+                x = self.activation(self.norms[number - 1](x, train=train))
             x = up(x)
         x = x[:, : hw[0], : hw[1]]
         return self.smooth(self.reduce(x, train=train), train=train)

@@ -3,6 +3,7 @@
     z_1, z_2, z_3 = normed tokens after 1/3, 2/3 and 3/3 of the ViT's blocks
     d_s           = detail(x) at stride s                 (B, H/s, W/s, C_s)
     maps[s]       = norm(conv1x1([to_stride(z_i); d_s]))  (B, H/s, W/s, channels)
+    pooled        = [pooled of z_3; mean of maps[32]]     (B, D + channels)
 
 for s = 8, 16, 32, the shallowest level at the finest stride. The ViT's map is sampled
 between cell centres for finer strides and averaged for coarser ones. Nothing flows between
@@ -11,12 +12,15 @@ the two branches before the 1x1, which makes this about the cheapest fusion ther
 `detail` is the ResNet's own stages, or DEIMv2's light branch: 3x3 convolutions with stride
 2 on the root block alone. The map at stride 4 is the ResNet's, or its root block's.
 
-Pooled is the plain ViT's vector. The detail branch reaches the maps only: a head that
-reads `pooled` alone trains a ViT and leaves the branch as it is.
+DEIMv2 only detects. The second half of `pooled`, the mean of the coarsest joined map, is
+there so that a head that reads `pooled` alone trains the detail branch as well; the joins
+at finer strides are reached through the maps only. A dilated ResNet gives the strides it
+has. It starts as neither part.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +31,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.transformer import gelu
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -42,7 +47,8 @@ class SpatialTuningAdapter(nnx.Module):
     Args:
         detail: "resnet" for the ResNet's stages, "light" for three convolutions on its
             root block (the stages are not built).
-        channels: C of the joined maps; the ViT's width if None.
+        channels: C of the joined maps; the ViT's width D if None. The pooled vector has
+            D + C entries.
     """
 
     parts = ("resnet", "vit")
@@ -65,7 +71,11 @@ class SpatialTuningAdapter(nnx.Module):
         if detail == "light":
             resnet_spec = dataclasses.replace(resnet_spec, blocks=())
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        self.light = LightDetail(resnet_spec, rngs=rngs) if detail == "light" else None
+        self.light = (
+            LightDetail(resnet_spec, activation=gelu(vit_spec), rngs=rngs)
+            if detail == "light"
+            else None
+        )
         detail_channels = self.resnet.channels if self.light is None else LIGHT_CHANNELS
         self.strides = tuple(s for s in detail_channels if s >= 8)
         channels = channels or vit_spec.width
@@ -83,12 +93,12 @@ class SpatialTuningAdapter(nnx.Module):
         )
         self.taps = evenly_spaced(vit_spec.depth, len(self.strides))
         self.channels = {4: self.resnet.channels[4]} | dict.fromkeys(self.strides, channels)
-        self.width = vit_spec.width
+        self.width = vit_spec.width + channels
 
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
+        """Maps (B, H, W, 3) to the joined maps, the ViT's vector and their mean."""
         levels, pooled = self._vit_levels(images, key=key if train else None)
         maps = self.resnet(images, train=train)
         detail = maps if self.light is None else self.light(maps[4], train=train)
@@ -99,7 +109,8 @@ class SpatialTuningAdapter(nnx.Module):
             level = level.astype(detail[stride].dtype)
             joined = jnp.concatenate([level, detail[stride]], axis=-1)
             out[stride] = join(joined, train=train)
-        return Features(maps=out, pooled=pooled)
+        mean = out[self.strides[-1]].mean((1, 2)).astype(pooled.dtype)
+        return Features(maps=out, pooled=jnp.concatenate([pooled, mean], axis=-1))
 
     def _vit_levels(self, images, *, key):
         """Returns the normed maps after the tapped blocks, and the pooled vector."""
@@ -116,7 +127,13 @@ class SpatialTuningAdapter(nnx.Module):
 class LightDetail(nnx.Module):
     """3x3 convolutions with stride 2, norm and GELU, from stride 4 on."""
 
-    def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        *,
+        activation: Callable[[jax.Array], jax.Array],
+        rngs: nnx.Rngs,
+    ):
         convs, in_channels = [], spec.width
         for channels in LIGHT_CHANNELS.values():
             convs.append(
@@ -126,7 +143,7 @@ class LightDetail(nnx.Module):
                     channels,
                     kernel=3,
                     stride=2,
-                    activation=jax.nn.gelu,
+                    activation=activation,
                     rngs=rngs,
                 )
             )
