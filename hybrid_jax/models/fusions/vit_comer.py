@@ -54,7 +54,7 @@ from hybrid_jax.models.token_pyramid import (
     to_maps,
     to_tokens,
 )
-from hybrid_jax.models.transformer import LayerScale, layer_norm, linear
+from hybrid_jax.models.transformer import LayerScale, gelu, layer_norm, linear
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -205,7 +205,7 @@ class MRFP(nnx.Module):
             half,
             half,
             groups=half,
-            activation=functools.partial(jax.nn.gelu, approximate=vit.gelu == "tanh"),
+            activation=gelu(vit),
             rngs=rngs,
         )
         self.near = nnx.List([conv(kernel=3) for _ in strides])

@@ -1,0 +1,87 @@
+"""What stands after the colon of --config: data, keys, options of the fusion."""
+
+import re
+
+import pytest
+
+from hybrid_jax.config import defaults
+from hybrid_jax.errors import UserError
+from hybrid_jax.recipes import select, side
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("384", 384), ("384x640", (384, 640)), ("32x8", (32, 8))]
+)
+def test_side_reads(text, value):
+    assert side(text) == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "path", "value"),
+    [
+        ("lr=0.5", "optimizer.learning_rate", 0.5),
+        ("batch=48", "train.batch_size", 48),
+        ("seed=9", "seed", 9),
+        ("epochs=2.5", "train.epochs", 2.5),
+        ("fusion=vit", "model.fusion", "vit"),
+        ("digits,size=32", "data.image_size", 32),
+        ("shapes128", "data.image_size", 128),
+        ("mnist=/data/m", "data.name", "mnist:/data/m"),
+        ("tfds=oxford_iiit_pet", "data.name", "tfds:oxford_iiit_pet"),
+        ("tfds:oxford_iiit_pet", "data.name", "tfds:oxford_iiit_pet"),
+        ("folder:/data/b=c", "data.name", "folder:/data/b=c"),
+    ],
+)
+def test_argument_sets_its_key(argument, path, value):
+    node = select(defaults("tiny"), argument)
+    for name in path.split("."):
+        node = node[name]
+    assert node == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("digits,size=big", "cannot read 'big' as side"),
+        ("steps=", "cannot read '' as int"),
+        ("folder", "expected folder=<path or name>"),
+        ("digits,digits", "unknown key 'digits'"),
+    ],
+)
+def test_argument_that_cannot_be_read_is_quoted(argument, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        select(defaults("tiny"), argument)
+    assert "\n" not in str(error.value)
+
+
+def test_last_of_steps_and_epochs_counts():
+    config = select(defaults("tiny"), "epochs=3,steps=7")
+    assert (config.train.steps, config.train.epochs) == (7, None)
+    config = select(defaults("tiny"), "steps=7,epochs=3")
+    assert (config.train.steps, config.train.epochs) == (None, 3.0)
+
+
+def test_recipe_of_the_experiment_comes_after_the_usual_one():
+    own = {"imagenet2012": {"task.mixup": 0.7, "train.epochs": 9.0}}
+    config = select(defaults("tiny"), "imagenet2012", **own)
+    assert config.task.mixup == 0.7
+    assert config.train.epochs == 9.0
+    assert select(defaults("tiny"), "imagenet2012").task.mixup == 0.2
+
+
+def test_another_fusion_by_argument_needs_no_other_key():
+    config = select(defaults("tiny"), "fusion=vit")
+    assert config.model.fusion == "vit"
+
+
+def test_argument_sets_options_of_the_chosen_fusion_whatever_the_order():
+    config = select(defaults("tiny"), "fusion.merge=gated,digits,fusion.levels=3,fusion=x")
+    assert config.model.fusion_options.x.to_dict() == dict(merge="gated", levels=3)
+    assert config.model.fusion_options.sequential.stride == 16
+    config = select(defaults("tiny"), "fusion.stride=8")
+    assert config.model.fusion_options.sequential.stride == 8
+
+
+def test_fusion_option_without_a_value_is_refused():
+    with pytest.raises(UserError, match=r"'fusion.stride': expected fusion.OPTION=VALUE"):
+        select(defaults("tiny"), "fusion.stride")
