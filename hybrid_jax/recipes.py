@@ -5,18 +5,24 @@ how that data set is usually trained; what the experiment's own file says comes 
 """
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError, nearest
+
+# Commas part the words, but not inside a pair of brackets.
+_WORD = re.compile(r"(?:\([^()]*\)|\[[^\[\]]*\]|[^,])+")
 
 
 def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> ConfigDict:
     """Returns `config` set up for the data and the keys that `argument` names.
 
-    `fusion.OPTION=VALUE` sets an option of the chosen fusion, which checks it itself.
+    `fusion.OPTION=VALUE` sets an option of the chosen fusion, which checks it itself; a
+    value of several numbers stands in brackets: `fusion.levels=(16,32)`.
 
     Args:
         config: a tree from `config.defaults()`, changed by the experiment.
@@ -28,7 +34,7 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
     Raises:
         UserError: a word that is neither data nor a known key.
     """
-    words = [word for word in argument.split(",") if word]
+    words = _WORD.findall(argument)
     options = [word for word in words if word.startswith("fusion.")]
     words = [word for word in words if word not in options]
     if words and words[0].split("=")[0] not in _KEYS:
@@ -110,6 +116,9 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "lr": ("optimizer.learning_rate", float),
     "seed": ("seed", int),
     "fusion": ("model.fusion", str),
+    "pretrained": ("model.pretrained", str),
+    "freeze": ("optimizer.freeze", str),
+    "layer_decay": ("optimizer.layer_decay", float),
 }
 
 
@@ -194,3 +203,62 @@ _USUAL = {
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,
 }
+
+# AugReg's transfer (Steiner et al., 2021): images of 448 px, crops of 384 px, flips, and
+# no regularisation but those. A square of 384 of 448 px is 0.73 of the area.
+_TRANSFER = {
+    "data.crop": "random_resized",
+    "data.crop_area": (0.73, 0.74),
+    "data.crop_ratio": (1.0, 1.0),
+    "data.eval_crop": 1.0,
+    "data.image_size": None,  # as the hardware allows, whatever the data
+    "data.randaugment_layers": 0,
+    "task.flip": 0.5,
+    "task.mixup": 0.0,
+    "train.batch_size": None,
+    "train.epochs": 20.0,
+}
+_WITHOUT_CROPS = _TRANSFER | {"data.crop": "resize", "task.flip": 0.0}
+_TRANSFERS = {
+    "digits": _WITHOUT_CROPS | {"train.epochs": None},  # steps, as the hardware allows
+    "mnist": _WITHOUT_CROPS,
+    "shapes": _WITHOUT_CROPS | {"task.flip": 0.5},
+    "shapes128": _WITHOUT_CROPS | {"task.flip": 0.5},
+    "cifar10": _TRANSFER | {"train.steps": 10_000, "train.batch_size": 512},
+    "cifar100": _TRANSFER | {"train.steps": 10_000, "train.batch_size": 512},
+    "imagenet2012": _TRANSFER | {"train.steps": 20_000, "train.batch_size": 512},
+    "tfds": _TRANSFER,
+    "folder": _TRANSFER,
+}
+
+
+def finetune(model: str, argument: str, **pretrained: str) -> ConfigDict:
+    """Returns the transfer of published weights to the data that `argument` names.
+
+    SGD with momentum in bfloat16, a cosine rate from 0.03, gradients clipped to 1, neither
+    decay nor dropout, a head that starts at zero: AugReg's (Steiner et al., 2021), which
+    tries the rates 0.001, 0.003, 0.01 and 0.03. It takes 512 images of 384 px a step on
+    accelerators, 16 of 128 px on CPUs, where `lr=0.001` suits so small a batch.
+
+    Args:
+        model: a name in `specs.MODELS`.
+        argument: as in `select`; `pretrained=PATH` takes other weights.
+        pretrained: the keys of `config.model` that name weights, unless the argument does.
+
+    Raises:
+        UserError: as `select`.
+    """
+    config = defaults(model)
+    config.optimizer.update(
+        name="sgd", learning_rate=0.03, weight_decay=0.0, moment_dtype="bfloat16"
+    )
+    config.model.pretrained_options.head = "new"
+    config.hardware.accelerator.update(batch_size=512, image_size=384, steps=500)
+    config.hardware.cpu.update(batch_size=16, image_size=128, steps=160)
+    config.eval.every = 100
+    config.checkpoint.every = 500
+    _set_all(config, _TRANSFERS[config.data.name])
+    config = select(config, argument, **_TRANSFERS)
+    if not config.model.pretrained:
+        config.model.update(pretrained)
+    return config

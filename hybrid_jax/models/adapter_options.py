@@ -3,12 +3,65 @@
 import dataclasses
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.ops.deformable_attention import SAMPLINGS
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 PRIORS = ("resnet", "stem")
 _STRIDES = (4, 8, 16, 32)
 _INTERACTIONS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdapterPlan:
+    """What an adapter's options come to.
+
+    Attributes:
+        resnet: spec of the ResNet it builds.
+        strides: of its maps, fine to coarse.
+        groups: indices of the ViT's blocks, group by group.
+        deform_dim: width inside deformable attention.
+        ffn_dim: hidden width of the ConvFFN.
+    """
+
+    resnet: ResNetSpec
+    strides: tuple[int, ...]
+    groups: tuple[range, ...]
+    deform_dim: int
+    ffn_dim: int
+
+
+def plan_adapter(
+    fusion: str,
+    resnet: ResNetSpec,
+    vit: ViTSpec,
+    *,
+    prior: str,
+    interactions: int | None,
+    extra: int,
+    points: int,
+    deform_ratio: float,
+    ffn_ratio: float,
+    sampling: str,
+) -> AdapterPlan:
+    """Checks the options that all adapters have, before anything is built.
+
+    Raises:
+        UserError: as the functions below.
+    """
+    resnet, strides = prior_spec_and_strides(fusion, resnet, vit, prior=prior)
+    groups = groups_of_blocks(fusion, vit.depth, interactions)
+    check_sampled_points(fusion, extra=extra, points=points, sampling=sampling)
+    deform_dim, ffn_dim = inner_widths(
+        fusion, vit, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
+    )
+    return AdapterPlan(
+        resnet=resnet,
+        strides=strides,
+        groups=groups,
+        deform_dim=deform_dim,
+        ffn_dim=ffn_dim,
+    )
 
 
 def prior_spec_and_strides(
@@ -38,8 +91,8 @@ def prior_spec_and_strides(
         )
     if vit.patch_size not in strides:
         raise UserError(
-            f"fusion '{fusion}': patch_size: expected one of the strides {strides} of its "
-            f"maps, got {vit.patch_size}."
+            f"fusion '{fusion}': vit.patch_size: expected one of the strides {strides} of "
+            f"its maps, got {vit.patch_size}."
         )
     if prior == "stem":
         resnet = dataclasses.replace(resnet, blocks=())
@@ -63,8 +116,7 @@ def groups_of_blocks(
             f"fusion '{fusion}': interactions: expected 1 to {depth}, the blocks of the "
             f"ViT, got {interactions!r}."
         )
-    borders = [index * depth // interactions for index in range(interactions + 1)]
-    return tuple(map(range, borders[:-1], borders[1:]))
+    return even_shares(depth, interactions)
 
 
 def inner_widths(

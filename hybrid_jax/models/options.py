@@ -1,4 +1,4 @@
-"""Checking the options of a fusion before it is built."""
+"""Checking what a fusion is asked for, before it is built."""
 
 import inspect
 import types
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.specs import ResNetSpec
 
 _GIVEN = {"self", "resnet_spec", "vit_spec", "image_size", "rngs"}
 
@@ -30,6 +31,15 @@ def check_options(name: str, fusion: type, options: Mapping[str, Any]) -> None:
                 f"fusion {name!r}: {option}: expected {_named(hints[option])}, "
                 f"got {value!r}."
             )
+
+
+def check_has_stages(fusion: str, resnet: ResNetSpec) -> None:
+    """Raises UserError for a ResNet that is a root block alone."""
+    if not resnet.blocks:
+        raise UserError(
+            f"fusion {fusion!r}: resnet: expected a ResNet with stages, got a root block "
+            f"alone (size 'r'); choose r26, r50, r101 or r152."
+        )
 
 
 def _fits(value: Any, hint: Any) -> bool:

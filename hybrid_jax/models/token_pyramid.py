@@ -45,7 +45,7 @@ class JoinedPyramid(nnx.Module):
     Args:
         spec: gives the norm and the dtype.
         strides: of the maps, fine to coarse.
-        patch: stride of the ViT's map, one of them.
+        vit_stride: of the ViT's map, one of them.
         width: D of all maps.
     """
 
@@ -54,16 +54,16 @@ class JoinedPyramid(nnx.Module):
         spec: ResNetSpec,
         *,
         strides: tuple[int, ...],
-        patch: int,
+        vit_stride: int,
         width: int,
         rngs: nnx.Rngs,
     ):
-        self.strides, self.patch = strides, patch
+        self.strides, self.vit_stride = strides, vit_stride
         self.lift = Conv(width, width, kernel=1, dtype=spec.dtype, rngs=rngs)
         self.norms = nnx.List(
             [
-                map_norm(spec, width, scale_init=float(stride != patch), rngs=rngs)
-                for stride in strides
+                map_norm(spec, width, scale_init=float(s != vit_stride), rngs=rngs)
+                for s in strides
             ]
         )
 
@@ -78,6 +78,7 @@ class JoinedPyramid(nnx.Module):
         maps = maps | {finest: maps[finest] + lifted}
         out = {}
         for stride, norm in zip(self.strides, self.norms, strict=True):
-            here = to_stride(x, maps[stride].shape[1:3], old=self.patch, new=stride)
+            hw = maps[stride].shape[1:3]
+            here = to_stride(x, hw, old=self.vit_stride, new=stride)
             out[stride] = here + norm(maps[stride], train=train).astype(x.dtype)
         return out

@@ -102,11 +102,14 @@ class Block(nnx.Module):
 
     Args:
         drop_path: rate at which this block's branches are dropped, whole examples at once.
+        attends: False builds no attention; every call then brings its own, see `attend`.
     """
 
-    def __init__(self, spec: ViTSpec, *, drop_path: float, rngs: nnx.Rngs):
+    def __init__(
+        self, spec: ViTSpec, *, drop_path: float, rngs: nnx.Rngs, attends: bool = True
+    ):
         self.norm1 = layer_norm(spec, rngs=rngs)
-        self.attn = Attention(spec, rngs=rngs)
+        self.attn = Attention(spec, rngs=rngs) if attends else None
         self.norm2 = layer_norm(spec, rngs=rngs)
         self.mlp = Mlp(spec, rngs=rngs)
         scale = spec.layer_scale
@@ -127,7 +130,8 @@ class Block(nnx.Module):
 
         `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
         `attend(attn, tokens)`, if given, stands in for attention of all to all: it gets
-        this block's attention and normed tokens, and returns (B, N, D).
+        this block's attention (None if not built) and normed tokens, and returns
+        (B, N, D).
         """
         key_attn, key_mlp, key_inner = (
             (None,) * 3 if key is None else jax.random.split(key, 3)
@@ -147,7 +151,11 @@ class Block(nnx.Module):
 
 
 class AttentionPool(nnx.Module):
-    """One vector from all tokens: a learned probe attends, then an MLP (big_vision MAP)."""
+    """One vector from all tokens: a learned probe attends, then an MLP (big_vision MAP).
+
+    The key's bias never gets a gradient: it moves every logit of the probe alike, and the
+    softmax undoes it. It is there because published weights have it.
+    """
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         self.probe = nnx.Param(_xavier(rngs.params(), (1, spec.width), jnp.float32))

@@ -1,6 +1,6 @@
 """Vision Transformer (Dosovitskiy et al., 2020) in stages: embed, blocks, norm, pool."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
 from hybrid_jax.specs import ViTSpec
 
 _lecun_normal = nnx.initializers.lecun_normal()
+_normal = nnx.initializers.normal(0.02)
+PIECES = ("embed", "cls", "positions", "attention", "pool")
 
 
 class ViT(nnx.Module):
@@ -28,6 +30,10 @@ class ViT(nnx.Module):
             is served by resizing them.
         in_channels: C of the input; 3 for an image.
         patch_size: cells of the input per token and side; the spec's if None.
+        without: pieces that are not built, of `PIECES`, because the caller has no use for
+            them or brings its own: "embed", "cls" (the first token is another's),
+            "positions" (none are added to the patches; rotary ones stay), the blocks'
+            "attention", and of the pooling the learned probe ("pool").
     """
 
     def __init__(
@@ -38,52 +44,45 @@ class ViT(nnx.Module):
         rngs: nnx.Rngs,
         in_channels: int = 3,
         patch_size: int | None = None,
+        without: Collection[str] = (),
     ):
+        if set(without) - set(PIECES):
+            raise ValueError(f"ViT: without: expected some of {PIECES}, got {without}.")
         self.spec = spec
-        patch_size = patch_size or spec.patch_size
-        self.embed = Conv(
-            in_channels,
-            spec.width,
-            kernel=patch_size,
-            stride=patch_size,
-            padding="end",
-            use_bias=True,
-            kernel_init=_lecun_normal,
-            dtype=spec.dtype,
-            rngs=rngs,
+        has_cls, learned = spec.pool == "cls", spec.positions == "learned"
+        self.prefix = has_cls + spec.registers
+        self.embed = (
+            _embedding(spec, in_channels, patch_size or spec.patch_size, rngs=rngs)
+            if "embed" not in without
+            else _left_out(rngs=rngs)
         )
-        normal = nnx.initializers.normal(0.02)
-        has_cls = spec.pool == "cls"
-        learned = spec.positions == "learned"
-        self.cls = nnx.Param(jnp.zeros((1, spec.width))) if has_cls else None
+        cls = has_cls and "cls" not in without
+        self.cls = nnx.Param(jnp.zeros((1, spec.width))) if cls else None
         self.registers = (
-            nnx.Param(normal(rngs.params(), (spec.registers, spec.width), jnp.float32))
-            if spec.registers
-            else None
+            _array(spec.registers, spec.width, rngs=rngs) if spec.registers else None
         )
         # The class token's own position is kept beside the grid, so that the grid can
         # have any shape; together they are the (N + 1, D) array of vit_jax.
+        placed = "positions" not in without
+        position = _array if placed else _left_out
         self.cls_position = (
-            nnx.Param(normal(rngs.params(), (1, spec.width), jnp.float32))
-            if has_cls and learned
-            else None
+            position(1, spec.width, rngs=rngs) if has_cls and learned else None
         )
-        self.position = (
-            nnx.Param(normal(rngs.params(), (*grid, spec.width), jnp.float32))
-            if learned
-            else None
-        )
+        self.position = position(*grid, spec.width, rngs=rngs) if learned else None
+        self.adds_positions = placed and spec.positions != "rope2d"
         # The ramp ends at the spec's rate; a ramp of one block has only that end.
         rates = np.linspace(0.0, spec.drop_path, spec.depth)
         rates[-1:] = spec.drop_path
+        attends = "attention" not in without
         self.blocks = nnx.List(
-            [Block(spec, drop_path=float(rate), rngs=rngs) for rate in rates]
+            [
+                Block(spec, drop_path=float(rate), attends=attends, rngs=rngs)
+                for rate in rates
+            ]
         )
         self.norm = layer_norm(spec, rngs=rngs)
-        self.probe_pool = (
-            AttentionPool(spec, rngs=rngs) if spec.pool == "attention" else None
-        )
-        self.prefix = has_cls + spec.registers
+        probed = spec.pool == "attention" and "pool" not in without
+        self.probe_pool = AttentionPool(spec, rngs=rngs) if probed else None
 
     def __call__(
         self, x: jax.Array, *, train: bool, key: jax.Array | None = None
@@ -102,7 +101,8 @@ class ViT(nnx.Module):
         """Maps (B, H, W, C) to tokens (B, prefix + N, D) with positions, and (h, w)."""
         x = self.embed(x)
         B, h, w, D = x.shape
-        x = x + self._positions((h, w))
+        if self.adds_positions:
+            x = x + self._positions((h, w))
         return self.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
 
     def add_prefix(self, tokens: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
@@ -145,6 +145,15 @@ class ViT(nnx.Module):
 
         return jax.checkpoint(apply)(state, tokens, key, bias)
 
+    def add_to_patches(self, tokens: jax.Array, change: jax.Array) -> jax.Array:
+        """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens alone.
+
+        Class token and registers have no place in the image and stay as they are.
+        """
+        patches = tokens[:, self.prefix :]
+        patches = patches + change.astype(tokens.dtype).reshape(patches.shape)
+        return jnp.concatenate([tokens[:, : self.prefix], patches], axis=1)
+
     def to_map(self, tokens: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
         """Lays the patch tokens out as a map (B, h, w, D)."""
         return tokens[:, self.prefix :].reshape(tokens.shape[0], *hw, -1)
@@ -168,11 +177,32 @@ class ViT(nnx.Module):
             tokens.append(self.registers[...])
         return tokens
 
-    def _positions(self, hw: tuple[int, int]) -> jax.Array | float:
+    def _positions(self, hw: tuple[int, int]) -> jax.Array:
         spec = self.spec
-        if spec.positions == "rope2d":
-            return 0.0
         if spec.positions == "sincos2d":
             return jnp.asarray(sincos2d(hw, spec.width), jnp.dtype(spec.dtype))
         grid = resize_grid(self.position[...], hw, method=spec.position_resize)
         return grid.astype(jnp.dtype(spec.dtype))
+
+
+def _embedding(spec: ViTSpec, in_channels: int, patch_size: int, *, rngs) -> Conv:
+    return Conv(
+        in_channels,
+        spec.width,
+        kernel=patch_size,
+        stride=patch_size,
+        padding="end",
+        use_bias=True,
+        kernel_init=_lecun_normal,
+        dtype=spec.dtype,
+        rngs=rngs,
+    )
+
+
+def _array(*shape: int, rngs: nnx.Rngs) -> nnx.Param:
+    return nnx.Param(_normal(rngs.params(), shape, jnp.float32))
+
+
+def _left_out(*_: int, rngs: nnx.Rngs) -> None:
+    """Draws the key of an array that is not built: all others start as in a whole ViT."""
+    rngs.params()

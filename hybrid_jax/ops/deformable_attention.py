@@ -1,6 +1,8 @@
 """Multi-scale deformable attention (Zhu et al., 2020): a few sampled points per query.
 
-Plain array operations: it differentiates, compiles for every backend and exports.
+Array operations alone: it compiles for every backend and exports. It differentiates in
+reverse mode only (`grad`, `vjp`): the sum over points has a hand-written backward pass, for
+which JAX offers no forward mode (`jvp`, `jacfwd`, `hessian`).
 """
 
 from collections.abc import Sequence

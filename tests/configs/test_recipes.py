@@ -82,6 +82,23 @@ def test_argument_sets_options_of_the_chosen_fusion_whatever_the_order():
     assert config.model.fusion_options.sequential.stride == 8
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("(16,32)", (16, 32)), ("[8,16,32]", [8, 16, 32]), ("(16,)", (16,)), ("()", ())],
+)
+def test_commas_in_brackets_belong_to_the_value(text, value):
+    argument = f"digits,fusion.levels={text},fusion=fpn_tokens,seed=9"
+    config = select(defaults("tiny"), argument)
+    assert config.model.fusion_options.fpn_tokens.to_dict() == dict(levels=value)
+    assert (config.data.name, config.seed) == ("digits", 9)
+
+
+def test_lone_bracket_holds_nothing_together():
+    config = select(defaults("tiny"), "folder=/data/a(b,seed=9,,batch=48")
+    assert config.data.name == "folder:/data/a(b"
+    assert (config.seed, config.train.batch_size) == (9, 48)
+
+
 def test_fusion_option_without_a_value_is_refused():
     with pytest.raises(UserError, match=r"'fusion.stride': expected fusion.OPTION=VALUE"):
         select(defaults("tiny"), "fusion.stride")

@@ -7,6 +7,7 @@ import fusion_guarantees as guarantees
 import jax
 import jax.numpy as jnp
 import pytest
+import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
 
@@ -16,7 +17,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_fusion, build_model
 
-ALL_SIZES = (guarantees.BUILT_FOR, *guarantees.OTHER_SIZES)
+ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
 # Every kind of part, each at least once.
 PART_VARIANTS = {
     "batch": dict(resnet=dict(norm="batch")),
@@ -50,8 +51,8 @@ def test_fusion_computes_in_the_spec_dtype_whatever_the_images(fusion):
 @pytest.mark.parametrize("variant", PART_VARIANTS)
 def test_fusion_takes_every_kind_of_part(fusion, variant):
     options = PART_VARIANTS[variant]
-    resnet = dataclasses.replace(guarantees.RESNET, **options.get("resnet", {}))
-    vit = dataclasses.replace(guarantees.VIT, **options.get("vit", {}))
+    resnet = dataclasses.replace(small_fusion.RESNET, **options.get("resnet", {}))
+    vit = dataclasses.replace(small_fusion.VIT, **options.get("vit", {}))
     guarantees.check_contract(fusion, resnet=resnet, vit=vit, hw=(97, 131))
 
 
@@ -112,9 +113,9 @@ def tree_mode():
 
 @pytest.mark.usefixtures("tree_mode")
 def test_fusion_is_clean_in_tree_mode(fusion):
-    module = nnx.eval_shape(lambda: guarantees.construct(fusion))
+    module = nnx.eval_shape(lambda: small_fusion.construct(fusion))
     graph, state = nnx.split(module)
-    images = jax.ShapeDtypeStruct((2, *guarantees.BUILT_FOR, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((2, *small_fusion.BUILT_FOR, 3), jnp.float32)
     features = jax.eval_shape(
         lambda state, x: nnx.merge(graph, state)(x, train=False), state, images
     )
@@ -195,8 +196,8 @@ def _name(fusion):
 def _build(name, *, image_size=(64, 96), **options):
     return build_fusion(
         name,
-        guarantees.RESNET,
-        guarantees.VIT,
+        small_fusion.RESNET,
+        small_fusion.VIT,
         image_size=image_size,
         rngs=nnx.Rngs(params=0),
         **options,

@@ -7,7 +7,8 @@ import pytest
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.options import check_options
+from hybrid_jax.models.options import check_has_stages, check_options
+from hybrid_jax.specs import ResNetSpec
 
 
 class Fusion:
@@ -66,6 +67,16 @@ def test_another_type_is_one_line(option, value, expected):
 def test_unknown_option_names_the_nearest():
     with pytest.raises(UserError, match=r"no option 'cuont'. Did you mean 'count'\?"):
         check_options("mine", Fusion, dict(cuont=1))
+
+
+def test_root_block_alone_is_one_line():
+    with pytest.raises(UserError) as error:
+        check_has_stages("mine", ResNetSpec(blocks=()))
+    assert str(error.value) == (
+        "fusion 'mine': resnet: expected a ResNet with stages, got a root block alone "
+        "(size 'r'); choose r26, r50, r101 or r152."
+    )
+    check_has_stages("mine", ResNetSpec(blocks=(1,)))
 
 
 @pytest.mark.parametrize("name", FUSIONS.names())

@@ -65,9 +65,9 @@ def normalise(x, p, *, train):
     return (x - mean) / np.sqrt(var + 1e-5) * p["scale"] + p["bias"]
 
 
-def build(strides, patch):
+def build(strides, vit_stride):
     return JoinedPyramid(
-        SPEC, strides=strides, patch=patch, width=WIDTH, rngs=nnx.Rngs(params=0)
+        SPEC, strides=strides, vit_stride=vit_stride, width=WIDTH, rngs=nnx.Rngs(params=0)
     )
 
 

@@ -13,12 +13,13 @@ and at every scale BiFusion, the ResNet's map gated by place, the ViT's by chann
 
 Zhang, Liu & Hu (2021). Every Conv but the 7x7 is followed by a norm. F_s is the inner
 width of the ResNet's stage (64, 128, 256 of an R26 or R50: the channels of the paper's
-ResNet-34), and Up is a bilinear step and two 3x3 convolutions to F_s channels. The paper's
-decoder and its losses on three maps belong to a head. Both parts run untouched, so the
-weights of both can be loaded; it starts as neither, since its maps are new.
+ResNet-34), and Up is a bilinear step and two 3x3 convolutions to F_s channels. The last
+line is a bottleneck of the ResNet's own order, norm and ReLU after each convolution and
+after the sum; the paper's residual block has them before each convolution (pre-activation).
+The paper's decoder and its losses on three maps belong to a head. Both parts run untouched,
+so the weights of both can be loaded; it starts as neither, since its maps are new.
 """
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -30,6 +31,8 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import linear
 from hybrid_jax.models.vit import ViT
@@ -168,7 +171,8 @@ class BiFusedBackbones(nnx.Module):
     """A ResNet and a ViT on the same image, fused map by map.
 
     `pooled` is the mean of the ResNet's last map, the ViT's pooled vector and the mean of
-    the coarsest fused map, in this order. The ResNet's other maps are given as they are.
+    the coarsest fused map, in this order: from a head that reads it alone, the finer maps'
+    fusions get no gradient. The ResNet's other maps are given as they are.
 
     Args:
         strides: where the two are fused, of the ResNet's strides; None for its finest
@@ -187,19 +191,16 @@ class BiFusedBackbones(nnx.Module):
         rngs: nnx.Rngs,
         strides: Sequence[int] | None = None,
     ):
+        check_has_stages("bifusion", resnet_spec)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        self.patch_size = vit_spec.patch_size
+        self.stride = vit_spec.patch_size
         self.strides = _coarse_to_fine(
-            strides, resnet_spec, given=tuple(self.resnet.channels), patch=self.patch_size
+            strides, given=tuple(self.resnet.channels), patch_size=self.stride
         )
-        self.vit = ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.patch_size) for side in image_size),
-            rngs=rngs,
-        )
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         self.channels = dict(self.resnet.channels)
         ups, fusions = [], []
-        at, channels = self.patch_size, vit_spec.width
+        at, channels = self.stride, vit_spec.width
         for number, stride in enumerate(self.strides):
             width = self.resnet.channels[stride] // 4
             factor = at // stride
@@ -232,25 +233,20 @@ class BiFusedBackbones(nnx.Module):
         ups, t = iter(self.ups), tokens
         for stride, fusion in zip(self.strides, self.fusions, strict=True):
             g = maps[stride]
-            if stride < self.patch_size:
+            if stride < self.stride:
                 t = next(ups)(t, g.shape[1:3], train=train)
                 brought = t
             else:
-                brought = to_stride(t, g.shape[1:3], old=self.patch_size, new=stride)
+                brought = to_stride(t, g.shape[1:3], old=self.stride, new=stride)
             maps[stride] = fusion(g, brought, train=train)
         fused = maps[self.strides[0]].mean((1, 2))
         return Features(maps=maps, pooled=jnp.concatenate([mean, pooled, fused], axis=-1))
 
 
 def _coarse_to_fine(
-    strides: Sequence[int] | None, spec: ResNetSpec, *, given: tuple[int, ...], patch: int
+    strides: Sequence[int] | None, *, given: tuple[int, ...], patch_size: int
 ) -> tuple[int, ...]:
     """Returns the strides to fuse at, checked."""
-    if not spec.blocks:
-        raise UserError(
-            "fusion 'bifusion': resnet: expected a ResNet with stages, got a root block "
-            "alone (size 'r'); choose r26, r50, r101 or r152."
-        )
     chosen = given[:3] if strides is None else tuple(strides)
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(given):
         raise UserError(
@@ -258,9 +254,9 @@ def _coarse_to_fine(
             f"({', '.join(map(str, given))}), got {chosen}."
         )
     for stride in chosen:
-        if stride % patch and patch % stride:
+        if stride % patch_size and patch_size % stride:
             raise UserError(
                 f"fusion 'bifusion': vit.patch_size: expected a multiple or a divisor of "
-                f"every fused stride ({', '.join(map(str, chosen))}), got {patch}."
+                f"every fused stride ({', '.join(map(str, chosen))}), got {patch_size}."
             )
     return tuple(sorted(chosen, reverse=True))

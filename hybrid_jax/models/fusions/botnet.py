@@ -14,8 +14,6 @@ is not baked into the weights as it is in the paper's. A replaced block starts a
 shortcut, as every bottleneck does (its last norm's scale is zero), the net as no donor.
 """
 
-import math
-
 import jax
 from flax import nnx
 
@@ -23,6 +21,8 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import Bottleneck, ResNet
 from hybrid_jax.ops.attention import attention
 from hybrid_jax.ops.relative_positions import relative_logits
@@ -124,7 +124,7 @@ class BoTNet(nnx.Module):
                         RelativeAttention(
                             resnet_spec,
                             block.conv2.kernel.shape[-1],
-                            grid=tuple(math.ceil(side / stride) for side in image_size),
+                            grid=grid_of(image_size, stride),
                             heads=heads,
                             stride=block.conv2.stride,
                             rngs=rngs,
@@ -167,11 +167,7 @@ def _attend(
 def _check(spec: ResNetSpec, *, replaced: int, stages: int, heads: int):
     """Refuses what cannot be built, before anything is."""
     count = len(spec.blocks)
-    if not count:
-        raise UserError(
-            "fusion 'botnet': resnet: expected a ResNet with stages, got a root block "
-            "alone (size 'r'); choose r26, r50, r101 or r152."
-        )
+    check_has_stages("botnet", spec)
     if replaced < 1:
         raise UserError(
             f"fusion 'botnet': replaced: expected 1 or more blocks, got {replaced}."

@@ -18,16 +18,17 @@ are; and the two class scores, which the paper adds up, are one head's on the po
 vectors of both. A ResNet of (8, 8, 8) beside a ViT of depth 12 meets where the paper's do.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import gelu, layer_norm, linear
 from hybrid_jax.models.vit import ViT
@@ -56,15 +57,13 @@ class Conformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stride = vit_spec.patch_size
+        check_has_stages("conformer", resnet_spec)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        _check(resnet_spec, self.resnet.channels, self.stride)
-        self.vit = ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.stride) for side in image_size),
-            rngs=rngs,
-        )
+        _check(self.resnet.channels, self.stride)
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         widths = [s.channels // 4 for s in self.resnet.stages for _ in s.blocks]
         self.reads = blocks_read(len(widths), vit_spec.depth)
+        self.units = even_shares(vit_spec.depth, len(self.reads))
         self.downs = nnx.List([Down(vit_spec, widths[n], rngs=rngs) for n in self.reads])
         self.ups = nnx.List(
             [
@@ -114,11 +113,8 @@ class Conformer(nnx.Module):
 
     def _run_unit(self, unit, tokens, seen, *, hw, key):
         """Adds what the ResNet saw (B, h, w, C) to the patches and runs a unit's blocks."""
-        prefix, depth, units = self.vit.prefix, self.vit.spec.depth, len(self.reads)
-        seen = self.downs[unit](seen)
-        patches = tokens[:, prefix:] + seen.reshape(len(seen), -1, seen.shape[-1])
-        tokens = jnp.concatenate([tokens[:, :prefix], patches], axis=1)
-        for index in range(depth * unit // units, depth * (unit + 1) // units):
+        tokens = self.vit.add_to_patches(tokens, self.downs[unit](seen))
+        for index in self.units[unit]:
             tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
         return tokens
 
@@ -142,19 +138,13 @@ class Down(nnx.Module):
 
 def blocks_read(blocks: int, depth: int) -> tuple[int, ...]:
     """Returns, for each unit, the ResNet's block that is read, counted over all stages."""
-    units = min(blocks, depth)
-    return tuple(blocks * unit // units for unit in range(units))
+    return tuple(share[0] for share in even_shares(blocks, min(blocks, depth)))
 
 
-def _check(spec, channels, patch_size):
-    if not spec.blocks:
-        raise UserError(
-            "fusion 'conformer': resnet blocks: expected at least one stage, got none "
-            "(size 'r' is a root block alone)."
-        )
+def _check(channels, patch_size):
     strides = tuple(sorted({4, *channels}))
     if any(patch_size % stride and stride % patch_size for stride in strides):
         raise UserError(
-            f"fusion 'conformer': vit patch_size: expected a multiple or a divisor of "
+            f"fusion 'conformer': vit.patch_size: expected a multiple or a divisor of "
             f"each of the ResNet's strides {strides}, got {patch_size}."
         )

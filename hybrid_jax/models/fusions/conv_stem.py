@@ -8,7 +8,6 @@ in spite of its name; p = 4 makes the name true.
 """
 
 import dataclasses
-import math
 
 import jax
 from flax import nnx
@@ -16,6 +15,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -49,7 +49,7 @@ class ConvStem(nnx.Module):
         self.stride = 4 * patch_size
         self.vit = ViT(
             vit_spec,
-            grid=tuple(math.ceil(side / self.stride) for side in image_size),
+            grid=grid_of(image_size, self.stride),
             in_channels=self.resnet.channels[4],
             patch_size=patch_size,
             rngs=rngs,

@@ -23,8 +23,11 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.cross_attention import CrossAttention
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import layer_norm
 from hybrid_jax.models.vit import ViT
@@ -36,6 +39,9 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 @FUSIONS.register("cross_attention")
 class CrossAttentionFusion(nnx.Module):
     """Returns the ResNet's maps and, at the patch stride, the ViT's.
+
+    `pooled` is the ViT's: from a head that reads it alone, the last exchange's answer to
+    the map gets no gradient, nor does a stage after that exchange.
 
     Args:
         exchanges: how many stages end with an exchange, evenly spaced and the last one
@@ -66,8 +72,9 @@ class CrossAttentionFusion(nnx.Module):
     ):
         self.stride = vit_spec.patch_size
         context_stride = self.stride if context_stride is None else context_stride
+        check_has_stages("cross_attention", resnet_spec)
         stages = len(resnet_spec.blocks)
-        _check(vit_spec, stages, context_stride, query_stride)
+        _check(vit_spec, context_stride, query_stride)
         self.meets_after = _meeting_stages(exchanges, stages)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         replaced = self.resnet.stages[-1].stride == self.stride
@@ -76,11 +83,7 @@ class CrossAttentionFusion(nnx.Module):
                 f"fusion 'cross_attention': exchanges: expected the last stage, {stages}, "
                 f"among them, since the ViT's map replaces its own, got {exchanges!r}."
             )
-        self.vit = ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.stride) for side in image_size),
-            rngs=rngs,
-        )
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         self.exchanges = nnx.List(
             [
                 Exchange(
@@ -108,10 +111,10 @@ class CrossAttentionFusion(nnx.Module):
         vit, stages = self.vit, self.resnet.stages
         tokens, hw = vit.embed_map(images, key=key)
         x, maps = self.resnet.stem(images, train=train), {}
+        shares = even_shares(vit.spec.depth, len(stages))
         for number, stage in enumerate(stages):
             x = stage(x, train=train)
-            first, last = (vit.spec.depth * n // len(stages) for n in (number, number + 1))
-            for index in range(first, last):
+            for index in shares[number]:
                 tokens = vit.run_block(index, tokens, hw=hw, key=key)
             if number in self.meets_after:
                 exchange = self.exchanges[self.meets_after.index(number)]
@@ -216,12 +219,7 @@ def _meeting_stages(exchanges, stages: int) -> tuple[int, ...]:
     return tuple(stages * (k + 1) // exchanges - 1 for k in range(int(exchanges)))
 
 
-def _check(vit_spec, stages, context_stride, query_stride):
-    if not stages:
-        raise UserError(
-            "fusion 'cross_attention': resnet blocks: expected at least one stage, got "
-            "none (size 'r' is a root block alone)."
-        )
+def _check(vit_spec, context_stride, query_stride):
     for name, value in (("context_stride", context_stride), ("query_stride", query_stride)):
         if value < 1:
             raise UserError(
@@ -229,6 +227,6 @@ def _check(vit_spec, stages, context_stride, query_stride):
             )
     if vit_spec.width % 4:
         raise UserError(
-            f"fusion 'cross_attention': vit width: expected a multiple of 4 for the "
+            f"fusion 'cross_attention': vit.width: expected a multiple of 4 for the "
             f"sincos table, got {vit_spec.width}."
         )

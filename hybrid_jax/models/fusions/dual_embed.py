@@ -17,8 +17,6 @@ are CeiT (Yuan et al., 2021), whose tokens come from convolutions alone, and Cro
 et al., 2021), which joins two patch sizes; this wiring has no paper of its own.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -27,6 +25,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.cross_attention import CrossAttention
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import layer_norm, linear
 from hybrid_jax.models.vit import ViT
@@ -43,8 +42,8 @@ class DualEmbed(nnx.Module):
 
     The map read is the one at the patch stride, or the coarsest finer one, pooled. The
     ResNet is built whole, and its maps are returned; at the patch stride stands the ViT's.
-    Where only `pooled` is read, stages past the patch stride cost parameters and nothing
-    else: leave them out with `resnet_options.blocks`.
+    From a head that reads `pooled` alone, stages past the patch stride get no gradient and
+    cost parameters and nothing else: leave them out with `resnet_options.blocks`.
 
     Args:
         merge: "add", "concat", "gated" or "cross_attention".
@@ -70,11 +69,7 @@ class DualEmbed(nnx.Module):
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         self.stride = vit_spec.patch_size
         self.source = _stride_to_read(self.resnet.channels, self.stride)
-        self.vit = ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.stride) for side in image_size),
-            rngs=rngs,
-        )
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         width = vit_spec.width
         self.project = linear(vit_spec, self.resnet.channels[self.source], width, rngs=rngs)
         self.norm = layer_norm(vit_spec, rngs=rngs)
@@ -88,15 +83,14 @@ class DualEmbed(nnx.Module):
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's maps, the ViT's, and the ViT's pooled."""
         key = key if train else None
-        vit, prefix = self.vit, self.vit.prefix
+        vit = self.vit
         maps = self.resnet(images, train=train)
         tokens, hw = vit.embed_map(images, key=key)
         cells = to_stride(maps[self.source], hw, old=self.source, new=self.stride)
         cells = cells.reshape(len(cells), -1, cells.shape[-1])
         cells = self.norm(self.project(cells))
-        patches = tokens[:, prefix:]
-        change = self.merge(patches, cells, hw=hw).astype(tokens.dtype)
-        tokens = jnp.concatenate([tokens[:, :prefix], patches + change], axis=1)
+        change = self.merge(tokens[:, vit.prefix :], cells, hw=hw)
+        tokens = vit.add_to_patches(tokens, change)
         for index in range(vit.spec.depth):
             tokens = vit.run_block(index, tokens, hw=hw, key=key)
         tokens = vit.norm(tokens)
@@ -170,7 +164,7 @@ def _stride_to_read(channels: dict[int, int], patch_size: int) -> int:
     coarser = [stride for stride in channels if stride % patch_size == 0]
     if not finer and not coarser:
         raise UserError(
-            f"fusion 'dual_embed': vit patch_size: expected a multiple or a divisor of "
+            f"fusion 'dual_embed': vit.patch_size: expected a multiple or a divisor of "
             f"one of the ResNet's strides {tuple(channels)}, got {patch_size}."
         )
     return max(finer) if finer else min(coarser)

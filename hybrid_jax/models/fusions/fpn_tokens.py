@@ -23,7 +23,6 @@ read them, and rotations are replaced by sines. It starts as neither part.
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +35,7 @@ from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
 from hybrid_jax.models.fpn import FPN
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.token_pyramid import to_maps, to_tokens
 from hybrid_jax.models.vit import ViT
@@ -88,8 +88,11 @@ class FPNTokens(nnx.Module):
         _check_choice("attention", attention, ("full", "windowed", "deformable"))
         _check_choice("sampling", sampling, SAMPLINGS)
         _check_counts(channels=channels, window=window, points=points)
+        without = ()
         if attention == "deformable":
             vit_spec = _without_unused(vit_spec)
+            # All that is left to the blocks' own attention is the class token.
+            without = ("attention",) if vit_spec.pool != "cls" else ()
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         self.levels = _levels_of(self.resnet.channels, levels)
         self.fpn = FPN(
@@ -106,16 +109,17 @@ class FPNTokens(nnx.Module):
         self.vit = ViT(
             vit_spec,
             # The patch stride's grid, so that a ViT's learned positions fit as they are.
-            grid=tuple(math.ceil(side / vit_spec.patch_size) for side in image_size),
+            grid=grid_of(image_size, vit_spec.patch_size),
             in_channels=channels,
             patch_size=1,
+            without=without,
             rngs=rngs,
         )
         shape = (len(self.levels), vit_spec.width)
         self.level = nnx.Param(_normal(rngs.params(), shape, jnp.float32))
         self.attention, self.window = attention, window
         self.deformable = (
-            self._replace_attention(points, sampling, rngs=rngs)
+            self._points_attention(points, sampling, rngs=rngs)
             if attention == "deformable"
             else None
         )
@@ -132,8 +136,9 @@ class FPNTokens(nnx.Module):
         if self.extra is not None:
             pyramid[self.levels[-1]] = self.extra(maps[max(maps)], train=train)
         grids = {stride: x.shape[1:3] for stride, x in pyramid.items()}
-        patch = self.vit.spec.patch_size
-        extent_px = tuple(math.ceil(side / patch) * patch for side in images.shape[1:3])
+        patch_size = self.vit.spec.patch_size
+        h, w = grid_of(images.shape[1:3], patch_size)
+        extent_px = h * patch_size, w * patch_size
         tokens = self._embed(pyramid, extent_px)
         tokens = self.vit.add_prefix(tokens, key=key)
         rotation = self._rotation(grids, extent_px)
@@ -218,12 +223,9 @@ class FPNTokens(nnx.Module):
 
         return attend
 
-    def _replace_attention(self, points: int, sampling: str, *, rngs) -> nnx.List:
-        """Returns each block's deformable attention; the block's own goes if unused."""
+    def _points_attention(self, points: int, sampling: str, *, rngs) -> nnx.List:
+        """Returns each block's deformable attention."""
         spec = self.vit.spec
-        if not self.vit.prefix:
-            for block in self.vit.blocks:
-                block.attn = None
         modules = [
             DeformableAttention(
                 spec,

@@ -10,8 +10,6 @@ ablations (Conformer, Peng et al., 2021): what it gains over either half is what
 see, not what they tell each other. It starts as neither part, since its maps are wider.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,6 +17,8 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
@@ -44,28 +44,20 @@ class LateConcat(nnx.Module):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
     ):
-        if not resnet_spec.blocks:
-            raise UserError(
-                "fusion 'late_concat': resnet: expected a ResNet with stages, got a root "
-                "block alone (size 'r'); choose r26, r50, r101 or r152."
-            )
+        check_has_stages("late_concat", resnet_spec)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        self.patch_size = vit_spec.patch_size
-        self.vit = ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.patch_size) for side in image_size),
-            rngs=rngs,
-        )
+        self.stride = vit_spec.patch_size
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         for stride in self.resnet.channels:
-            if stride % self.patch_size and self.patch_size % stride:
+            if stride % self.stride and self.stride % stride:
                 raise UserError(
                     f"fusion 'late_concat': vit.patch_size: expected a multiple or a "
                     f"divisor of every stride of the ResNet "
                     f"({', '.join(map(str, self.resnet.channels))}), got "
-                    f"{self.patch_size}."
+                    f"{self.stride}."
                 )
         channels = {s: c + vit_spec.width for s, c in self.resnet.channels.items()}
-        channels.setdefault(self.patch_size, vit_spec.width)
+        channels.setdefault(self.stride, vit_spec.width)
         self.channels = dict(sorted(channels.items()))
         self.width = self.resnet.channels[max(self.resnet.channels)] + vit_spec.width
 
@@ -81,7 +73,7 @@ class LateConcat(nnx.Module):
                 maps[stride] = tokens
                 continue
             C = local[stride]
-            brought = to_stride(tokens, C.shape[1:3], old=self.patch_size, new=stride)
+            brought = to_stride(tokens, C.shape[1:3], old=self.stride, new=stride)
             maps[stride] = jnp.concatenate([C, brought], axis=-1)
         mean = local[max(local)].mean((1, 2))
         return Features(maps=maps, pooled=jnp.concatenate([mean, pooled], axis=-1))

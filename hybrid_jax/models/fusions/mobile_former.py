@@ -25,7 +25,9 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import layer_norm, linear
 from hybrid_jax.models.vit import ViT
@@ -65,22 +67,23 @@ class MobileFormer(nnx.Module):
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         # The tokens have no place: nothing to rotate, no grid to learn positions for.
         vit_spec = dataclasses.replace(vit_spec, positions="learned", registers=0)
-        self.vit = ViT(vit_spec, grid=(1, 1), rngs=rngs)
-        for unused in ("embed", "cls", "cls_position", "position"):
-            setattr(self.vit, unused, None)
+        without = ("embed", "cls", "positions")
+        self.vit = ViT(vit_spec, grid=(1, 1), without=without, rngs=rngs)
         normal = nnx.initializers.normal(1.0)
         shape = (tokens, vit_spec.width)
         self.tokens = nnx.Param(normal(rngs.params(), shape, jnp.float32))
         outputs = [stage.channels for stage in self.resnet.stages for _ in stage.blocks]
         inputs = [resnet_spec.width, *outputs]
         units = min(len(outputs), vit_spec.depth)
-        # Unit u runs the ResNet's blocks `cuts[u]` up to `cuts[u + 1]`, over all stages.
-        self.cuts = tuple(len(outputs) * unit // units for unit in range(units + 1))
+        # What each unit runs: the ResNet's blocks, counted over all stages, and the ViT's.
+        self.resnet_blocks = even_shares(len(outputs), units)
+        self.vit_blocks = even_shares(vit_spec.depth, units)
+        options = dict(heads=heads, rngs=rngs)
         self.reads = nnx.List(
-            [Read(vit_spec, inputs[n], heads=heads, rngs=rngs) for n in self.cuts[:-1]]
+            [Read(vit_spec, inputs[run[0]], **options) for run in self.resnet_blocks]
         )
         self.writes = nnx.List(
-            [Write(vit_spec, inputs[n], heads=heads, rngs=rngs) for n in self.cuts[1:]]
+            [Write(vit_spec, outputs[run[-1]], **options) for run in self.resnet_blocks]
         )
         self.channels = self.resnet.channels
         self.width = self.channels[max(self.channels)] + vit_spec.width
@@ -94,20 +97,17 @@ class MobileFormer(nnx.Module):
         x, maps = self.resnet.stem(images, train=train), {}
         tokens = self.tokens[...].astype(jnp.dtype(self.vit.spec.dtype))
         tokens = jnp.broadcast_to(tokens, (len(images), *tokens.shape))
+        hw = (1, tokens.shape[1])
         for unit in range(len(self.reads)):
             tokens = tokens + self.reads[unit](tokens, x)
-            tokens = self._run_blocks(unit, tokens, key=key)
-            for stage, block in blocks[self.cuts[unit] : self.cuts[unit + 1]]:
+            for index in self.vit_blocks[unit]:
+                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            for number in self.resnet_blocks[unit]:
+                stage, block = blocks[number]
                 x = maps[stage.stride] = block(x, train=train)
             x = maps[stage.stride] = x + self.writes[unit](x, tokens).astype(x.dtype)
         pooled = [x.mean((1, 2)), self.vit.pool_tokens(self.vit.norm(tokens))]
         return Features(maps=maps, pooled=jnp.concatenate(pooled, axis=-1))
-
-    def _run_blocks(self, unit, tokens, *, key):
-        depth, units, hw = self.vit.spec.depth, len(self.reads), (1, tokens.shape[1])
-        for index in range(depth * unit // units, depth * (unit + 1) // units):
-            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
-        return tokens
 
 
 class Read(nnx.Module):
@@ -154,11 +154,7 @@ def _attend(query, key, value, *, heads):
 
 
 def _check(spec, tokens, heads):
-    if not spec.blocks:
-        raise UserError(
-            "fusion 'mobile_former': resnet blocks: expected at least one stage, got "
-            "none (size 'r' is a root block alone)."
-        )
+    check_has_stages("mobile_former", spec)
     if tokens < 2:
         # Between one token and itself there is nothing to attend.
         raise UserError(

@@ -4,9 +4,9 @@ import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.errors import UserError
 from hybrid_jax.models import resnet
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 
@@ -25,11 +25,7 @@ class PlainResNet(nnx.Module):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
     ):
-        if not resnet_spec.blocks:
-            raise UserError(
-                "fusion 'resnet': the ResNet has no stages (size 'r' is a root block "
-                "alone); choose r26, r50, r101 or r152."
-            )
+        check_has_stages("resnet", resnet_spec)
         self.resnet = resnet.ResNet(resnet_spec, rngs=rngs)
         self.channels = self.resnet.channels
         self.width = self.channels[max(self.channels)]

@@ -19,7 +19,6 @@ ResNet gives the strides it has. It starts as neither part.
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.repvgg import CSPRepLayer
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.vit import ViT
@@ -63,10 +63,12 @@ class RTDETREncoder(nnx.Module):
         _check(resnet_spec, depth=depth, channels=channels, csp_blocks=csp_blocks)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         self.strides = tuple(s for s in self.resnet.channels if s >= 8)
-        self.vit = _intra_scale(
+        self.vit = ViT(
             dataclasses.replace(vit_spec, depth=depth),
-            grid=tuple(math.ceil(side / self.strides[-1]) for side in image_size),
+            grid=grid_of(image_size, self.strides[-1]),
             in_channels=self.resnet.channels[self.strides[-1]],
+            patch_size=1,
+            without=("pool",),
             rngs=rngs,
         )
         inputs = [self.resnet.channels[s] for s in self.strides[:-1]] + [vit_spec.width]
@@ -161,13 +163,6 @@ class CrossScale(nnx.Module):
             both = jnp.concatenate([below, fused[fine + 1]], axis=-1)
             fused[fine + 1] = self.up[fine](both, train=train)
         return fused
-
-
-def _intra_scale(spec: ViTSpec, *, grid, in_channels, rngs) -> ViT:
-    """Builds the ViT over cells of the coarsest map; its pooling is not used."""
-    vit = ViT(spec, grid=grid, in_channels=in_channels, patch_size=1, rngs=rngs)
-    vit.probe_pool = None
-    return vit
 
 
 def _check(resnet_spec, **counts):

@@ -9,7 +9,6 @@ number of layers and makes the sequence four times as long: R50 is (3, 4, 9), R2
 """
 
 import dataclasses
-import math
 
 import jax
 from flax import nnx
@@ -17,6 +16,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
@@ -53,7 +53,7 @@ class Sequential(nnx.Module):
             )
         self.vit = ViT(
             vit_spec,
-            grid=tuple(math.ceil(side / at) for side in image_size),
+            grid=grid_of(image_size, at),
             in_channels=self.resnet.channels[at],
             patch_size=1,
             rngs=rngs,

@@ -7,7 +7,9 @@
 
 `up` is a 2x2 transposed convolution with stride 2, which halves the channels; `pooled` is
 the mean of 2x2 cells. Strides outside 4 to 32 are left out: 16 px patches give 4, 8, 16
-and 32, 8 px patches 4, 8 and 16, 32 px patches 8, 16 and 32.
+and 32, 8 px patches 4, 8 and 16, 32 px patches 8, 16 and 32. Patches of other sizes are
+refused (of 4 px there would be nothing finer to make), and so is a width that two halvings
+do not divide.
 
 ViTDet replaces the map of stride p as well; here it is refined, and the refinement's last
 norm starts at zero. So the fusion starts as the ViT: that map and the pooled vector are
@@ -15,7 +17,6 @@ the ViT's own until training changes them.
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -26,6 +27,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm, map_norm
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.transformer import gelu
 from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import average_pool
@@ -35,6 +37,8 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 @FUSIONS.register("simple_fpn")
 class SimpleFPN(nnx.Module):
     """A ViT and one branch per stride. Of the ResNet spec only norm and dtype are used.
+
+    `pooled` is the ViT's: from a head that reads it alone, no branch gets a gradient.
 
     Args:
         channels: C of the maps at strides other than the patch's, whose map has D.
@@ -52,10 +56,10 @@ class SimpleFPN(nnx.Module):
         rngs: nnx.Rngs,
         channels: int = 256,
     ):
-        patch, width = vit_spec.patch_size, vit_spec.width
-        if patch not in (8, 16, 32):
+        stride, width = vit_spec.patch_size, vit_spec.width
+        if stride not in (8, 16, 32):
             raise UserError(
-                f"fusion 'simple_fpn': vit patch_size: expected 8, 16 or 32, got {patch}."
+                f"fusion 'simple_fpn': vit.patch_size: expected 8, 16 or 32, got {stride}."
             )
         if channels < 1:
             raise UserError(
@@ -63,14 +67,14 @@ class SimpleFPN(nnx.Module):
             )
         if width % 4:
             raise UserError(
-                f"fusion 'simple_fpn': vit width: expected a multiple of 4 (each doubling "
+                f"fusion 'simple_fpn': vit.width: expected a multiple of 4 (each doubling "
                 f"halves it), got {width}."
             )
-        grid = tuple(math.ceil(side / patch) for side in image_size)
-        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
-        self.patch = patch
-        strides = [s for s in (patch // 4, patch // 2, patch, 2 * patch) if 4 <= s <= 32]
-        self.channels = {s: width if s == patch else channels for s in strides}
+        self.stride = stride
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, stride), rngs=rngs)
+        doublings = {stride // 4: 2, stride // 2: 1, stride: 0, 2 * stride: 0}
+        strides = [s for s in doublings if 4 <= s <= 32]
+        self.channels = {s: width if s == stride else channels for s in strides}
         self.width = width
         self.levels = nnx.List(
             [
@@ -78,12 +82,12 @@ class SimpleFPN(nnx.Module):
                     resnet_spec,
                     width,
                     activation=gelu(vit_spec),
-                    out_channels=self.channels[stride],
-                    doublings={patch // 4: 2, patch // 2: 1}.get(stride, 0),
-                    silent=stride == patch,
+                    out_channels=self.channels[s],
+                    doublings=doublings[s],
+                    silent=s == stride,
                     rngs=rngs,
                 )
-                for stride in strides
+                for s in strides
             ]
         )
 
@@ -94,10 +98,9 @@ class SimpleFPN(nnx.Module):
         z, pooled = self.vit(images, train=train, key=key)
         maps = {}
         for stride, level in zip(self.channels, self.levels, strict=True):
-            hw = tuple(math.ceil(side / stride) for side in images.shape[1:3])
-            x = average_pool(z, factor=2) if stride > self.patch else z
-            y = level(x, hw, train=train)
-            maps[stride] = z + y.astype(z.dtype) if stride == self.patch else y
+            x = average_pool(z, factor=2) if stride > self.stride else z
+            y = level(x, grid_of(images.shape[1:3], stride), train=train)
+            maps[stride] = z + y.astype(z.dtype) if stride == self.stride else y
         return Features(maps=maps, pooled=pooled)
 
 

@@ -30,6 +30,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import gelu
 from hybrid_jax.models.vit import ViT
@@ -65,9 +66,8 @@ class SpatialTuningAdapter(nnx.Module):
         channels: int | None = None,
     ):
         _check(resnet_spec, vit_spec, detail=detail, channels=channels)
-        self.patch = vit_spec.patch_size
-        grid = tuple(math.ceil(side / self.patch) for side in image_size)
-        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
+        self.stride = vit_spec.patch_size
+        self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         if detail == "light":
             resnet_spec = dataclasses.replace(resnet_spec, blocks=())
         self.resnet = ResNet(resnet_spec, rngs=rngs)
@@ -105,7 +105,7 @@ class SpatialTuningAdapter(nnx.Module):
         out = {4: maps[4]}
         for stride, level, join in zip(self.strides, levels, self.join, strict=True):
             hw = detail[stride].shape[1:3]
-            level = to_stride(level, hw, old=self.patch, new=stride)
+            level = to_stride(level, hw, old=self.stride, new=stride)
             level = level.astype(detail[stride].dtype)
             joined = jnp.concatenate([level, detail[stride]], axis=-1)
             out[stride] = join(joined, train=train)
@@ -179,7 +179,7 @@ def _check(resnet_spec, vit_spec, *, detail, channels):
         )
     if vit_spec.patch_size not in (4, 8, 16, 32):
         raise UserError(
-            f"{where}: vit patch_size: expected 4, 8, 16 or 32, got {vit_spec.patch_size}."
+            f"{where}: vit.patch_size: expected 4, 8, 16 or 32, got {vit_spec.patch_size}."
         )
     if channels is not None and channels < 1:
         raise UserError(f"{where}: channels: expected 1 or more, got {channels}.")

@@ -19,7 +19,6 @@ taken from a trained ViT receive the stream they know. Starts as neither part.
 
 import dataclasses
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet import ResNet
 from hybrid_jax.models.transformer import layer_norm, linear
 from hybrid_jax.models.vit import ViT
@@ -62,6 +62,9 @@ class RelativeBias(nnx.Module):
 class StageSwap(nnx.Module):
     """A ResNet's first stages, with a ViT's blocks in place of the others.
 
+    From a head that reads `pooled` alone the norms of the earlier T stages get no gradient,
+    nor does the last block's w where the class token is pooled, which meets none.
+
     Args:
         pattern: a letter per stage of the ResNet, C to keep it and T for transformer
             blocks: one or more C's, then one or more T's. The ViT's depth is shared among
@@ -92,16 +95,16 @@ class StageSwap(nnx.Module):
             min(4 * 2**index, resnet_spec.output_stride)
             for index in range(kept, len(blocks))
         )
-        grids = [tuple(math.ceil(n / s) for n in image_size) for s in self.strides]
+        grids = [grid_of(image_size, stride) for stride in self.strides]
         self.at = max(self.resnet.channels)
         self.vit = ViT(
             vit_spec,
             grid=grids[0],
             in_channels=self.resnet.channels[self.at],
             patch_size=self.strides[0] // self.at,
+            without=("positions",),
             rngs=rngs,
         )
-        self.vit.position = self.vit.cls_position = None
         self.depths = share_blocks(vit_spec.depth, blocks[kept:])
         self.relative = nnx.List(
             [
@@ -132,7 +135,7 @@ class StageSwap(nnx.Module):
         """Maps (B, H, W, 3) to the C stages' maps and the T stages' normed ones."""
         key = key if train else None
         maps = self.resnet(images, train=train)
-        tokens, hw = self._embed(maps[self.at], key=key)
+        tokens, hw = self.vit.embed_map(maps[self.at], key=key)
         first = 0
         for stage, depth in enumerate(self.depths):
             if stage and self.steps[stage - 1] is not None:
@@ -148,12 +151,6 @@ class StageSwap(nnx.Module):
         tokens = self.vit.norm(tokens)
         maps[self.strides[-1]] = self.vit.to_map(tokens, hw=hw)
         return Features(maps=maps, pooled=self.vit.pool_tokens(tokens))
-
-    def _embed(self, x: jax.Array, *, key: jax.Array | None):
-        """`vit.embed_map` without the positions that relative attention replaces."""
-        x = self.vit.embed(x)
-        B, h, w, D = x.shape
-        return self.vit.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
 
     def _step(self, tokens: jax.Array, hw: tuple[int, int], *, step: nnx.Linear):
         """Halves the grid of tokens; those before the grid only pass the projection."""

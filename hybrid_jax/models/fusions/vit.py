@@ -1,13 +1,12 @@
 """`vit`: the plain ViT, so that every table holds it (Dosovitskiy et al., 2020)."""
 
-import math
-
 import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.models import vit
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 
@@ -27,11 +26,7 @@ class PlainViT(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stride = vit_spec.patch_size
-        self.vit = vit.ViT(
-            vit_spec,
-            grid=tuple(math.ceil(side / self.stride) for side in image_size),
-            rngs=rngs,
-        )
+        self.vit = vit.ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         self.channels = {self.stride: vit_spec.width}
         self.width = vit_spec.width
 

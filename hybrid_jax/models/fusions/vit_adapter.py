@@ -23,35 +23,26 @@ not by a transposed convolution; the adapter's own branches are not dropped in t
 """
 
 import functools
-import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models.adapter_options import (
-    check_sampled_points,
-    groups_of_blocks,
-    inner_widths,
-    prior_spec_and_strides,
-)
+from hybrid_jax.models.adapted_vit import AdaptedViT
+from hybrid_jax.models.adapter_options import plan_adapter
 from hybrid_jax.models.conv_ffn import ConvFFN
 from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.spatial_prior import SpatialPrior
 from hybrid_jax.models.token_pyramid import JoinedPyramid, to_maps, to_tokens
 from hybrid_jax.models.transformer import LayerScale, layer_norm
-from hybrid_jax.models.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _NAME = "vit_adapter"
 
 
 @FUSIONS.register("vit_adapter")
-class ViTAdapter(nnx.Module):
+class ViTAdapter(AdaptedViT):
     """A plain ViT with injectors before and extractors after groups of its blocks.
 
     Args:
@@ -68,9 +59,6 @@ class ViTAdapter(nnx.Module):
             weights trained bilinearly (the offsets get no gradient from it).
     """
 
-    parts = ("resnet", "vit")
-    starts_as = "vit"
-
     def __init__(
         self,
         resnet_spec: ResNetSpec,
@@ -86,32 +74,25 @@ class ViTAdapter(nnx.Module):
         ffn_ratio: float = 0.25,
         sampling: str = "bilinear",
     ):
-        resnet_spec, strides = prior_spec_and_strides(
-            _NAME, resnet_spec, vit_spec, prior=prior
-        )
-        self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
-        check_sampled_points(_NAME, extra=extra, points=points, sampling=sampling)
-        dim, ffn_dim = inner_widths(
-            _NAME, vit_spec, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
-        )
-        self.patch, self.width = vit_spec.patch_size, vit_spec.width
-        self.channels = dict.fromkeys(strides, self.width)
-        self.resnet = ResNet(resnet_spec, rngs=rngs)
-        grid = tuple(math.ceil(side / self.patch) for side in image_size)
-        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
-        self.prior = SpatialPrior(
+        plan = plan_adapter(
+            _NAME,
             resnet_spec,
-            self.resnet.channels,
-            strides=strides,
-            width=self.width,
-            rngs=rngs,
+            vit_spec,
+            prior=prior,
+            interactions=interactions,
+            extra=extra,
+            points=points,
+            deform_ratio=deform_ratio,
+            ffn_ratio=ffn_ratio,
+            sampling=sampling,
         )
+        super().__init__(plan, vit_spec, image_size=image_size, rngs=rngs)
         deformable = functools.partial(
             DeformableAttention,
             vit_spec,
             query_dim=self.width,
             value_dim=self.width,
-            dim=dim,
+            dim=plan.deform_dim,
             heads=vit_spec.heads,
             points=points,
             sampling=sampling,
@@ -119,16 +100,20 @@ class ViTAdapter(nnx.Module):
         )
 
         def extractor():
-            ffn = ConvFFN(vit_spec, hidden_dim=ffn_dim, rngs=rngs)
+            ffn = ConvFFN(vit_spec, hidden_dim=plan.ffn_dim, rngs=rngs)
             return Extractor(vit_spec, deformable(levels=1), ffn, rngs=rngs)
 
-        levels = len(strides) - 1
+        levels = len(plan.strides) - 1
         self.injectors = nnx.List(
             [Injector(vit_spec, deformable(levels=levels), rngs=rngs) for _ in self.groups]
         )
         self.extractors = nnx.List([extractor() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
-            resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
+            plan.resnet,
+            strides=plan.strides,
+            vit_stride=self.stride,
+            width=self.width,
+            rngs=rngs,
         )
 
     def __call__(
@@ -142,18 +127,17 @@ class ViTAdapter(nnx.Module):
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in coarser}).astype(tokens.dtype)
         at_c = np.concatenate([cell_centres_px(shapes[s], s) for s in coarser])
-        at_z = cell_centres_px(hw, self.patch)
+        at_z = cell_centres_px(hw, self.stride)
         last = len(self.groups) - 1
         for number, (injector, group) in enumerate(
             zip(self.injectors, self.groups, strict=True)
         ):
-            patches = tokens[:, self.vit.prefix :]
-            patches = injector(patches, at_z, c, shapes)
-            tokens = jnp.concatenate([tokens[:, : self.vit.prefix], patches], axis=1)
+            read = injector(tokens[:, self.vit.prefix :], at_z, c, shapes)
+            tokens = self.vit.add_to_patches(tokens, read)
             for index in group:
                 tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
             stop = None if number == last else number + 1
-            z = {self.patch: self.vit.to_map(tokens, hw=hw)}
+            z = {self.stride: self.vit.to_map(tokens, hw=hw)}
             for extract in self.extractors[number:stop]:
                 c = extract(c, at_c, shapes, z)
         tokens = self.vit.norm(tokens)
@@ -172,9 +156,9 @@ class Injector(nnx.Module):
         self.scale = LayerScale(spec.width, initial=0.0)
 
     def __call__(self, patches, at_px, c, shapes) -> jax.Array:
-        """Maps patch tokens (B, N, D) centred at `at_px` to (B, N, D)."""
+        """Maps patch tokens (B, N, D) centred at `at_px` to what is added to them."""
         levels = to_maps(self.norm_prior(c), shapes)
-        return patches + self.scale(self.attention(self.norm(patches), at_px, levels))
+        return self.scale(self.attention(self.norm(patches), at_px, levels))
 
 
 class Extractor(nnx.Module):
@@ -190,7 +174,7 @@ class Extractor(nnx.Module):
         self.ffn = ffn
 
     def __call__(self, c, at_px, shapes, z) -> jax.Array:
-        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D); `z` is {patch: map}."""
+        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D); `z` is {stride: map}."""
         z = {stride: self.norm_vit(x) for stride, x in z.items()}
         c = c + self.attention(self.norm(c), at_px, z)
         return c + self.ffn(self.norm_ffn(c), shapes)

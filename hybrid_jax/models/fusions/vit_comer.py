@@ -20,13 +20,14 @@ and half 5x5, each level with kernels of its own. Class token and registers pass
 the ViT alone.
 
 It starts as the ViT: the gammas are zero and so is the norm at the ViT's stride.
-Differences to the paper: the prior is by default the whole ResNet; the ViT's map is added
-after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution and upsampling and
-not by a transposed convolution; the adapter's own branches are not dropped in training.
+Differences to the paper: the prior is by default the whole ResNet; MRFP has a LayerNorm
+before and a residual around it, where the paper's takes the place of what it reads; the
+ViT's map is added after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution
+and upsampling and not by a transposed convolution; the adapter's own branches are not
+dropped in training.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -35,19 +36,13 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.adapter_options import (
-    check_sampled_points,
-    groups_of_blocks,
-    inner_widths,
-    prior_spec_and_strides,
-)
+from hybrid_jax.models.adapted_vit import AdaptedViT
+from hybrid_jax.models.adapter_options import plan_adapter
 from hybrid_jax.models.conv_ffn import ConvFFN
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.spatial_prior import SpatialPrior
 from hybrid_jax.models.token_pyramid import (
     JoinedPyramid,
     add_to_level,
@@ -55,7 +50,6 @@ from hybrid_jax.models.token_pyramid import (
     to_tokens,
 )
 from hybrid_jax.models.transformer import LayerScale, gelu, layer_norm, linear
-from hybrid_jax.models.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
@@ -63,7 +57,7 @@ _NAME = "vit_comer"
 
 
 @FUSIONS.register("vit_comer")
-class ViTCoMer(nnx.Module):
+class ViTCoMer(AdaptedViT):
     """A plain ViT and the levels of a prior, exchanged around groups of its blocks.
 
     Args:
@@ -79,9 +73,6 @@ class ViTCoMer(nnx.Module):
         sampling: "bilinear"; "discrete" reads the nearest cell, for inference with
             weights trained bilinearly (the offsets get no gradient from it).
     """
-
-    parts = ("resnet", "vit")
-    starts_as = "vit"
 
     def __init__(
         self,
@@ -99,33 +90,26 @@ class ViTCoMer(nnx.Module):
         mrfp_ratio: float = 0.5,
         sampling: str = "bilinear",
     ):
-        resnet_spec, strides = prior_spec_and_strides(
-            _NAME, resnet_spec, vit_spec, prior=prior
-        )
-        levels = strides[1:]
-        _check(vit_spec, levels=levels, mrfp_ratio=mrfp_ratio)
-        self.groups = groups_of_blocks(_NAME, vit_spec.depth, interactions)
-        check_sampled_points(_NAME, extra=extra, points=points, sampling=sampling)
-        dim, ffn_dim = inner_widths(
-            _NAME, vit_spec, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
-        )
-        self.patch, self.width = vit_spec.patch_size, vit_spec.width
-        self.channels = dict.fromkeys(strides, self.width)
-        self.resnet = ResNet(resnet_spec, rngs=rngs)
-        grid = tuple(math.ceil(side / self.patch) for side in image_size)
-        self.vit = ViT(vit_spec, grid=grid, rngs=rngs)
-        self.prior = SpatialPrior(
+        plan = plan_adapter(
+            _NAME,
             resnet_spec,
-            self.resnet.channels,
-            strides=strides,
-            width=self.width,
-            rngs=rngs,
+            vit_spec,
+            prior=prior,
+            interactions=interactions,
+            extra=extra,
+            points=points,
+            deform_ratio=deform_ratio,
+            ffn_ratio=ffn_ratio,
+            sampling=sampling,
         )
+        levels = plan.strides[1:]
+        _check(vit_spec, levels=levels, mrfp_ratio=mrfp_ratio)
+        super().__init__(plan, vit_spec, image_size=image_size, rngs=rngs)
         mix = functools.partial(
             Mix,
             vit_spec,
-            dim=dim,
-            ffn_dim=ffn_dim,
+            dim=plan.deform_dim,
+            ffn_dim=plan.ffn_dim,
             levels=len(levels),
             points=points,
             sampling=sampling,
@@ -133,7 +117,7 @@ class ViTCoMer(nnx.Module):
         )
         self.mrfp = nnx.List(
             [
-                MRFP(resnet_spec, vit_spec, levels, ratio=mrfp_ratio, rngs=rngs)
+                MRFP(plan.resnet, vit_spec, levels, ratio=mrfp_ratio, rngs=rngs)
                 for _ in self.groups
             ]
         )
@@ -141,7 +125,11 @@ class ViTCoMer(nnx.Module):
         self.scales = nnx.List([LayerScale(self.width, initial=0.0) for _ in self.groups])
         self.to_levels = nnx.List([mix() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
-            resnet_spec, strides=strides, patch=self.patch, width=self.width, rngs=rngs
+            plan.resnet,
+            strides=plan.strides,
+            vit_stride=self.stride,
+            width=self.width,
+            rngs=rngs,
         )
 
     def __call__(
@@ -155,13 +143,14 @@ class ViTCoMer(nnx.Module):
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in levels}).astype(tokens.dtype)
         at_px = np.concatenate([cell_centres_px(shapes[s], s) for s in levels])
-        add = functools.partial(add_to_level, shapes=shapes, stride=self.patch)
+        add = functools.partial(add_to_level, shapes=shapes, stride=self.stride)
         last = len(self.groups) - 1
         for number, group in enumerate(self.groups):
             c = self.mrfp[number](c, shapes, train=train)
             u = add(c, self.vit.to_map(tokens, hw=hw))
             u = to_maps(self.to_vit[number](u, at_px, shapes), shapes)
-            tokens = self._inject(tokens, u, self.scales[number], hw=hw)
+            u = sum(to_stride(x, hw, old=s, new=self.stride) for s, x in u.items())
+            tokens = self.vit.add_to_patches(tokens, self.scales[number](u))
             for index in group:
                 tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
             z = self.vit.to_map(tokens, hw=hw)
@@ -172,16 +161,6 @@ class ViTCoMer(nnx.Module):
         maps = {finest: maps[finest]} | to_maps(c, shapes)
         maps = self.join(maps, self.vit.to_map(tokens, hw=hw), train=train)
         return Features(maps=maps, pooled=self.vit.pool_tokens(tokens))
-
-    def _inject(self, tokens, levels, scale, *, hw) -> jax.Array:
-        """Adds the levels, brought to the ViT's stride, to the patch tokens."""
-        total = sum(
-            to_stride(x, hw, old=stride, new=self.patch) for stride, x in levels.items()
-        )
-        prefix = self.vit.prefix
-        patches = tokens[:, prefix:]
-        patches = patches + scale(total.reshape(patches.shape))
-        return jnp.concatenate([tokens[:, :prefix], patches], axis=1)
 
 
 class MRFP(nnx.Module):
@@ -261,8 +240,8 @@ class Mix(nnx.Module):
 def _check(vit_spec: ViTSpec, *, levels: tuple[int, ...], mrfp_ratio: float) -> None:
     if vit_spec.patch_size not in levels:
         raise UserError(
-            f"fusion '{_NAME}': patch_size: expected one of the strides {levels} of its "
-            f"levels, got {vit_spec.patch_size}."
+            f"fusion '{_NAME}': vit.patch_size: expected one of the strides {levels} of "
+            f"its levels, got {vit_spec.patch_size}."
         )
     if round(vit_spec.width * mrfp_ratio) < 2:
         raise UserError(

@@ -153,13 +153,13 @@ def test_units_of_common_sizes_are_spread_evenly():
         (
             dict(blocks=()),
             {},
-            "resnet blocks: expected at least one stage, got none (size 'r' is a root "
-            "block alone).",
+            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
+            "choose r26, r50, r101 or r152.",
         ),
         (
             {},
             dict(patch_size=12),
-            "vit patch_size: expected a multiple or a divisor of each of the ResNet's "
+            "vit.patch_size: expected a multiple or a divisor of each of the ResNet's "
             "strides (4, 8, 16), got 12.",
         ),
     ],

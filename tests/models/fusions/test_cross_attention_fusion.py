@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, random_like
 
@@ -22,7 +23,7 @@ SPEC = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40, patch_size=16)
 SIZE = (40, 56)  # a 3 x 4 grid of patches whose last row and column hang over
 
 
-def build(resnet=guarantees.RESNET, vit=SPEC, **options):
+def build(resnet=small_fusion.RESNET, vit=SPEC, **options):
     return nnx.eval_shape(
         lambda: CrossAttentionFusion(
             resnet, vit, image_size=SIZE, rngs=nnx.Rngs(params=0), **options
@@ -141,7 +142,7 @@ def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
     module = build(vit=dataclasses.replace(SPEC, depth=6))
     graph, state = nnx.split(module)
     state = random_like(state)
-    images = guarantees.example_images(SIZE)
+    images = small_fusion.example_images(SIZE)
     run = jax.jit(lambda state: nnx.merge(graph, state)(images, train=False))
     whole = run(state)
     for number in range(4):
@@ -159,11 +160,11 @@ def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
 
 def test_maps_start_as_the_resnets():
     module = CrossAttentionFusion(
-        guarantees.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0)
+        small_fusion.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0)
     )
-    images = guarantees.example_images(SIZE)
+    images = small_fusion.example_images(SIZE)
     maps = nnx.jit(module)(images).maps
-    alone = ResNet(guarantees.RESNET, rngs=nnx.Rngs(params=5))
+    alone = ResNet(small_fusion.RESNET, rngs=nnx.Rngs(params=5))
     nnx.update(alone, nnx.state(module.resnet))
     expected = nnx.jit(lambda part: part(images, train=False))(alone)
     for stride in (4, 8, 32):
@@ -172,7 +173,7 @@ def test_maps_start_as_the_resnets():
 
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_a_map_nobody_reads_is_not_answered(output_stride):
-    spec = dataclasses.replace(guarantees.RESNET, output_stride=output_stride)
+    spec = dataclasses.replace(small_fusion.RESNET, output_stride=output_stride)
     answered = [e.to_map is not None for e in build(spec).exchanges]
     assert answered == [True, True, True, output_stride != 16]
 
@@ -211,7 +212,7 @@ def test_defaults_suit_a_small_model():
         (
             dict(
                 exchanges=(1, 2),
-                resnet=dataclasses.replace(guarantees.RESNET, blocks=(1,) * 3),
+                resnet=dataclasses.replace(small_fusion.RESNET, blocks=(1,) * 3),
             ),
             "exchanges: expected the last stage, 3, among them, since the ViT's map "
             "replaces its own, got (1, 2).",
@@ -219,13 +220,13 @@ def test_defaults_suit_a_small_model():
         (dict(context_stride=0), "context_stride: expected 1 px or more, got 0."),
         (dict(query_stride=-4), "query_stride: expected 1 px or more, got -4."),
         (
-            dict(resnet=dataclasses.replace(guarantees.RESNET, blocks=())),
-            "resnet blocks: expected at least one stage, got none (size 'r' is a root "
-            "block alone).",
+            dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
+            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
+            "choose r26, r50, r101 or r152.",
         ),
         (
             dict(vit=dataclasses.replace(SPEC, width=50, heads=5)),
-            "vit width: expected a multiple of 4 for the sincos table, got 50.",
+            "vit.width: expected a multiple of 4 for the sincos table, got 50.",
         ),
     ],
 )

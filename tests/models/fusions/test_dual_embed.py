@@ -3,11 +3,11 @@
 import dataclasses
 
 import float64_reference as reference
-import fusion_guarantees as guarantees
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
@@ -29,7 +29,7 @@ def test_every_merge_starts_as_the_vit(merge):
     graph, state = nnx.split(fusion)
     fusion = nnx.merge(graph, random_like(state))
     fusion.merge = MERGES[merge](vit, rngs=nnx.Rngs(params=0))
-    images = guarantees.example_images((24, 32))
+    images = small_fusion.example_images((24, 32))
     features = fusion(images)
     tokens, pooled = fusion.vit(images, train=False)
     np.testing.assert_allclose(features.maps[8], tokens, atol=1e-6)
@@ -112,7 +112,7 @@ def test_reads_the_map_nearest_to_the_patch_stride(blocks, output_stride, patch_
 def test_a_patch_reads_its_own_cells_of_a_finer_map():
     # Two stages only, so that a stride-8 map is pooled 2 x 2 into patches of 16 px.
     resnet = ResNetSpec(blocks=(1, 1), width=32)
-    fusion = nnx.eval_shape(lambda: DualEmbed(resnet, guarantees.VIT, **_size((40, 56))))
+    fusion = nnx.eval_shape(lambda: DualEmbed(resnet, small_fusion.VIT, **_size((40, 56))))
     graph, state = nnx.split(fusion)
     fusion = nnx.merge(graph, random_like(state))
     seen = {}
@@ -122,7 +122,7 @@ def test_a_patch_reads_its_own_cells_of_a_finer_map():
         return jnp.zeros_like(patches)
 
     fusion.merge = spy
-    images = guarantees.example_images((40, 56))
+    images = small_fusion.example_images((40, 56))
     cells = np.asarray(fusion(images).maps[8])
     pure = as_float64(nnx.state(fusion, nnx.Param))
     means = [
@@ -150,7 +150,7 @@ def _size(hw):
         (
             {},
             dict(patch_size=14),
-            "fusion 'dual_embed': vit patch_size: expected a multiple or a divisor of "
+            "fusion 'dual_embed': vit.patch_size: expected a multiple or a divisor of "
             "one of the ResNet's strides (4, 8, 16, 32), got 14.",
         ),
         (
@@ -165,6 +165,6 @@ def test_bad_options_are_one_line(options, vit, message):
     spec = ViTSpec(**(dict(width=24, depth=1, heads=3, mlp_dim=40) | vit))
     with pytest.raises(UserError) as error:
         nnx.eval_shape(
-            lambda: DualEmbed(guarantees.RESNET, spec, **_size((64, 96)), **options)
+            lambda: DualEmbed(small_fusion.RESNET, spec, **_size((64, 96)), **options)
         )
     assert str(error.value).partition("\n---")[0] == message

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
@@ -20,7 +21,7 @@ SPEC = ViTSpec(width=24, depth=3, heads=3, mlp_dim=40)
 SIZE = (40, 56)
 
 
-def build(resnet=guarantees.RESNET, vit=SPEC, **options):
+def build(resnet=small_fusion.RESNET, vit=SPEC, **options):
     return nnx.eval_shape(
         lambda: MobileFormer(
             resnet, vit, image_size=SIZE, rngs=nnx.Rngs(params=0), **options
@@ -103,10 +104,12 @@ def test_mobile_former_equals_reference(blocks, depth, units):
 
 
 def test_maps_start_as_the_resnets():
-    module = MobileFormer(guarantees.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0))
-    images = guarantees.example_images(SIZE)
+    module = MobileFormer(
+        small_fusion.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0)
+    )
+    images = small_fusion.example_images(SIZE)
     maps = nnx.jit(module)(images).maps
-    alone = ResNet(guarantees.RESNET, rngs=nnx.Rngs(params=5))
+    alone = ResNet(small_fusion.RESNET, rngs=nnx.Rngs(params=5))
     nnx.update(alone, nnx.state(module.resnet))
     expected = nnx.jit(lambda part: part(images, train=False))(alone)
     for stride in (4, 8, 16, 32):
@@ -142,9 +145,9 @@ def test_gradient_reaches_every_parameter_without_a_class_token():
         (dict(heads=3), "heads: expected a divisor of the ResNet's width 32, got 3."),
         (dict(heads=0), "heads: expected a divisor of the ResNet's width 32, got 0."),
         (
-            dict(resnet=dataclasses.replace(guarantees.RESNET, blocks=())),
-            "resnet blocks: expected at least one stage, got none (size 'r' is a root "
-            "block alone).",
+            dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
+            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
+            "choose r26, r50, r101 or r152.",
         ),
     ],
 )

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.rtdetr_encoder import RTDETREncoder
 
-BATCH = dataclasses.replace(guarantees.RESNET, norm="batch")
+BATCH = dataclasses.replace(small_fusion.RESNET, norm="batch")
 HW = (72, 104)  # 9 x 13 cells at stride 8, 5 x 7 at 16, 3 x 4 at 32
 
 
@@ -30,7 +31,7 @@ class AttentionPooled(RTDETREncoder):
 
 def build(resnet=BATCH, **options):
     return RTDETREncoder(
-        resnet, guarantees.VIT, image_size=HW, rngs=nnx.Rngs(params=0), **options
+        resnet, small_fusion.VIT, image_size=HW, rngs=nnx.Rngs(params=0), **options
     )
 
 
@@ -38,12 +39,12 @@ def run(module):
     """The maps of its ResNet and its features."""
     graph, state = nnx.split(module)
 
-    @guarantees.quick_jit
+    @small_fusion.quick_jit
     def apply(state, images):
         module = nnx.merge(graph, state)
         return module.resnet(images, train=False), module(images)
 
-    return apply(state, guarantees.example_images(HW))
+    return apply(state, small_fusion.example_images(HW))
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +142,11 @@ def test_folded_encoder_does_not_train(encoder):
 
 def test_group_norm_is_not_folded():
     with pytest.raises(UserError, match=r"got GroupNorm.*resnet_options\.norm='batch'"):
-        nnx.eval_shape(lambda: build(guarantees.RESNET).fold())
+        nnx.eval_shape(lambda: build(small_fusion.RESNET).fold())
 
 
 def test_attention_is_on_the_coarsest_map_alone():
-    module = nnx.eval_shape(lambda: guarantees.construct(RTDETREncoder))
+    module = nnx.eval_shape(lambda: small_fusion.construct(RTDETREncoder))
     names = names_and_leaves(nnx.state(module))
     assert names["vit.position"].shape == (2, 3, 48)  # 64 x 96 px at stride 32
     assert names["vit.embed.kernel"].shape == (1, 1, 1024, 48)
@@ -159,7 +160,7 @@ def test_nothing_of_the_vits_pooling_is_left_without_gradient():
 
 
 def test_the_only_block_is_dropped_by_the_key():
-    graph, state = nnx.split(nnx.eval_shape(lambda: guarantees.construct(RTDETREncoder)))
+    graph, state = nnx.split(nnx.eval_shape(lambda: small_fusion.construct(RTDETREncoder)))
     state, x = random_like(state), jnp.ones((2, 2, 3, 1024))
 
     @jax.jit
@@ -173,8 +174,8 @@ def test_the_only_block_is_dropped_by_the_key():
 
 
 def test_a_dilated_resnet_gives_the_strides_it_has():
-    resnet = dataclasses.replace(guarantees.RESNET, output_stride=8)
-    built = guarantees.build(RTDETREncoder, resnet=resnet)
+    resnet = dataclasses.replace(small_fusion.RESNET, output_stride=8)
+    built = small_fusion.build(RTDETREncoder, resnet=resnet)
     assert built.module.channels == {4: 128, 8: 256}
     images = jax.ShapeDtypeStruct((2, 33, 65, 3), jnp.float32)
     maps = jax.eval_shape(built.apply, built.params, images).maps

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-import fusion_guarantees as guarantees
 import pytest
+import small_fusion
 from flax import nnx
 
 from hybrid_jax.errors import UserError
@@ -16,7 +16,7 @@ def build(resnet, **options):
         lambda: build_fusion(
             "sequential",
             resnet,
-            guarantees.VIT,
+            small_fusion.VIT,
             image_size=(64, 64),
             rngs=nnx.Rngs(params=0),
             **options,

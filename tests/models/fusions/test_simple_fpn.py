@@ -99,9 +99,9 @@ def test_strides_follow_the_patch_size(patch, channels):
 
 
 def test_what_it_cannot_build_is_one_line():
-    with pytest.raises(UserError, match=r"vit patch_size: expected 8, 16 or 32, got 14\."):
+    with pytest.raises(UserError, match=r"vit.patch_size: expected 8, 16 or 32, got 14\."):
         build(vit=dataclasses.replace(VIT, patch_size=14))
     with pytest.raises(UserError, match=r"channels: expected 1 or more, got 0\."):
         build(channels=0)
-    with pytest.raises(UserError, match=r"vit width: expected a multiple of 4 .*got 30\."):
+    with pytest.raises(UserError, match=r"vit.width: expected a multiple of 4 .*got 30\."):
         build(vit=dataclasses.replace(VIT, width=30))

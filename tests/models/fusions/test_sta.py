@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
@@ -23,7 +24,7 @@ class Light(SpatialTuningAdapter):
         super().__init__(*specs, image_size=image_size, rngs=rngs, detail="light")
 
 
-def build(*, resnet=guarantees.RESNET, vit=guarantees.VIT, **options):
+def build(*, resnet=small_fusion.RESNET, vit=small_fusion.VIT, **options):
     return SpatialTuningAdapter(
         resnet, vit, image_size=(64, 96), rngs=nnx.Rngs(params=0), **options
     )
@@ -38,10 +39,10 @@ def test_levels_part_the_depth_evenly(depth, count, taps):
 
 
 def test_a_shallow_level_meets_fine_detail_and_a_deep_one_coarse():
-    built = guarantees.build(SpatialTuningAdapter)
+    built = small_fusion.build(SpatialTuningAdapter)
     graph, params = nnx.split(built.module)
     params = random_like(params)
-    images = guarantees.example_images()
+    images = small_fusion.example_images()
 
     @jax.jit
     def forward(params, images):
@@ -72,15 +73,15 @@ def test_a_shallow_level_meets_fine_detail_and_a_deep_one_coarse():
 def test_light_detail_keeps_the_promises_without_stages():
     guarantees.check_contract(Light, hw=(97, 131), dtype="bfloat16")
     guarantees.check_gradient_reaches_everything(Light)
-    names = names_and_leaves(guarantees.build(Light).params)
+    names = names_and_leaves(small_fusion.build(Light).params)
     assert {name.split(".")[1] for name in names if name[:6] == "resnet"} == {"stem"}
 
 
 @pytest.mark.parametrize("fusion", [SpatialTuningAdapter, Light])
 def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
-    built = guarantees.build(fusion)
+    built = small_fusion.build(fusion)
     assert built.module.width == 2 * 48
-    params, images = random_like(built.params), guarantees.example_images()
+    params, images = random_like(built.params), small_fusion.example_images()
     one = built.forward(params, images)
     np.testing.assert_allclose(one.pooled[:, 48:], one.maps[32].mean((1, 2)), atol=1e-5)
     vit = nnx.merge(nnx.graphdef(built.module.vit), nnx.clone(params["vit"]))
@@ -91,7 +92,7 @@ def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
         return jnp.square(built.apply(params, images, train=False).pooled).sum()
 
     # A classifier reads no map: the branch is trained by the pooled vector or not at all.
-    gradient = names_and_leaves(guarantees.quick_jit(jax.grad(from_pooled))(params))
+    gradient = names_and_leaves(small_fusion.quick_jit(jax.grad(from_pooled))(params))
     detail = [n for n in gradient if n.startswith(("resnet.", "light.")) and "kernel" in n]
     assert len(detail) > 3
     for name in detail:
@@ -106,7 +107,7 @@ def test_channels_widen_pooled():
 
 @pytest.mark.parametrize("form", ["tanh", "erf"])
 def test_light_detail_has_the_vits_gelu(form):
-    vit = dataclasses.replace(guarantees.VIT, gelu=form)
+    vit = dataclasses.replace(small_fusion.VIT, gelu=form)
     module = nnx.eval_shape(lambda: build(vit=vit, detail="light")).light
     graph, state = nnx.split(module)
     state = random_like(state)
@@ -124,10 +125,10 @@ def test_light_detail_has_the_vits_gelu(form):
 def test_what_it_cannot_build_is_one_line():
     with pytest.raises(UserError, match=r"detail: expected 'resnet' or 'light', got 'x'\."):
         build(detail="x")
-    rootless = dataclasses.replace(guarantees.RESNET, blocks=())
+    rootless = dataclasses.replace(small_fusion.RESNET, blocks=())
     with pytest.raises(UserError, match=r"stride 8 or more .*got blocks \(\) and"):
         build(resnet=rootless)
-    with pytest.raises(UserError, match=r"vit patch_size: expected .*got 14\."):
-        build(vit=dataclasses.replace(guarantees.VIT, patch_size=14))
+    with pytest.raises(UserError, match=r"vit.patch_size: expected .*got 14\."):
+        build(vit=dataclasses.replace(small_fusion.VIT, patch_size=14))
     with pytest.raises(UserError, match=r"channels: expected 1 or more, got 0\."):
         build(channels=0)

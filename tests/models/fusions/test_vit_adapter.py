@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
@@ -29,7 +30,7 @@ class Stem(ViTAdapter):
         super().__init__(*specs, image_size=image_size, rngs=rngs, **options)
 
 
-def build(*, resnet=guarantees.RESNET, vit=guarantees.VIT, **options):
+def build(*, resnet=small_fusion.RESNET, vit=small_fusion.VIT, **options):
     return ViTAdapter(resnet, vit, image_size=(64, 96), rngs=nnx.Rngs(params=0), **options)
 
 
@@ -42,7 +43,7 @@ def test_features_equal_the_wiring_written_out():
     module = shapes_of(interactions=2, extra=1)
     graph, params = nnx.split(module)
     params = random_like(params)
-    images = guarantees.example_images((33, 65))
+    images = small_fusion.example_images((33, 65))
     shapes = {8: (5, 9), 16: (3, 5), 32: (2, 3)}
 
     def centres(stride):
@@ -100,7 +101,7 @@ def test_features_equal_the_wiring_written_out():
 
 
 def test_conv_ffn_equals_a_loop_over_cells():
-    spec = dataclasses.replace(guarantees.VIT, width=6)
+    spec = dataclasses.replace(small_fusion.VIT, width=6)
     graph, state = nnx.split(ConvFFN(spec, hidden_dim=5, rngs=nnx.Rngs(params=0)))
     state = random_like(state)
     p = as_float64(state)
@@ -143,7 +144,7 @@ def test_stem_prior_keeps_the_promises_and_builds_no_stages():
     guarantees.check_contract(Stem, hw=(97, 131))
     guarantees.check_gradient_reaches_everything(Stem)
     guarantees.check_names_are_stable(Stem)
-    module = guarantees.build(Stem).module
+    module = small_fusion.build(Stem).module
     assert not any(
         name.startswith("resnet.stages") for name in names_and_leaves(nnx.state(module))
     )
@@ -161,7 +162,7 @@ def test_stem_prior_starts_as_the_vit():
 @pytest.mark.parametrize("options", [dict(interactions=1), dict(interactions=3, extra=0)])
 @pytest.mark.parametrize("patch_size", [4, 8, 32])
 def test_other_groups_and_patches_give_the_same_strides(options, patch_size):
-    vit = dataclasses.replace(guarantees.VIT, patch_size=patch_size)
+    vit = dataclasses.replace(small_fusion.VIT, patch_size=patch_size)
     module = shapes_of(vit=vit, **options)
     images = jax.ShapeDtypeStruct((1, 97, 131, 3), jnp.float32)
     features = nnx.eval_shape(lambda m, x: m(x), module, images)
@@ -211,11 +212,12 @@ def test_defaults_suit_a_small_model():
             "sampling: expected one of ('bilinear', 'discrete'), got 'cubic'.",
         ),
         (
-            dict(vit=dataclasses.replace(guarantees.VIT, patch_size=14)),
-            "patch_size: expected one of the strides (4, 8, 16, 32) of its maps, got 14.",
+            dict(vit=dataclasses.replace(small_fusion.VIT, patch_size=14)),
+            "vit.patch_size: expected one of the strides (4, 8, 16, 32) of its maps, got "
+            "14.",
         ),
         (
-            dict(resnet=dataclasses.replace(guarantees.RESNET, blocks=())),
+            dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
             "prior: expected a ResNet with maps at two strides or more, got blocks () with "
             "output stride 32; choose r26 or r50, or prior='stem'.",
         ),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_fusion
 from flax import nnx
 from parameters import as_float64, random_like
 
@@ -28,13 +29,15 @@ class Stem(ViTCoMer):
         super().__init__(*specs, image_size=image_size, rngs=rngs, **options)
 
 
-def build(*, resnet=guarantees.RESNET, vit=guarantees.VIT, **options):
+def build(*, resnet=small_fusion.RESNET, vit=small_fusion.VIT, **options):
     return ViTCoMer(resnet, vit, image_size=(64, 96), rngs=nnx.Rngs(params=0), **options)
 
 
 def test_mrfp_equals_a_loop_over_taps():
-    vit = dataclasses.replace(guarantees.VIT, width=8, heads=2)
-    module = MRFP(guarantees.RESNET, vit, tuple(SHAPES), ratio=1.0, rngs=nnx.Rngs(params=0))
+    vit = dataclasses.replace(small_fusion.VIT, width=8, heads=2)
+    module = MRFP(
+        small_fusion.RESNET, vit, tuple(SHAPES), ratio=1.0, rngs=nnx.Rngs(params=0)
+    )
     graph, state = nnx.split(module)
     state = random_like(state)
     p = as_float64(state)
@@ -68,7 +71,7 @@ def test_features_equal_the_wiring_written_out():
     module = nnx.eval_shape(lambda: build(interactions=2, extra=1))
     graph, params = nnx.split(module)
     params = random_like(params)
-    images = guarantees.example_images((33, 65))
+    images = small_fusion.example_images((33, 65))
     shapes = {8: (5, 9), 16: (3, 5), 32: (2, 3)}
     at_px = np.array(
         [
@@ -127,9 +130,9 @@ def test_stem_prior_keeps_the_promises():
 
 @pytest.mark.parametrize("patch_size", [8, 32])
 def test_other_patches_and_a_dilated_resnet_give_the_resnets_strides(patch_size):
-    vit = dataclasses.replace(guarantees.VIT, patch_size=patch_size)
+    vit = dataclasses.replace(small_fusion.VIT, patch_size=patch_size)
     output_stride = 32 if patch_size == 32 else 16
-    resnet = dataclasses.replace(guarantees.RESNET, output_stride=output_stride)
+    resnet = dataclasses.replace(small_fusion.RESNET, output_stride=output_stride)
     module = nnx.eval_shape(lambda: build(vit=vit, resnet=resnet, interactions=3, extra=0))
     images = jax.ShapeDtypeStruct((1, 97, 131, 3), jnp.float32)
     features = nnx.eval_shape(lambda m, x: m(x), module, images)
@@ -163,11 +166,11 @@ def test_defaults_suit_a_small_model():
             "mrfp_ratio: expected a share of the width 48 of at least two units, got 0.01.",
         ),
         (
-            dict(vit=dataclasses.replace(guarantees.VIT, patch_size=4)),
-            "patch_size: expected one of the strides (8, 16, 32) of its levels, got 4.",
+            dict(vit=dataclasses.replace(small_fusion.VIT, patch_size=4)),
+            "vit.patch_size: expected one of the strides (8, 16, 32) of its levels, got 4.",
         ),
         (
-            dict(resnet=dataclasses.replace(guarantees.RESNET, output_stride=4)),
+            dict(resnet=dataclasses.replace(small_fusion.RESNET, output_stride=4)),
             "prior: expected a ResNet with maps at two strides or more, got blocks "
             "(1, 1, 1, 1) with output stride 4; choose r26 or r50, or prior='stem'.",
         ),

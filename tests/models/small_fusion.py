@@ -1,0 +1,74 @@
+"""A fusion built small, and taken apart so that pure functions can run it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from parameters import random_like
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+# Four stages and four blocks, so that fusions which meet at every stage have four places.
+RESNET = ResNetSpec(blocks=(1, 1, 1, 1), width=32)
+VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
+BUILT_FOR = (64, 96)
+# Multiples of nothing, smaller and larger than BUILT_FOR, tall and wide, and usual ones.
+OTHER_SIZES = ((97, 131), (33, 65), (200, 40), (224, 224), (384, 640))
+# Most of a test is compilation, and a program run twice gains nothing from optimisation.
+quick_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """One fusion, taken apart so that pure functions can run it.
+
+    Attributes:
+        module: the fusion itself, its arrays only shapes.
+        params: their shapes.
+        apply: pure (params, images, **kw) -> Features.
+        forward: jitted (params, images) -> Features in eval mode.
+    """
+
+    module: nnx.Module
+    params: nnx.State
+    apply: object
+    forward: object
+
+
+@functools.cache
+def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
+    """Describes a fusion made for BUILT_FOR with its default options."""
+    module = nnx.eval_shape(lambda: construct(fusion, resnet=resnet, vit=vit))
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    rest = random_like(rest)
+
+    def apply(params, images, **kw) -> Features:
+        return nnx.merge(graph, params, rest, copy=True)(images, **kw)
+
+    return Built(
+        module=module,
+        params=params,
+        apply=apply,
+        forward=quick_jit(lambda params, images: apply(params, images, train=False)),
+    )
+
+
+def construct(fusion, *, resnet=RESNET, vit=VIT):
+    """Calls a fusion's constructor the way `build_fusion` does."""
+    return fusion(resnet, vit, image_size=BUILT_FOR, rngs=nnx.Rngs(params=0))
+
+
+def example_images(hw=BUILT_FOR, *, seed=1):
+    """Returns two images of unit variance."""
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.standard_normal((2, *hw, 3)), jnp.float32)
