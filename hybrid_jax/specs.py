@@ -17,10 +17,17 @@ class ResNetSpec:
     Attributes:
         blocks: residual blocks per stage; empty for the root block alone.
         width: channels of the root; stage i works at width * 2**i and emits 4x that.
-        norm: "group" is StdConv + GroupNorm(32), post-activation, as the published
-            hybrids (ViT, 2020); "batch" is Conv + BatchNorm v1.5 as torchvision's.
-        numerics: where the epsilons stand. "vit_jax": StdConv eps 1e-5 added to the
-            standard deviation, GroupNorm eps 1e-6; "timm": 1e-8 under the root, 1e-5.
+        norm: "group" is StdConv + GroupNorm(32), as the published hybrids (ViT, 2020);
+            "batch" is Conv + BatchNorm v1.5 as torchvision's.
+        numerics: where the epsilons stand. "timm": of StdConv 1e-8 under the root, of
+            GroupNorm 1e-5. "vit_jax", Google's: 1e-5 added to the standard deviation
+            and 1e-6; of BiT, with pre-activation, 1e-10 under the root and 1e-5.
+        preactivation: norm and ReLU stand before each convolution (He et al., 2016), as
+            in BiT (Kolesnikov et al., 2019); of the maps only the last is normed.
+        root: one "7x7" convolution, or "deep", three 3x3 (ResNet-C and -D, He et al.,
+            2018).
+        shortcut: where a stage halves its map: "strided" 1x1, or "pooled", the mean of
+            2x2 cells and a 1x1 (ResNet-D).
         output_stride: the coarsest stride; later stages dilate instead of striding.
         dtype: compute dtype; parameters stay float32.
     """
@@ -29,22 +36,39 @@ class ResNetSpec:
     width: int = 64
     norm: Literal["group", "batch"] = "group"
     numerics: Literal["vit_jax", "timm"] = "vit_jax"
+    preactivation: bool = False
+    root: Literal["7x7", "deep"] = "7x7"
+    shortcut: Literal["strided", "pooled"] = "strided"
     output_stride: Literal[4, 8, 16, 32] = 32
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         _check_choices(self, norm=("group", "batch"), numerics=("vit_jax", "timm"))
-        _check_choices(self, output_stride=(4, 8, 16, 32))
+        _check_choices(self, output_stride=(4, 8, 16, 32), preactivation=(False, True))
+        _check_choices(self, root=("7x7", "deep"), shortcut=("strided", "pooled"))
         _check_choices(self, dtype=("float32", "bfloat16"))
         if len(self.blocks) > 4 or any(n < 1 for n in self.blocks):
             raise UserError(
                 f"ResNetSpec.blocks: expected at most 4 stages of 1 or more blocks, "
                 f"got {self.blocks}."
             )
-        if self.norm == "group" and self.width % 32:
+        if self.preactivation and self.norm == "batch":
+            raise UserError(
+                "ResNetSpec.preactivation: expected norm='group' with it, as BiT has, got "
+                "norm='batch'."
+            )
+        multiple = 64 if self.root == "deep" else 32
+        if self.norm == "group" and self.width % multiple:
+            half = ", of which a deep root begins with half" if multiple == 64 else ""
             raise UserError(
                 f"ResNetSpec.width: GroupNorm has 32 groups, so the width must be a "
-                f"multiple of 32, got {self.width}. Choose 32, 64, ... or norm='batch'."
+                f"multiple of {multiple}{half}, got {self.width}. "
+                f"Choose {multiple}, {2 * multiple}, ... or norm='batch'."
+            )
+        if self.width % 2 and self.root == "deep":
+            raise UserError(
+                f"ResNetSpec.width: a deep root begins with half the width, so it must be "
+                f"even, got {self.width}."
             )
 
 

@@ -14,7 +14,8 @@ def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
 
     Args:
         kernel: (kh, kw, C_in, C_out), raw, as checkpoints hold it.
-        numerics: "vit_jax" adds 1e-5 to the deviation; "timm" adds 1e-8 under the root.
+        numerics: "vit_jax" adds 1e-5 to the deviation; "timm" adds 1e-8 under the root,
+            "bit" 1e-10.
     """
     # In two dimensions: XLA's CPU backend differentiates the same reductions over a
     # (1, 1, C_in, C_out) kernel thirty times slower.
@@ -24,7 +25,8 @@ def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
     if numerics == "vit_jax":
         standard = centred / (jnp.sqrt(variance) + 1e-5)
     else:
-        standard = centred * jax.lax.rsqrt(variance + 1e-8)
+        eps = {"timm": 1e-8, "bit": 1e-10}[numerics]
+        standard = centred * jax.lax.rsqrt(variance + eps)
     return standard.reshape(kernel.shape)
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from hybrid_jax import config as configuration
 from hybrid_jax.contracts import Outputs
-from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_options
@@ -135,16 +135,7 @@ def create_model(
         UserError: unknown name, key or value.
     """
     model = configuration.defaults(name).model
-    for key, value in overrides.items():
-        if key not in model:
-            raise UserError(
-                f"create_model: unknown key {key!r}.{nearest(key, model)} "
-                f"Known: {', '.join(sorted(model))}."
-            )
-        if isinstance(value, Mapping):
-            model[key].unlock().update(value)
-        else:
-            model[key] = value
+    configuration.override_model(model, overrides, where="create_model")
     model.dtype = dtype
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     return build_model(

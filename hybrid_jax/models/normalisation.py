@@ -57,6 +57,10 @@ class BatchNorm(nnx.BatchNorm):
 
     Flax casts the running statistics to the compute dtype, which costs bfloat16 models
     their accuracy in evaluation; here they stay float32 and only the output is cast.
+
+    Attributes:
+        fixed: normalise by the running statistics in training, too, and leave them as they
+            are; for parts that are frozen.
     """
 
     def __init__(self, channels: int, *, scale_init: float, dtype: str, rngs: nnx.Rngs):
@@ -69,7 +73,8 @@ class BatchNorm(nnx.BatchNorm):
             rngs=rngs,
         )
         self.output_dtype = jnp.dtype(dtype)
+        self.fixed = False
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = super().__call__(x, use_running_average=not train)
+        y = super().__call__(x, use_running_average=self.fixed or not train)
         return y.astype(self.output_dtype)

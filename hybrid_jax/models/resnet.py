@@ -3,97 +3,9 @@
 import jax
 from flax import nnx
 
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.normalisation import BatchNorm, GroupNorm
-from hybrid_jax.ops.pooling import max_pool
+from hybrid_jax.models.bottleneck import Bottleneck, PreActivationBottleneck
+from hybrid_jax.models.resnet_stem import stem
 from hybrid_jax.specs import ResNetSpec
-
-
-def _conv(spec: ResNetSpec, in_channels: int, out_channels: int, **kw) -> Conv:
-    """The published hybrids pad like TensorFlow, torch's BatchNorm models centred."""
-    grouped = spec.norm == "group"
-    return Conv(
-        in_channels,
-        out_channels,
-        padding="same" if grouped else "centred",
-        standardised=spec.numerics if grouped else None,
-        dtype=spec.dtype,
-        **kw,
-    )
-
-
-def _norm(spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0):
-    if spec.norm == "batch":
-        return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)
-    eps = {"vit_jax": 1e-6, "timm": 1e-5}[spec.numerics]
-    return GroupNorm(channels, eps=eps, scale_init=scale_init, dtype=spec.dtype)
-
-
-class Stem(nnx.Module):
-    """The root block: 7x7 convolution and 3x3 maximum, each with stride 2."""
-
-    def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
-        self.conv = _conv(spec, 3, spec.width, kernel=7, stride=2, rngs=rngs)
-        self.norm = _norm(spec, spec.width, rngs=rngs)
-        self.padding = self.conv.padding
-
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps (B, H, W, 3) images to a (B, ceil(H/4), ceil(W/4), width) map."""
-        x = jax.nn.relu(self.norm(self.conv(images), train=train))
-        return max_pool(x, padding=self.padding)
-
-
-class Downsample(nnx.Module):
-    """The shortcut where channels or resolution change: strided 1x1 and a norm."""
-
-    def __init__(self, spec, in_channels, out_channels, *, stride, rngs):
-        self.conv = _conv(
-            spec, in_channels, out_channels, kernel=1, stride=stride, rngs=rngs
-        )
-        self.norm = _norm(spec, out_channels, rngs=rngs)
-
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.norm(self.conv(x), train=train)
-
-
-class Bottleneck(nnx.Module):
-    """1x1, 3x3 (carrying the stride, "v1.5"), 1x1; activation after the sum."""
-
-    def __init__(self, spec, in_channels, width, *, stride, dilation, rngs):
-        out_channels = 4 * width
-        self.conv1 = _conv(spec, in_channels, width, kernel=1, rngs=rngs)
-        self.norm1 = _norm(spec, width, rngs=rngs)
-        self.conv2 = _conv(
-            spec, width, width, kernel=3, stride=stride, dilation=dilation, rngs=rngs
-        )
-        self.norm2 = _norm(spec, width, rngs=rngs)
-        self.conv3 = _conv(spec, width, out_channels, kernel=1, rngs=rngs)
-        # A silent branch makes every block start as the identity (Goyal et al., 2017).
-        self.norm3 = _norm(spec, out_channels, rngs=rngs, scale_init=0.0)
-        changes = stride > 1 or in_channels != out_channels
-        self.downsample = (
-            Downsample(spec, in_channels, out_channels, stride=stride, rngs=rngs)
-            if changes
-            else None
-        )
-
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = self.spatial(self.reduce(x, train=train), train=train)
-        return self.expand(x, y, train=train)
-
-    def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Narrows (B, h, w, C_in) to `width` channels."""
-        return jax.nn.relu(self.norm1(self.conv1(x), train=train))
-
-    def spatial(self, y: jax.Array, *, train: bool) -> jax.Array:
-        """Looks at the neighbours: the 3x3 convolution, with the stride."""
-        return jax.nn.relu(self.norm2(self.conv2(y), train=train))
-
-    def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
-        """Widens `y` and adds it to the block's input `x`."""
-        y = self.norm3(self.conv3(y), train=train)
-        shortcut = x if self.downsample is None else self.downsample(x, train=train)
-        return jax.nn.relu(shortcut + y)
 
 
 class Stage(nnx.Module):
@@ -117,32 +29,47 @@ class Stage(nnx.Module):
         for number in range(spec.blocks[index]):
             first = number == 0
             blocks.append(
-                Bottleneck(
+                _block(
                     spec,
                     in_channels if first else self.channels,
                     width,
                     stride=self.stride // in_stride if first else 1,
                     dilation=first_dilation if first else dilation,
+                    # The first stage never halves its map, so it never pools.
+                    spacing=first_dilation if index else 0,
+                    last=(index, number) == (len(spec.blocks) - 1, spec.blocks[-1] - 1),
                     rngs=rngs,
                 )
             )
         self.blocks = nnx.List(blocks)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, h', w', C) at the stage's stride."""
         for block in self.blocks:
             x = block(x, train=train)
         return x
 
 
+def _block(spec: ResNetSpec, *channels: int, last: bool, **options) -> Bottleneck:
+    """Returns the block that the spec asks for; `last` is the net's last one."""
+    if spec.preactivation:
+        return PreActivationBottleneck(spec, *channels, last=last, **options)
+    return Bottleneck(spec, *channels, **options)
+
+
 class ResNet(nnx.Module):
     """A staged ResNet: call it whole, or `stem` and `stages[i]` one by one.
+
+    With pre-activation, the maps between stages are sums that no norm or ReLU has seen,
+    as every block expects them; only the last map has been through both.
 
     Attributes:
         channels: stride -> C of the map with that stride, root included if it stands alone.
     """
 
     def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
-        self.stem = Stem(spec, rngs=rngs)
+        self.spec = spec
+        self.stem = stem(spec, rngs=rngs)
         self.channels = {} if spec.blocks else {4: spec.width}
         stages, in_channels, in_stride = [], spec.width, 4
         for index in range(len(spec.blocks)):

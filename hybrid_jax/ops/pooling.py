@@ -1,4 +1,4 @@
-"""Maximum of 3x3 windows with stride 2, in the form each backend runs fast."""
+"""Maximum of 3x3 windows with stride 2, in the form each backend runs fast; mean of 2x2."""
 
 import functools
 
@@ -11,8 +11,11 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
 
     Args:
         padding: "same" splits TensorFlow's way, more at the end; "centred" adds one cell on
-            every side, as torch does. What is added never wins a maximum.
+            every side, as torch does. What is added never wins a maximum; "zeros" adds
+            the same cells as "centred", and they win where all else is negative.
     """
+    if padding == "zeros":
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     pads = tuple(_pads(side, padding=padding) for side in x.shape[1:3])
     if jax.default_backend() == "cpu":
         return _shifted_max(x, pads)
@@ -26,7 +29,26 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     )
 
 
+def neighbour_mean(x: jax.Array, *, spacing: int) -> jax.Array:
+    """Averages each cell of (B, h, w, C) with those `spacing` to its right and below.
+
+    Neighbours outside the map do not count. At every 2 * `spacing`-th cell it is the mean
+    that halving a map of cells `spacing` apart would give.
+    """
+
+    def sums(x):
+        for axis in (1, 2):
+            pads = [(0, spacing if a == axis else 0) for a in range(4)]
+            ahead = jnp.pad(x, pads)
+            x = x + jax.lax.slice_in_dim(ahead, spacing, ahead.shape[axis], axis=axis)
+        return x
+
+    return sums(x) / sums(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+
+
 def _pads(side: int, *, padding: str) -> tuple[int, int]:
+    if padding == "zeros":
+        return (0, 0)
     if padding == "centred":
         return (1, 1)
     total = 2 * (-(-side // 2) - 1) + 3 - side
