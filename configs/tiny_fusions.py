@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.config import defaults
 from hybrid_jax.recipes import select
 
-SHAPES = {"train.steps": 600, "train.batch_size": 32}
+SHAPES = {"train.steps": 800, "train.batch_size": 16}
 
 
 def get_config(argument: str = "shapes") -> ConfigDict:
@@ -33,8 +33,8 @@ def get_config(argument: str = "shapes") -> ConfigDict:
         rtdetr_encoder=dict(channels=64),
     )
     config.optimizer.learning_rate = 5e-4
-    config.hardware.cpu.steps = 600
-    config.log.every = 50
+    config.hardware.cpu.steps = 800
+    config.log.every = 100
     config = select(config, argument, shapes=SHAPES)
     if config.model.fusion == "resnet":
         config.model.resnet_options.blocks = (2, 3, 2)

@@ -6,11 +6,13 @@ left `None` are filled by `resolve` from the hardware, the data or the part's si
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
 from hybrid_jax import specs
+from hybrid_jax.config_ranges import check
 from hybrid_jax.errors import UserError, nearest
 
 
@@ -64,6 +66,27 @@ def defaults(model: str = "r26_vit_b16") -> ConfigDict:
     return config
 
 
+def override_model(model: ConfigDict, overrides: Mapping[str, Any], *, where: str) -> None:
+    """Sets keys of a `model` branch in place; a mapping is laid over the one there.
+
+    Args:
+        where: the function the keys were given to, for the message.
+
+    Raises:
+        UserError: unknown key.
+    """
+    for key, value in overrides.items():
+        if key not in model:
+            raise UserError(
+                f"{where}: unknown key {key!r}.{nearest(key, model)} "
+                f"Known: {', '.join(sorted(model))}."
+            )
+        if isinstance(value, Mapping):
+            model[key].unlock().update(value)
+        else:
+            model[key] = value
+
+
 def _model() -> dict[str, Any]:
     return dict(
         fusion="sequential",
@@ -77,6 +100,17 @@ def _model() -> dict[str, Any]:
         head="linear",
         normalisation="half",  # "half": [-1, 1]; "imagenet": mean and deviation
         dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
+        # Published weights: a path, hf://owner/name, gs://…, or a name that
+        # `list_pretrained()` knows. One file for the whole model, or one for each half.
+        pretrained="",
+        pretrained_resnet="",
+        pretrained_vit="",
+        pretrained_options=dict(
+            numerics="file",  # how the file's library rounds; "config": as set here
+            preprocessing="file",  # its normalisation and crop; "config": as set here
+            head="auto",  # "auto": kept if its classes are as many, else new; "new"
+            strict=True,  # of a whole model, every parameter but the head is in the file
+        ),
     )
 
 
@@ -142,8 +176,12 @@ def _optimizer() -> dict[str, Any]:
         eps=1e-8,
         momentum=0.9,  # sgd
         moment_dtype="float32",  # first moment; "bfloat16" saves memory
+        # Parameters whose path this expression finds are frozen; "": none. "^backbone/"
+        # leaves a linear probe. Frozen BatchNorms keep to their running statistics.
+        freeze="",
         # Factors on the learning rate; 0.0 freezes the branch.
         branch=dict(resnet=1.0, vit=1.0, fusion=1.0, head=1.0),
+        layer_decay=1.0,  # and one more per layer from the top (see `train/layers.py`)
     )
 
 
@@ -201,83 +239,6 @@ def resolve(
             config.model.dtype = "float32" if on_cpu else "bfloat16"
     check(config)
     return config
-
-
-def check(config: ConfigDict) -> None:
-    """Raises `UserError` for the first value outside its range, naming its key."""
-    for path, allowed in _CHOICES.items():
-        _expect(config, path, lambda v, a=allowed: v in a, f"one of {', '.join(allowed)}")
-    for path in _POSITIVE:
-        _expect(config, path, lambda v: v is None or v > 0, "a positive number")
-    for path in _NOT_NEGATIVE:
-        _expect(config, path, lambda v: v >= 0, "zero or more")
-    _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
-    for path in ("data.crop_area", "data.crop_ratio"):
-        _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
-    _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
-    for path in _RATES:
-        _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
-    batch_size, accumulate = config.train.batch_size, config.train.accumulate
-    if batch_size is not None and batch_size % accumulate:
-        raise UserError(
-            f"config.train.accumulate: expected a divisor of train.batch_size "
-            f"{batch_size}, got {accumulate}."
-        )
-
-
-_CHOICES = {
-    "model.normalisation": ("half", "imagenet"),
-    "model.dtype": ("auto", "float32", "bfloat16"),
-    "task.loss": ("softmax", "sigmoid"),
-    "data.crop": ("resize", "random_resized", "pad"),
-    "data.interpolation": ("bicubic", "bilinear"),
-    "data.on_bad_image": ("raise", "skip"),
-    "optimizer.name": ("adamw", "sgd", "lamb"),
-    "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
-    "optimizer.moment_dtype": ("float32", "bfloat16"),
-    "eval.restore": ("best", "last"),
-}
-_POSITIVE = (
-    "train.steps",
-    "train.epochs",
-    "train.batch_size",
-    "train.accumulate",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "log.every",
-    "eval.every",
-    "eval.batch_size",
-    "data.threads",
-    "data.prefetch",
-    "optimizer.rsqrt_timescale",
-)
-_NOT_NEGATIVE = (
-    "optimizer.learning_rate",
-    "optimizer.weight_decay",
-    "optimizer.clip_norm",
-    "task.mixup",
-    "task.cutmix",
-    "data.workers",
-    "data.randaugment_layers",
-    "data.randaugment_magnitude",
-    "data.colour_jitter",
-    "data.pad_px",
-)
-_RATES = (
-    "task.label_smoothing",
-    "task.flip",
-    "task.erase",
-    "optimizer.warmup_fraction",
-    "optimizer.cooldown_fraction",
-)
-
-
-def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
-    value = config
-    for name in path.split("."):
-        value = value[name]
-    if not holds(value):
-        raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
 
 
 def _image_hw(image_size: int | tuple[int, int]) -> tuple[int, int]:

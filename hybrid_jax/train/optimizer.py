@@ -1,5 +1,6 @@
-"""The optimizer: schedule, clipping, decay and per-branch rates, as one optax chain."""
+"""The optimizer: schedule, clipping, decay, and what each parameter's rate is."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hybrid_jax.train.freezing import check_some_left, found_by, split
+from hybrid_jax.train.layers import height_of, layer_of
 from hybrid_jax.train.state import path_name
 
 
@@ -46,10 +49,52 @@ def _rsqrt(optimizer, *, after: int, steps: int) -> optax.Schedule:
     return schedule
 
 
-def make_optimizer(
-    optimizer: Mapping[str, Any], *, steps: int
-) -> optax.GradientTransformation:
-    """Returns clipping, the named rule, decoupled decay, and the rate of each branch.
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """Clipping, the named rule, decoupled decay, and a rate for each parameter.
+
+    What is frozen has no part in any of it: no moments, no share in the clipped norm.
+
+    Attributes:
+        options: the `optimizer` branch of a config.
+        rule: the optax chain that all other parameters go through.
+    """
+
+    options: Mapping[str, Any]
+    rule: optax.GradientTransformation
+
+    def init(self, params: dict) -> Any:
+        """Returns the state for all parameters of a model.
+
+        Raises:
+            UserError: `optimizer.freeze` finds nothing, or nothing is left to train.
+        """
+        return self.rule.init(self.split(params)[0])
+
+    def split(self, params: dict) -> tuple[dict, dict]:
+        """Splits all parameters of a model into (trained, frozen)."""
+        rates = rate_factors(self.options, params)
+        return split(params, {path for path, rate in rates.items() if not rate})
+
+    def update(self, grads: dict, state: Any, params: dict) -> tuple[dict, Any]:
+        """Returns what to add to the trained parameters, and the new state.
+
+        Args:
+            grads: of the trained parameters.
+            state: from `init` or the step before.
+            params: all parameters of the model.
+        """
+        rates = rate_factors(self.options, params)
+        updates, state = self.rule.update(grads, state, self.split(params)[0])
+
+        def scale(path, update):
+            return update * rates[path_name(path)]
+
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+
+def make_optimizer(optimizer: Mapping[str, Any], *, steps: int) -> Optimizer:
+    """Returns the optimizer a config describes.
 
     Args:
         optimizer: the `optimizer` branch of a config.
@@ -60,10 +105,29 @@ def make_optimizer(
         rules.append(optax.clip_by_global_norm(optimizer["clip_norm"]))
     rules += _RULES[optimizer["name"]](optimizer, _decay(optimizer))
     rules.append(optax.scale_by_learning_rate(make_schedule(optimizer, steps=steps)))
-    rates = dict(optimizer["branch"])
-    if any(rate != 1.0 for rate in rates.values()):
-        rules.append(_scale_by_branch(rates))
-    return optax.chain(*rules)
+    return Optimizer(optimizer, optax.chain(*rules))
+
+
+def rate_factors(optimizer: Mapping[str, Any], params: dict) -> dict[str, float]:
+    """Returns, by path, what the learning rate is multiplied with; 0.0 is frozen.
+
+    Args:
+        optimizer: the `optimizer` branch of a config.
+        params: all parameters of a model, or their shapes.
+
+    Raises:
+        UserError: `optimizer.freeze` finds nothing, or nothing is left to train.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {path_name(path): leaf.shape for path, leaf in leaves}
+    height, decay = height_of(shapes), optimizer["layer_decay"]
+    rates = {
+        path: optimizer["branch"][branch_of(path)] * decay ** layer_of(path, height)
+        for path in shapes
+    }
+    rates |= dict.fromkeys(found_by(optimizer["freeze"], shapes), 0.0)
+    check_some_left({path for path, rate in rates.items() if not rate}, shapes)
+    return rates
 
 
 def _adamw(optimizer, decay) -> list[optax.GradientTransformation]:
@@ -110,15 +174,4 @@ def branch_of(path: str) -> str:
 def _decayed(tree: Any, never: re.Pattern) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda path, _: never.search(path_name(path)) is None, tree
-    )
-
-
-def _scale_by_branch(rates: dict[str, float]) -> optax.GradientTransformation:
-    """Multiplies updates, decay included, by their branch's rate; 0.0 freezes it."""
-
-    def scale(path, update):
-        return update * rates[branch_of(path_name(path))]
-
-    return optax.stateless(
-        lambda updates, _: jax.tree_util.tree_map_with_path(scale, updates)
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx, struct
 
 
@@ -22,7 +21,7 @@ class TrainState:
         step: () int32, steps done; data position and randomness are functions of it.
         params: nested dict of float32 parameters.
         mutable: nested dict of what the forward pass changes (running statistics).
-        opt_state: of the optax transformation.
+        opt_state: of the optimizer.
         ema: averaged copy of `params`, or None.
     """
 
@@ -52,7 +51,7 @@ def mutable_of(model: nnx.Module) -> dict:
 
 def make_init(
     build: Callable[[nnx.Rngs], nnx.Module],
-    optimizer: optax.GradientTransformation,
+    optimizer: Any,
     *,
     averaged: bool,
 ) -> tuple[nnx.GraphDef, Callable[[jax.Array], TrainState], TrainState]:
@@ -60,6 +59,7 @@ def make_init(
 
     Args:
         build: builds the model from its random streams.
+        optimizer: whatever has `init(params) -> opt_state`.
         averaged: whether the state carries an EMA of the parameters.
 
     Returns:

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.contracts import Task
 from hybrid_jax.ops.normalise import normalise
-from hybrid_jax.train.optimizer import branch_of
+from hybrid_jax.train.freezing import fix_frozen_norms, join, paths_of, split
+from hybrid_jax.train.optimizer import Optimizer, branch_of
 from hybrid_jax.train.sharding import batch_sharding
 from hybrid_jax.train.state import TrainState, merge_model, mutable_of, path_name
 
@@ -37,7 +38,7 @@ class StepOptions:
 def make_train_step(
     graph: nnx.GraphDef,
     task: Task,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     options: StepOptions,
     mesh: Mesh,
@@ -45,11 +46,13 @@ def make_train_step(
     """Returns `step(state, batch) -> (state, scalars)`.
 
     The scalars are float32: `loss`, `grad_norm`, one `grad_norm_<branch>` for each branch
-    the model has. The loss is the mean over the real rows of the whole batch.
+    that is trained. The loss is the mean over the real rows of the whole batch. Frozen
+    parameters come out as they went in, to the bit.
     """
 
-    def loss_sum(params, mutable, batch, key):
-        model = merge_model(graph, params, mutable)
+    def loss_sum(trained, frozen, mutable, batch, key):
+        model = merge_model(graph, join(trained, frozen), mutable)
+        fix_frozen_norms(model, paths_of(frozen))
         key_augment, key_model = jax.random.split(key)
         image = normalise(batch["image"], policy=options.normalisation)
         batch = task.augment(dict(batch, image=image), key=key_augment)
@@ -59,39 +62,42 @@ def make_train_step(
 
     grad_of_sum = jax.value_and_grad(loss_sum, has_aux=True)
 
-    def accumulated(state, batch, key):
+    def accumulated(trained, frozen, mutable, batch, key):
         """Sums loss, rows and gradients over micro-batches, one at a time in memory."""
         parts = jax.tree.map(lambda x: _interleave(x, options.accumulate, mesh), batch)
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        zeros = jax.tree.map(jnp.zeros_like, trained)
 
         def body(carry, part):
             total, count, mutable, grads = carry
             batch, index = part
             (loss, (rows, mutable)), more = grad_of_sum(
-                state.params, mutable, batch, jax.random.fold_in(key, index)
+                trained, frozen, mutable, batch, jax.random.fold_in(key, index)
             )
             grads = jax.tree.map(jnp.add, grads, more)
             return (total + loss, count + rows, mutable, grads), None
 
-        start = (jnp.zeros(()), jnp.zeros(()), state.mutable, zeros)
+        start = (jnp.zeros(()), jnp.zeros(()), mutable, zeros)
         indices = jnp.arange(options.accumulate)
         return jax.lax.scan(body, start, (parts, indices))[0]
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        trained, frozen = optimizer.split(state.params)
+        model = (trained, frozen, state.mutable)
         if options.accumulate > 1:
-            total, count, mutable, grads = accumulated(state, batch, key)
+            total, count, mutable, grads = accumulated(*model, batch, key)
         else:
-            (total, (count, mutable)), grads = grad_of_sum(
-                state.params, state.mutable, batch, key
-            )
+            (total, (count, mutable)), grads = grad_of_sum(*model, batch, key)
         count = jnp.maximum(count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        trained = optax.apply_updates(trained, updates)
         ema = state.ema
         if ema is not None:
-            ema = optax.incremental_update(params, ema, 1.0 - options.ema_decay)
+            average, still = split(ema, paths_of(frozen))
+            average = optax.incremental_update(trained, average, 1.0 - options.ema_decay)
+            ema = join(average, still)
+        params = join(trained, frozen)
         scalars = dict(loss=total / count) | grad_norms(grads)
         return TrainState(state.step + 1, params, mutable, opt_state, ema), scalars
 

@@ -228,7 +228,7 @@ def test_frozen_branch_keeps_every_bit_while_the_others_move():
     )
     before = on_host(new_state(experiment).params)
     state, scalars = run_steps(experiment, 3)
-    assert scalars[-1]["grad_norm_resnet"] > 0.0
+    assert "grad_norm_resnet" not in scalars[-1]
     moved: dict[str, list[bool]] = {}
     after = jax.tree.leaves(on_host(state.params))
     for (path, old), new in zip(

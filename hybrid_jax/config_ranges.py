@@ -1,0 +1,99 @@
+"""Which values the keys of the configuration tree may have."""
+
+import re
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.errors import UserError
+
+
+def check(config: ConfigDict) -> None:
+    """Raises `UserError` for the first value outside its range, naming its key."""
+    for path, allowed in _CHOICES.items():
+        _expect(config, path, lambda v, a=allowed: v in a, f"one of {', '.join(allowed)}")
+    for path in _POSITIVE:
+        _expect(config, path, lambda v: v is None or v > 0, "a positive number")
+    for path in _NOT_NEGATIVE:
+        _expect(config, path, lambda v: v >= 0, "zero or more")
+    _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
+    for path in ("data.crop_area", "data.crop_ratio"):
+        _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
+    _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
+    for path in ("optimizer.freeze", "optimizer.no_decay"):
+        _expect(config, path, _is_pattern, "a regular expression")
+    _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
+    for path in _RATES:
+        _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    if batch_size is not None and batch_size % accumulate:
+        raise UserError(
+            f"config.train.accumulate: expected a divisor of train.batch_size "
+            f"{batch_size}, got {accumulate}."
+        )
+
+
+_CHOICES = {
+    "model.normalisation": ("half", "imagenet"),
+    "model.dtype": ("auto", "float32", "bfloat16"),
+    "model.pretrained_options.numerics": ("file", "config"),
+    "model.pretrained_options.preprocessing": ("file", "config"),
+    "model.pretrained_options.head": ("auto", "new"),
+    "task.loss": ("softmax", "sigmoid"),
+    "data.crop": ("resize", "random_resized", "pad"),
+    "data.interpolation": ("bicubic", "bilinear"),
+    "data.on_bad_image": ("raise", "skip"),
+    "optimizer.name": ("adamw", "sgd", "lamb"),
+    "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
+    "optimizer.moment_dtype": ("float32", "bfloat16"),
+    "eval.restore": ("best", "last"),
+}
+_POSITIVE = (
+    "train.steps",
+    "train.epochs",
+    "train.batch_size",
+    "train.accumulate",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "log.every",
+    "eval.every",
+    "eval.batch_size",
+    "data.threads",
+    "data.prefetch",
+    "optimizer.rsqrt_timescale",
+)
+_NOT_NEGATIVE = (
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    *(f"optimizer.branch.{name}" for name in ("resnet", "vit", "fusion", "head")),
+    "task.mixup",
+    "task.cutmix",
+    "data.workers",
+    "data.randaugment_layers",
+    "data.randaugment_magnitude",
+    "data.colour_jitter",
+    "data.pad_px",
+)
+_RATES = (
+    "task.label_smoothing",
+    "task.flip",
+    "task.erase",
+    "optimizer.warmup_fraction",
+    "optimizer.cooldown_fraction",
+)
+
+
+def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
+    value = config
+    for name in path.split("."):
+        value = value[name]
+    if not holds(value):
+        raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
