@@ -24,6 +24,7 @@ setup(
         # The v1 API still moves between minor versions; train/checkpoint.py wraps it.
         "orbax-checkpoint>=0.12.8,<0.13",
         "pillow",
+        "safetensors",  # published weights; plain arrays, never code
         "scikit-learn",  # carries the digits
         "tensorboardX",  # events without TensorFlow
         "tensorflow-datasets>=4.9.10",
@@ -43,5 +44,8 @@ setup(
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],
+        "hub": ["huggingface_hub"],  # hf://owner/name as the place of weights
+        # The libraries whose forward passes loaded weights are compared with.
+        "parity": ["timm", "torch", "transformers"],
     },
 )

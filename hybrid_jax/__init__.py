@@ -13,6 +13,8 @@ _PUBLIC = {
     "list_fusions": "hybrid_jax.models.hybrid",
     "list_heads": "hybrid_jax.models.hybrid",
     "describe": "hybrid_jax.profile",
+    "load_pretrained": "hybrid_jax.pretrained.load",
+    "list_pretrained": "hybrid_jax.pretrained.published",
     "Features": "hybrid_jax.contracts",
     "UserError": "hybrid_jax.errors",
 }

@@ -1,0 +1,1 @@
+"""Published weights: the dialects files speak, and how they come into a model."""

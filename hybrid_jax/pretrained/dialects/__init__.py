@@ -1,0 +1,5 @@
+"""One file per layout that checkpoints are published in."""
+
+from hybrid_jax.registry import Registry
+
+DIALECTS = Registry("dialect", package="hybrid_jax.pretrained.dialects")

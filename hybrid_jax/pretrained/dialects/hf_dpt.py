@@ -1,0 +1,117 @@
+"""`hf_dpt`: the hybrid under transformers' depth estimator `Intel/dpt-hybrid-midas`.
+
+R50+ViT-B/16 of the ViT paper: three stages of post-activation bottlenecks (`BiT` there, in
+name alone) under `embeddings.backbone.bit.`, raw kernels, then a ViT. Neck and depth head
+have no place in a classifier and are left out. `google/vit-hybrid-base-bit-384` is the same
+model under `vit.`, one name deeper and with a classifier, and is read here too.
+"""
+
+import re
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained import hf_names as names
+from hybrid_jax.pretrained.checkpoint import (
+    Architecture,
+    Entry,
+    Hints,
+    Preprocessing,
+    Stored,
+    entry,
+)
+from hybrid_jax.pretrained.codecs import CONV_OIHW
+from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.specs import ResNetSpec
+
+_PREFIXES = ("dpt.", "vit.", "")
+_EMBED = "embeddings.projection"
+_BACKBONE = "embeddings.backbone.bit."
+_ROOT = f"{_BACKBONE}embedder.convolution.weight"
+_DEEPER = re.compile(r"embeddings\.patch_embeddings\.(backbone|projection)\.")
+
+
+@DIALECTS.register("hf_dpt")
+class HfDpt:
+    """Hybrids of ResNet and ViT, one token per cell of the ResNet's last map."""
+
+    name = "hf_dpt"
+
+    def recognises(self, stored: Stored) -> bool:
+        """Tells whether a file has such a ViT behind a ResNet."""
+        inside = self.tidy(stored)
+        return names.is_vit(inside) and _ROOT in inside
+
+    def tidy(self, stored: Stored) -> Stored:
+        """Takes off the prefix; names as in DPT, layers as in 2020."""
+        inside = names.tidied(stored, prefixes=_PREFIXES)
+        return {_DEEPER.sub(r"embeddings.\1.", key): a for key, a in inside.items()}
+
+    def architecture(self, stored: Stored, hints: Hints) -> Architecture:
+        """Returns the model of a tidied file; relatives of it are refused."""
+        vit = names.vit_of(stored, hints, embed=f"{_EMBED}.weight", resize="bilinear")
+        if vit.patch_size != 1:
+            raise UserError(
+                f"the file embeds patches of {vit.patch_size} cells of a ResNet's last "
+                f"map; 'sequential' embeds single cells."
+            )
+        resnet = _resnet_of(stored)
+        head = stored.get("classifier.weight")
+        architecture = Architecture(
+            fusion="sequential",
+            options=dict(stride=2 ** (len(resnet.blocks) + 1)),
+            resnet=resnet,
+            vit=vit,
+            grid=names.grid_of(stored, hints),
+            num_classes=0 if head is None else head.shape[0],
+            preprocessing=Preprocessing(normalisation="half", certain=False),
+        )
+        names.check_keys(stored, self.entries(architecture))
+        return architecture
+
+    def entries(self, architecture: Architecture) -> list[Entry]:
+        """Returns where every array of such a model stands in such a file."""
+        entries = _resnet_entries(architecture.resnet)
+        entries += names.vit_entries(architecture, embed=_EMBED)
+        if architecture.num_classes:
+            entries += names.linear("head/logits", "classifier")
+        return entries
+
+
+def _resnet_of(stored: Stored) -> ResNetSpec:
+    units = {
+        (int(m.group(1)), int(m.group(2)))
+        for key in stored
+        if (m := re.match(rf"{_BACKBONE}encoder\.stages\.(\d+)\.layers\.(\d+)\.", key))
+    }
+    stages = sorted({stage for stage, _ in units})
+    if not stages or stages != list(range(len(stages))):
+        raise UserError(
+            f"the ResNet under {_BACKBONE!r} has the stages {stages}: not a whole one."
+        )
+    return ResNetSpec(
+        blocks=tuple(sum(s == stage for s, _ in units) for stage in stages),
+        width=stored[_ROOT].shape[0],
+        numerics="timm",
+    )
+
+
+def _resnet_entries(spec: ResNetSpec) -> list[Entry]:
+    root = f"{_BACKBONE}embedder"
+    entries = [
+        entry("resnet/stem/conv/kernel", f"{root}.convolution.weight", CONV_OIHW),
+        *names.norm("resnet/stem/norm", f"{root}.norm"),
+    ]
+    for stage, count in enumerate(spec.blocks):
+        for unit in range(count):
+            ours = f"resnet/stages/{stage}/blocks/{unit}"
+            theirs = f"{_BACKBONE}encoder.stages.{stage}.layers.{unit}"
+            for n in "123":
+                entries += _conv_norm(ours, theirs, n=n)
+            if unit == 0:
+                entries += _conv_norm(f"{ours}/downsample", f"{theirs}.downsample", n="")
+    return entries
+
+
+def _conv_norm(ours: str, theirs: str, *, n: str) -> list[Entry]:
+    """Returns where the n-th convolution of a block and its norm stand."""
+    conv = entry(f"{ours}/conv{n}/kernel", f"{theirs}.conv{n}.weight", CONV_OIHW)
+    return [conv, *names.norm(f"{ours}/norm{n}", f"{theirs}.norm{n}")]

@@ -1,0 +1,79 @@
+"""`timm_hybrid_bn`: timm's ResNet-D + ViT with BatchNorm, such as `vit_base_resnet50d_224`.
+
+The ResNet stands under `patch_embed.backbone.` by the names it has alone; of the `s16`
+ones the fourth stage is not there.
+"""
+
+import dataclasses
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained import timm_names
+from hybrid_jax.pretrained import timm_resnet_names as names
+from hybrid_jax.pretrained.checkpoint import (
+    Architecture,
+    Entry,
+    Hints,
+    Preprocessing,
+    Stored,
+)
+from hybrid_jax.pretrained.dialects import DIALECTS
+
+_BACKBONE = "patch_embed.backbone."
+
+
+@DIALECTS.register("timm_hybrid_bn")
+class TimmHybridBN:
+    """Hybrids whose ResNet normalises over the batch."""
+
+    name = "timm_hybrid_bn"
+
+    def recognises(self, stored: Stored) -> bool:
+        """Tells whether a ViT's embedding has a ResNet with a `bn1` in it."""
+        prefix = timm_names.prefix_of(stored)
+        return prefix is not None and f"{prefix}{_BACKBONE}bn1.weight" in stored
+
+    def tidy(self, stored: Stored) -> Stored:
+        """Gives wrapped models plain names and leaves the counts of batches out."""
+        return names.without_counters(timm_names.tidied(stored))
+
+    def architecture(self, stored: Stored, hints: Hints) -> Architecture:
+        """Returns the model of a tidied file; relatives are refused."""
+        resnet = names.resnet_of(stored, prefix=_BACKBONE)
+        vit = timm_names.vit_of(stored, _with_heads(stored, hints))
+        if vit.patch_size != 1:
+            raise UserError(
+                f"the file embeds patches of {vit.patch_size} cells of a ResNet's last "
+                f"map; 'sequential' embeds single cells."
+            )
+        grid, cls_position = timm_names.positions_of(stored, vit, hints)
+        stride = 2 ** (len(resnet.blocks) + 1)
+        architecture = Architecture(
+            fusion="sequential",
+            options=dict(stride=stride),
+            resnet=resnet,
+            vit=vit,
+            grid=grid,
+            cls_position=cls_position,
+            num_classes=timm_names.classes_of(stored),
+            preprocessing=Preprocessing(
+                normalisation="imagenet", eval_crop=0.9, certain=False
+            ),
+        )
+        timm_names.check_keys(stored, self.entries(architecture))
+        return architecture
+
+    def entries(self, architecture: Architecture) -> list[Entry]:
+        """Returns where every array of such a hybrid stands."""
+        entries = names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
+        return entries + timm_names.vit_entries(architecture)
+
+
+def _with_heads(stored: Stored, hints: Hints) -> Hints:
+    """Returns hints with the heads of `vit_small_resnet*`.
+
+    Those are no ViT-S: 768 wide, with 8 blocks of 8 heads and MLPs of three times the
+    width, which no other published model has.
+    """
+    shape = getattr(stored.get("blocks.0.mlp.fc1.weight"), "shape", None)
+    small = shape == (2304, 768) and "blocks.8.norm1.weight" not in stored
+    return dataclasses.replace(hints, heads=hints.heads or (8 if small else None))

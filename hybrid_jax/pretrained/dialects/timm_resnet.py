@@ -1,0 +1,61 @@
+"""`timm_resnet`: ResNets with BatchNorm, of timm and of torchvision alike.
+
+Keys such as `layer1.0.conv1.weight`, the classifier under `fc.`; ResNet-C and -D have
+`conv1.0`, `conv1.3` and `conv1.6` for `conv1`. ResNet-50 has 267 arrays beside the 53
+counts of batches, which are left out.
+"""
+
+from hybrid_jax.pretrained import timm_resnet_names as names
+from hybrid_jax.pretrained.checkpoint import (
+    Architecture,
+    Entry,
+    Hints,
+    Preprocessing,
+    Stored,
+    entry,
+)
+from hybrid_jax.pretrained.codecs import LINEAR_OI, SAME
+from hybrid_jax.pretrained.dialects import DIALECTS
+
+_FIRST = "layer1.0.conv1.weight"
+
+
+@DIALECTS.register("timm_resnet")
+class TimmResNet:
+    """resnet26 to resnet152, as published (v1.5) and as ResNet-C and -D."""
+
+    name = "timm_resnet"
+
+    def recognises(self, stored: Stored) -> bool:
+        """Tells whether a file has torchvision's first layer and first norm."""
+        inside = names.unwrapped(stored, _FIRST)
+        return inside is not None and "bn1.weight" in inside
+
+    def tidy(self, stored: Stored) -> Stored:
+        """Gives wrapped models plain names and leaves the counts of batches out."""
+        return names.without_counters(names.unwrapped(stored, _FIRST))
+
+    def architecture(self, stored: Stored, hints: Hints) -> Architecture:
+        """Returns the model of a tidied file; relatives are refused."""
+        head = stored.get("fc.weight")
+        architecture = Architecture(
+            fusion="resnet",
+            resnet=names.resnet_of(stored),
+            num_classes=0 if head is None else head.shape[0],
+            preprocessing=Preprocessing(
+                normalisation="imagenet",
+                interpolation="bicubic",
+                eval_crop=0.875,
+                certain=False,
+            ),
+        )
+        names.check_keys(stored, self.entries(architecture), head="fc.")
+        return architecture
+
+    def entries(self, architecture: Architecture) -> list[Entry]:
+        """Returns where every array of such a ResNet stands."""
+        entries = names.resnet_entries(architecture.resnet)
+        if architecture.num_classes:
+            entries.append(entry("head/logits/kernel", "fc.weight", LINEAR_OI))
+            entries.append(entry("head/logits/bias", "fc.bias", SAME))
+        return entries

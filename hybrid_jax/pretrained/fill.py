@@ -1,0 +1,179 @@
+"""Which array of a file goes where in a model: matched by names and shapes, then read.
+
+Matching looks at shapes alone, so that everything that does not fit is known before a
+byte is read or anything is compiled; reading goes array by array, so that the host holds
+one of them at a time.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.ops.positions import resize_grid
+from hybrid_jax.pretrained.checkpoint import Entry, Stored
+from hybrid_jax.pretrained.report import Report, Row
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_HEAD = "head/logits/"
+_POSITION = "backbone/vit/position"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fill:
+    """The arrays of one file that a model takes, and the report of all of them.
+
+    Attributes:
+        stored: the file's arrays.
+        entries: those of which the model takes something.
+        taken: model path -> shape, for every path that `arrays` yields.
+        report: what is loaded, resized, new and dropped.
+        resize: method for position tables.
+        classes: the file's class for each of the model's, or None to take all in order.
+    """
+
+    stored: Stored
+    entries: tuple[Entry, ...]
+    taken: Shapes
+    report: Report
+    resize: str
+    classes: tuple[int, ...] | None
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields model paths and their float32 arrays, one file entry at a time.
+
+        Raises:
+            UserError: the file is damaged, or an array holds NaN.
+        """
+        for entry in self.entries:
+            read = entry.codec.read(*[self.stored[key].read() for key in entry.keys])
+            for path, array in zip(map(model_path, entry.paths), read, strict=True):
+                if path in self.taken:
+                    yield path, self._fitted(path, np.asarray(array, np.float32))
+
+    def _fitted(self, path: str, array: np.ndarray) -> np.ndarray:
+        shape = self.taken[path]
+        if path.startswith(_HEAD) and self.classes is not None:
+            return np.take(array, self.classes, axis=-1)
+        if path == _POSITION and array.shape != shape:
+            return np.asarray(
+                resize_grid(jnp.asarray(array), shape[:2], method=self.resize)
+            )
+        return array
+
+
+def match(
+    stored: Stored,
+    entries: Iterable[Entry],
+    targets: Shapes,
+    *,
+    resize: str,
+    parts: Sequence[str] = ("resnet", "vit", "head"),
+    head: str = "auto",
+    classes: tuple[int, ...] | None = None,
+) -> Fill:
+    """Finds a place for every array of a file.
+
+    Args:
+        stored: the tidied arrays of a file.
+        entries: where each stands, from its dialect.
+        targets: path -> shape of everything the model has, running statistics included.
+        resize: method for a position table made for another grid, see `resize_grid`.
+        parts: what is wanted of the file; a half is grafted by naming it alone.
+        head: "auto" keeps a classifier whose classes are as many; "new" leaves it out.
+        classes: the file's class for each class of the model; takes those of its head.
+
+    Raises:
+        UserError: an array whose shape does not fit its own name.
+    """
+    taken, used, kept, rows = {}, set(), [], []
+    absent: dict[str, tuple[str, ...]] = {}  # path -> the keys that should hold it
+    for entry in entries:
+        missing = tuple(key for key in entry.keys if key not in stored)
+        if entry.paths[0].split("/")[0] not in parts:
+            used.update(entry.keys)
+            continue
+        if missing:
+            absent |= dict.fromkeys(map(model_path, entry.paths), missing)
+            continue
+        used.update(entry.keys)
+        found = [
+            _row(model_path(path), shape, entry, targets, head, classes)
+            for path, shape in zip(entry.paths, _read_shapes(stored, entry), strict=True)
+        ]
+        rows += found
+        fitting = [row.path for row in found if row.action in ("loaded", "resized")]
+        taken |= {path: targets[path] for path in fitting}
+        kept += [entry] if fitting else []
+    rows += _left_over(stored, used) + _left_new(targets, rows, absent)
+    return Fill(stored, tuple(kept), taken, Report(tuple(rows)), resize, classes)
+
+
+def _left_over(stored: Stored, used: set[str]) -> list[Row]:
+    """Returns a row for every array of the file that has no place in any model."""
+    return [
+        Row(action="dropped", path=key, file_shape=array.shape, why="no place for it")
+        for key, array in stored.items()
+        if key not in used
+    ]
+
+
+def _left_new(targets: Shapes, rows: list[Row], absent: dict) -> list[Row]:
+    """Returns a row for every array of the model that the file says nothing about."""
+    decided = {row.path for row in rows}
+    return [
+        Row(
+            action="new",
+            path=path,
+            shape=shape,
+            keys=absent.get(path, ()),
+            why="not in the file",
+        )
+        for path, shape in targets.items()
+        if path not in decided
+    ]
+
+
+def _row(path, shape, entry, targets, head, classes) -> Row:
+    """Decides about one array of the model that the file has."""
+    common = dict(path=path, file_shape=shape, keys=entry.keys)
+    wanted = targets.get(path)
+    if wanted is None:
+        return Row(action="dropped", why="the model has no such part", **common)
+    common["shape"] = wanted
+    if path.startswith(_HEAD):
+        if classes is not None and wanted == (*shape[:-1], len(classes)):
+            return Row(action="loaded", why="classes chosen", **common)
+        if head == "new":
+            return Row(action="new", why="a new head was asked for", **common)
+        if shape != wanted and shape[:-1] == wanted[:-1]:
+            why = f"{shape[-1]:,} classes in the file"
+            return Row(action="new", why=why, **common)
+    if shape == wanted:
+        return Row(action="loaded", **common)
+    if path == _POSITION and shape[-1] == wanted[-1]:
+        return Row(action="resized", **common)
+    return Row(action="new", why="another shape in the file", **common)
+
+
+def _read_shapes(stored: Stored, entry: Entry) -> list[tuple[int, ...]]:
+    """Returns the shapes of what an entry reads, without reading it."""
+    shapes = [stored[key].shape for key in entry.keys]
+    try:
+        # Memory that is never touched is never really there.
+        read = entry.codec.read(*[np.empty(shape, np.float32) for shape in shapes])
+    except ValueError as error:
+        found = ", ".join(f"{key} {s}" for key, s in zip(entry.keys, shapes, strict=True))
+        raise UserError(
+            f"{found}: not a shape that {' and '.join(entry.paths)} can be read from "
+            f"({error}). The file is damaged or of another model."
+        ) from error
+    return [array.shape for array in read]
+
+
+def model_path(path: str) -> str:
+    """Returns where an entry's path stands in a whole model."""
+    return path if path.startswith("head/") else f"backbone/{path}"

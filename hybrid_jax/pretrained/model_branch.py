@@ -1,0 +1,89 @@
+"""Between what a file tells about its model and the `model` branch of a config."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hybrid_jax import config as configuration
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.checkpoint import Architecture
+from hybrid_jax.pretrained.published_file import PublishedFile
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+# What a spec says about how a part is built and rounds is the file's to say; how large it
+# is, how it is trained and in which dtype it computes are the config's.
+_OWN_RESNET = ("blocks", "width", "output_stride", "dtype")
+_OWN_VIT = (
+    "width",
+    "depth",
+    "heads",
+    "mlp_dim",
+    "patch_size",
+    "pool",
+    "drop_path",
+    "dropout",
+    "remat",
+    "dtype",
+)
+
+
+def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
+    """Returns the `model` branch that builds what a file holds.
+
+    Args:
+        overrides: keys of the branch, such as `dtype` or `vit_options=dict(...)`; the
+            options of a part are laid over the file's.
+    """
+    model = configuration.defaults().model
+    with model.unlocked(), model.ignore_type():
+        model.fusion = architecture.fusion
+        model.fusion_options = ConfigDict({architecture.fusion: dict(architecture.options)})
+        for part in ("resnet", "vit"):
+            spec = getattr(architecture, part)
+            if spec is not None:
+                model[f"{part}_options"].update(_fields(spec, without=("dtype",)))
+    configuration.override_model(model, overrides, where="load_pretrained")
+    return model
+
+
+def adopt(model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ...]) -> None:
+    """Makes the parts of a config's `model` branch round as the file's library does.
+
+    Changes `model` in place. Sizes stay the config's own: where they differ from the
+    file's, matching says so.
+
+    Raises:
+        UserError: the file has no such part.
+    """
+    for part, own in (("resnet", _OWN_RESNET), ("vit", _OWN_VIT)):
+        if part not in parts:
+            continue
+        spec = getattr(file.architecture, part)
+        if spec is None:
+            raise UserError(
+                f"{file.path} ({file.dialect}) holds no {part}, which "
+                f"model.pretrained_{part} wants from it."
+            )
+        model[f"{part}_options"].update(_fields(spec, without=own))
+
+
+def adopted_keys(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the dotted config keys that `adopt` sets for these parts."""
+    owns = {"resnet": (ResNetSpec, _OWN_RESNET), "vit": (ViTSpec, _OWN_VIT)}
+    return tuple(
+        f"model.{part}_options.{field.name}"
+        for part, (cls, own) in owns.items()
+        if part in parts
+        for field in dataclasses.fields(cls)
+        if field.name not in own
+    )
+
+
+def _fields(spec, *, without: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        field.name: getattr(spec, field.name)
+        for field in dataclasses.fields(spec)
+        if field.name not in without
+    }

@@ -1,0 +1,89 @@
+"""From what a user names to a file on this machine."""
+
+import os
+import pathlib
+
+from etils import epath
+
+from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.pretrained.published import PUBLISHED
+
+_HUB_FILES = ("model.safetensors", "config.json", "preprocessor_config.json")
+
+
+def local_file(source: str | pathlib.Path) -> pathlib.Path:
+    """Returns the file that `source` names, fetched first if it is not here.
+
+    Args:
+        source: a path; `hf://owner/name` or `hf://owner/name/file`; a bucket's
+            `gs://bucket/file`; or a name in `published.PUBLISHED`. A path comes first.
+
+    Raises:
+        UserError: nothing by that name, or no way to fetch it.
+    """
+    text = os.fspath(source)
+    path = pathlib.Path(text).expanduser()
+    if path.exists():
+        return path
+    if text.startswith("hf://"):
+        return _from_hub(text)
+    if "://" in text:
+        return _from_bucket(text)
+    if text in PUBLISHED:
+        return _from_hub(f"hf://{PUBLISHED[text]}")
+    raise UserError(
+        f"pretrained weights {text!r}: no such file or name.{nearest(text, PUBLISHED)} "
+        f"Expected a path, hf://owner/name, gs://bucket/file, or one of "
+        f"{', '.join(PUBLISHED)}."
+    )
+
+
+def _from_hub(url: str) -> pathlib.Path:
+    """Downloads through the hub's own cache; HF_HUB_OFFLINE=1 takes only what is there."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(
+            f"{url}: fetching from the hub needs huggingface_hub: pip install -e "
+            f"'.[hub]', or download the file and name its path."
+        ) from error
+    parts = url.removeprefix("hf://").split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UserError(f"{url}: expected hf://owner/name or hf://owner/name/file.")
+    repository = "/".join(parts[:2])
+    wanted = parts[2] if len(parts) == 3 else _HUB_FILES[0]
+    try:
+        path = huggingface_hub.hf_hub_download(repository, wanted)
+    except Exception as error:  # its errors share no base but the built-in one
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{url}: {wanted} cannot be fetched ({reason}). Check the name and the "
+            f"connection, or download the file and name its path."
+        ) from error
+    for beside in _HUB_FILES[1:]:
+        try:
+            huggingface_hub.hf_hub_download(repository, beside)
+        except Exception:  # not every repository has them, and weights do without
+            continue
+    return pathlib.Path(path)
+
+
+def _from_bucket(url: str) -> pathlib.Path:
+    """Copies a bucket's file once; the copy is kept by its whole address."""
+    default = pathlib.Path("~/.cache/hybrid_jax/weights").expanduser()
+    folder = pathlib.Path(os.environ.get("HJ_WEIGHTS", default))
+    kept = folder / url.replace("://", "/").replace("/", "_")
+    if kept.exists():
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    arriving = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        epath.Path(url).copy(arriving)
+    except Exception as error:  # each file system has errors of its own
+        arriving.unlink(missing_ok=True)
+        raise UserError(
+            f"{url}: cannot be copied ({str(error).splitlines()[:1]}). Buckets need "
+            f"pip install -e '.[gcs]' and permission to read them."
+        ) from error
+    arriving.replace(kept)
+    return kept

@@ -1,0 +1,129 @@
+"""The weights a config names: one file for the whole model, or one for each half."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.checkpoint import Hints, Preprocessing
+from hybrid_jax.pretrained.fill import Fill, Shapes, match
+from hybrid_jax.pretrained.model_branch import adopt, adopted_keys
+from hybrid_jax.pretrained.published_file import PublishedFile, open_published
+from hybrid_jax.pretrained.report import Report, joined
+from hybrid_jax.specs import VIT_SIZES
+
+WHOLE = ("resnet", "vit", "head")
+KEYS = {"pretrained": WHOLE, "pretrained_resnet": ("resnet",), "pretrained_vit": ("vit",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Opened files, none of whose arrays has been read.
+
+    Attributes:
+        files: each file with the parts that are wanted of it.
+    """
+
+    files: tuple[tuple[PublishedFile, tuple[str, ...]], ...]
+
+    def adopt(self, config: ConfigDict) -> None:
+        """Makes the config round, and prepare images, as the files' libraries do.
+
+        Changes `config` in place, where `model.pretrained_options` leaves it to the file.
+
+        Raises:
+            UserError: two files that want their images prepared in two ways.
+        """
+        options = config.model.pretrained_options
+        with config.unlocked(), config.ignore_type():
+            for file, parts in self.files:
+                if options.numerics == "file":
+                    there = [p for p in parts if getattr(file.architecture, p, None)]
+                    wanted = parts if parts != WHOLE else there
+                    adopt(config.model, file, parts=tuple(wanted))
+            if options.preprocessing == "file":
+                images = self._preprocessing()
+                config.model.normalisation = images.normalisation
+                config.data.interpolation = images.interpolation
+                config.data.eval_crop = images.eval_crop
+
+    def match(self, model: Mapping[str, Any], targets: Shapes) -> tuple[list[Fill], Report]:
+        """Finds a place for every array.
+
+        Args:
+            model: the `model` branch, adopted.
+            targets: path -> shape of the model's arrays.
+
+        Raises:
+            UserError: arrays that do not fit; a whole model's file that lacks some.
+        """
+        options = model["pretrained_options"]
+        fills = []
+        for file, parts in self.files:
+            fill = match(
+                file.stored,
+                file.entries,
+                targets,
+                resize=model["vit_options"]["position_resize"],
+                parts=parts,
+                head=options["head"],
+            )
+            if parts == WHOLE and options["strict"]:
+                fill.report.check_whole(source=f"model.pretrained = {file.path}")
+            if parts != WHOLE and not fill.taken:
+                raise UserError(
+                    f"model.pretrained_{parts[0]} = {file.path}: nothing of its "
+                    f"{parts[0]} fits the model's. Compare the sizes with --mode=profile."
+                )
+            fills.append(fill)
+        report = joined(fill.report for fill in fills)
+        report = report.noting(*[f"dialect  {file.dialect}" for file, _ in self.files])
+        images = self._preprocessing() if options["preprocessing"] == "file" else None
+        return fills, report.preparing(images)
+
+    def _preprocessing(self) -> Preprocessing:
+        known = [file.preprocessing() for file, _ in self.files]
+        kinds = {images.normalisation for images in known}
+        if len(kinds) > 1:
+            raise UserError(
+                f"model.pretrained_resnet and model.pretrained_vit were trained on images "
+                f"normalised in two ways ({', '.join(sorted(kinds))}). Choose one with "
+                f"--config.model.pretrained_options.preprocessing=config and "
+                f"--config.model.normalisation=..."
+            )
+        return known[-1]
+
+
+def open_weights(model: Mapping[str, Any]) -> Weights | None:
+    """Opens the files that a `model` branch names; None if it names none.
+
+    Raises:
+        UserError: both a whole and a half, or a file that cannot be opened.
+    """
+    named = {key: model[key] for key in KEYS if model[key]}
+    if not named:
+        return None
+    if "pretrained" in named and len(named) > 1:
+        raise UserError(
+            "config.model.pretrained fills the whole model; leave pretrained_resnet and "
+            "pretrained_vit empty, or name the halves alone."
+        )
+    size = VIT_SIZES.get(model["vit"], {})
+    hints = Hints(heads=model["vit_options"]["heads"] or size.get("heads"))
+    return Weights(
+        tuple((open_published(name, hints=hints), KEYS[key]) for key, name in named.items())
+    )
+
+
+def keys_from_files(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the dotted config keys that `Weights.adopt` sets for a `model` branch."""
+    named = [parts for key, parts in KEYS.items() if model[key]]
+    options = model["pretrained_options"]
+    keys: list[str] = []
+    if options["numerics"] == "file":
+        keys += [key for parts in named for key in adopted_keys(parts)]
+    if named and options["preprocessing"] == "file":
+        keys += ["model.normalisation", "data.interpolation", "data.eval_crop"]
+    return tuple(keys)

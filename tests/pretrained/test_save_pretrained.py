@@ -1,0 +1,163 @@
+"""Models written in other libraries' layouts: read back by us, and opened by timm."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from donors import HYBRID, PLAIN, arrays_of, donor
+from flax import nnx
+from google_writer import shapes
+
+import hybrid_jax
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.array_file import open_arrays
+from hybrid_jax.pretrained.checkpoint import Preprocessing
+from hybrid_jax.pretrained.save import save_pretrained
+
+
+def resnet(**options):
+    """Returns a built ResNet whose every array is random, head included."""
+    model = hybrid_jax.create_model(
+        "resnet50",
+        num_classes=4,
+        image_size=64,
+        resnet_options=dict(blocks=(1, 2), width=32) | options,
+    )
+    rng = np.random.default_rng(5)
+    state = nnx.state(model)
+    noise = jax.tree.map(lambda x: rng.uniform(0.5, 1.5, x.shape).astype("f"), state)
+    nnx.update(model, noise)
+    return model
+
+
+ROOT_ALONE = PLAIN.__class__(**{**vars(PLAIN), "blocks": (), "patch": 8, "grid": (2, 2)})
+
+
+@pytest.fixture(params=[HYBRID, PLAIN, ROOT_ALONE], ids=["sequential", "vit", "conv_stem"])
+def model(request, tmp_path):
+    path, _ = donor(tmp_path, request.param)
+    return hybrid_jax.load_pretrained(path)[0]
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_what_is_written_reads_back_the_same(model, tmp_path, kind):
+    path = tmp_path / "out" / f"model.{kind}"
+    save_pretrained(model, path)
+    again, report = hybrid_jax.load_pretrained(path, heads=3)
+    assert {row.action for row in report.rows} == {"loaded"}
+    before, after = arrays_of(model), arrays_of(again)
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+    assert type(again.backbone) is type(model.backbone)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (dict(), "w.safetensors"),
+        (dict(root="deep", shortcut="pooled"), "w.safetensors"),
+        (dict(norm="group", preactivation=True), "w.safetensors"),
+        (dict(norm="group", preactivation=True), "w.npz"),
+    ],
+)
+def test_resnets_alone_read_back_the_same(tmp_path, options, name):
+    model = resnet(**options)
+    save_pretrained(model, tmp_path / name)
+    again, _ = hybrid_jax.load_pretrained(tmp_path / name)
+    before, after = arrays_of(model), arrays_of(again)
+    assert before.keys() == after.keys()
+    for path, array in before.items():
+        np.testing.assert_array_equal(after[path], array, err_msg=path)
+    assert again.backbone.resnet.spec.preactivation == options.get("preactivation", False)
+
+
+def test_npz_has_the_keys_and_shapes_that_google_writes(tmp_path):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, HYBRID)[0])
+    save_pretrained(model, tmp_path / "model.npz")
+    stored = open_arrays(tmp_path / "model.npz")
+    assert {key: array.shape for key, array in stored.items()} == shapes(HYBRID)
+
+
+def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp_path):
+    images = Preprocessing(
+        normalisation="imagenet", interpolation="bilinear", eval_crop=0.9
+    )
+    save_pretrained(model, tmp_path / "out" / "w.safetensors", preprocessing=images)
+    card = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert card["pretrained_cfg"]["mean"] == [0.485, 0.456, 0.406]
+    _, report = hybrid_jax.load_pretrained(tmp_path / "out" / "w.safetensors", heads=3)
+    assert report.preprocessing == images
+    assert "images   normalisation 'imagenet', bilinear, crop 0.9" in str(report)
+
+
+def test_somebody_elses_config_is_never_written_over(tmp_path):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
+    (tmp_path / "config.json").write_text('{"train": {"steps": 3}}')
+    with pytest.raises(UserError, match="is something else's file.*folder of its own"):
+        save_pretrained(model, tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+    assert (tmp_path / "config.json").read_text() == '{"train": {"steps": 3}}'
+
+
+def test_differing_numerics_are_remarked(tmp_path):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, HYBRID)[0])
+    assert save_pretrained(model, tmp_path / "a" / "model.npz") == ()
+    remarks = save_pretrained(model, tmp_path / "a" / "model.safetensors")
+    assert remarks[0] == "its ResNet was trained with 'vit_jax' epsilons"
+    assert remarks[1] == "its ViT was trained with the 'tanh' GELU"
+
+
+def small(fusion, **options):
+    parts = dict(
+        resnet_options=dict(blocks=(1, 1, 1, 1), width=32) | options.pop("resnet", {}),
+        vit_options=dict(width=32, depth=2, heads=2, mlp_dim=48) | options.pop("vit", {}),
+    )
+    return nnx.eval_shape(
+        lambda: hybrid_jax.create_model(
+            "r26_vit_b16", num_classes=3, image_size=64, fusion=fusion, **parts
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("fusion", "options", "name", "message"),
+    [
+        ("conformer", {}, "w.npz", "no other library has the fusion 'conformer'"),
+        ("vit", dict(vit=dict(pool="mean")), "w.npz", "pool='mean'"),
+        ("vit", dict(vit=dict(registers=2)), "w.npz", "registers.*as safetensors"),
+        ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "write this one as safe"),
+        ("sequential", dict(resnet=dict(norm="batch")), "w.npz", "BatchNorm, registers"),
+        ("sequential", dict(resnet=dict(preactivation=True)), "w.npz", "pre-activation"),
+        ("vit", {}, "w.onnx", "format: expected one of .*got 'onnx'"),
+    ],
+)
+def test_models_without_names_elsewhere_are_refused(
+    tmp_path, fusion, options, name, message
+):
+    with pytest.raises(UserError, match=message):
+        save_pretrained(small(fusion, **options), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_timm_opens_what_was_trained_here(tmp_path):
+    timm = pytest.importorskip("timm", reason="compares with timm's own forward pass")
+    import torch
+
+    options = dict(gelu="erf", norm_eps=1e-6)
+    numerics = dict(resnet_options=dict(numerics="timm"), vit_options=options)
+    wide = {**vars(HYBRID), "width": 384, "heads": 6, "mlp": 1536, "depth": 12}
+    wide |= dict(blocks=(2, 2, 2, 2), root=64, grid=(7, 7), classes=10)
+    path, _ = donor(tmp_path, HYBRID.__class__(**wide))
+    model, _ = hybrid_jax.load_pretrained(path, **numerics)
+    written = tmp_path / "out" / "model.safetensors"
+    assert save_pretrained(model, written) == ()
+    theirs = timm.create_model(
+        "vit_small_r26_s32_224", num_classes=10, checkpoint_path=str(written)
+    ).eval()
+    images = np.random.default_rng(3).standard_normal((2, 224, 224, 3), np.float32)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    assert np.abs(np.asarray(model(images).logits) - expected).max() <= 2e-4
+    assert np.abs(expected).max() > 0.5
