@@ -6,13 +6,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.data.sources import open_source
-from hybrid_jax.errors import UserError
-from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
-from hybrid_jax.train.experiment import Experiment, prepare
-from hybrid_jax.train.state import TrainState
-from hybrid_jax.train.workdir import adopt_sizes, check_same_model
+from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.restore import restored_state
+from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
@@ -35,10 +33,10 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     sources = {split: open_source(config.data.name, split=split) for split in splits}
     config = config.copy_and_resolve_references()
     adopt_sizes(path, config)
-    experiment = prepare(config)
+    experiment = prepare(config, continued=adopt_weights(path, config))
     config = experiment.config
     check_same_model(path, config)
-    state = _restored(path, experiment)
+    state = restored_state(path, experiment)
     step = int(state.step)
     eval_step = experiment.jitted_eval_step()
     results = {}
@@ -56,31 +54,6 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
         if is_main_process():
             _record(path, step, split, results[split])
     return results
-
-
-def _restored(workdir: epath.Path, experiment: Experiment) -> TrainState:
-    if not (workdir / "checkpoints").exists():
-        raise UserError(
-            f"{workdir} has no checkpoints. Train first (--mode=train with the same "
-            f"--config and --workdir), or name the workdir of a finished run."
-        )
-    options = experiment.config.checkpoint
-    checkpoints = Checkpoints(
-        workdir, keep=options.keep, best_metric=options.best_metric, read_only=True
-    )
-    try:
-        state = checkpoints.restore(
-            experiment.shapes,
-            experiment.shardings,
-            which=experiment.config.eval.restore,
-        )
-    finally:
-        checkpoints.close()
-    if state is None:
-        raise UserError(
-            f"{workdir / 'checkpoints'} is empty: the run has saved nothing yet."
-        )
-    return state
 
 
 def _record(workdir: epath.Path, step: int, split: str, scores: dict[str, float]) -> None:

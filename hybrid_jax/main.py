@@ -5,6 +5,7 @@ the user asked for ends with one message and exit status 1; a traceback means a 
 this library.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ from ml_collections import config_flags
 
 from hybrid_jax.errors import UserError
 
-_MODES = ("train", "evaluate", "profile")
+_MODES = ("train", "evaluate", "profile", "export")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -32,6 +33,16 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Where the run is kept and continued from: a directory or a bucket path. "
     "Default: runs/<name of the config>.",
+)
+
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "safetensors",
+    ["npz", "safetensors"],
+    "--mode=export: npz is vit_jax's layout, safetensors timm's.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "--mode=export: the file. Default: <workdir>/export/model.<format>."
 )
 
 
@@ -98,6 +109,7 @@ def _run(argv: list[str]) -> None:
     import jax
 
     from hybrid_jax.evaluate import evaluate
+    from hybrid_jax.export import export
     from hybrid_jax.profile import profile
     from hybrid_jax.train.distributed import join
     from hybrid_jax.train.loop import train
@@ -107,7 +119,8 @@ def _run(argv: list[str]) -> None:
     join()
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or _default_workdir(config_path)
-    modes = dict(train=train, evaluate=evaluate, profile=profile)
+    written = functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+    modes = dict(train=train, evaluate=evaluate, profile=profile, export=written)
     modes[_MODE.value](_CONFIG.value, workdir)
 
 

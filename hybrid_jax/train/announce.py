@@ -1,4 +1,4 @@
-"""The first line of a run, before anything takes long."""
+"""The first lines of a run, before anything takes long."""
 
 import jax
 from etils import epath
@@ -21,3 +21,5 @@ def announce(experiment: Experiment, workdir: epath.Path) -> None:
         f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
         flush=True,
     )
+    if experiment.weights_report is not None:
+        print(experiment.weights_report, flush=True)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
@@ -13,8 +12,12 @@ from hybrid_jax.config import resolve
 from hybrid_jax.contracts import DatasetInfo, Source, Task
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.pretrained.fill import Fill
+from hybrid_jax.pretrained.report import Report
+from hybrid_jax.pretrained.weights import open_weights
 from hybrid_jax.tasks import TASKS
-from hybrid_jax.train.optimizer import make_optimizer
+from hybrid_jax.train.optimizer import Optimizer, make_optimizer
+from hybrid_jax.train.pretrained_state import fill_state, match_state
 from hybrid_jax.train.sharding import (
     batch_sharding,
     check_batch_size,
@@ -35,22 +38,26 @@ class Experiment:
         source: the training split.
         mesh: of the devices.
         task: loss and metrics.
-        optimizer: the optax transformation.
+        optimizer: the rule for all that is not frozen.
         graph: definition of the model.
         init: `key -> TrainState`, not jitted.
         shapes: of the state.
         shardings: of the state.
+        fills: what published files give the model at the start of a run.
+        weights_report: what became of their arrays; None without such files.
     """
 
     config: ConfigDict
     source: Source
     mesh: Mesh
     task: Task
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     graph: nnx.GraphDef
     init: Callable[[jax.Array], TrainState]
     shapes: TrainState
     shardings: TrainState
+    fills: tuple[Fill, ...] = ()
+    weights_report: Report | None = None
 
     @property
     def batch_sharding(self) -> NamedSharding:
@@ -58,9 +65,15 @@ class Experiment:
         return batch_sharding(self.mesh)
 
     def new_state(self) -> TrainState:
-        """Initialises the state from the seed, every array born on its own devices."""
+        """Initialises the state from the seed, every array born on its own devices.
+
+        Published weights then take the place of the arrays they hold, one by one.
+
+        Raises:
+            UserError: a file of weights that is damaged.
+        """
         init = jax.jit(self.init, out_shardings=self.shardings)
-        return init(jax.random.key(self.config.seed))
+        return fill_state(init(jax.random.key(self.config.seed)), self.fills)
 
     def jitted_train_step(self) -> Callable:
         """Returns the compiled-on-first-call training step; it donates the state."""
@@ -94,13 +107,21 @@ class Experiment:
         )
 
 
-def prepare(config: ConfigDict) -> Experiment:
+def prepare(config: ConfigDict, *, continued: bool = False) -> Experiment:
     """Checks a config against the hardware, the data and the model.
+
+    Args:
+        continued: whether the weights come from a checkpoint of the run itself; the
+            published files it began with are then not looked for.
 
     Raises:
         UserError: whatever can be known to be wrong before anything is compiled.
     """
     source = open_source(config.data.name, split=config.data.train_split)
+    config = config.copy_and_resolve_references()
+    weights = None if continued else open_weights(config.model)
+    if weights is not None:
+        weights.adopt(config)
     config = resolve(
         config,
         on_cpu=jax.default_backend() == "cpu",
@@ -120,6 +141,7 @@ def prepare(config: ConfigDict) -> Experiment:
         optimizer,
         averaged=config.train.ema_decay > 0.0,
     )
+    fills, report = match_state(weights, config.model, shapes)
     return Experiment(
         config=config,
         source=source,
@@ -130,6 +152,8 @@ def prepare(config: ConfigDict) -> Experiment:
         init=init,
         shapes=shapes,
         shardings=state_shardings(shapes, mesh),
+        fills=fills,
+        weights_report=report,
     )
 
 

@@ -24,7 +24,7 @@ from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.report import write_report
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.stop import StopRequest
-from hybrid_jax.train.workdir import claim, forget_after
+from hybrid_jax.train.workdir import adopt_weights, claim, forget_after
 
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
 # that a stop request is answered soon.
@@ -49,7 +49,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     """
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
-    experiment = prepare(config)
+    config = config.copy_and_resolve_references()
+    experiment = prepare(config, continued=adopt_weights(path, config))
     eval_source = open_source(config.data.name, split=config.eval.split)
     claim(path, experiment.config)
     announce(experiment, path)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import as_json
 from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.weights import KEYS, keys_from_files
 from hybrid_jax.train.distributed import is_main_process
 
 # What a continued run may change: nothing here alters the numbers of a step, but for
@@ -72,6 +73,25 @@ def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
             config.data.image_size = tuple(saved["data"]["image_size"])
         if config.train.steps is None and config.train.epochs is None:
             config.train.steps = saved["train"]["steps"]
+
+
+def adopt_weights(workdir: epath.Path, config: ConfigDict) -> bool:
+    """Tells whether a checkpoint holds the weights, so that published files need not be.
+
+    If so, `config` gets what the run once took from those files: numerics and the way
+    images are prepared. A run can so be continued where the files are not.
+    """
+    saved = _saved(workdir)
+    if saved is None or not _has_checkpoint(workdir):
+        return False
+    there = _flat(saved)
+    if any(there.get(f"model.{key}") != config.model[key] for key in KEYS):
+        return False  # another experiment; comparing the two will say so
+    with config.unlocked(), config.ignore_type():
+        for key in keys_from_files(config.model):
+            if key in there:
+                config.update_from_flattened_dict({key: there[key]})
+    return True
 
 
 def _saved(workdir: epath.Path) -> dict[str, Any] | None:
