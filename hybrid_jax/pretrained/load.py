@@ -13,7 +13,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
 from hybrid_jax.pretrained.checkpoint import Architecture, Hints
 from hybrid_jax.pretrained.fill import Fill, match
-from hybrid_jax.pretrained.model_branch import model_branch
+from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.report import Report
 
@@ -66,6 +66,7 @@ def load_pretrained(
     architecture = file.architecture
     images = None if "normalisation" in overrides else file.preprocessing()
     model = model_branch(architecture, **({"dtype": "float32"} | overrides))
+    check_same_kind(model, file, parts=("resnet", "vit"))
     build = functools.partial(
         _build,
         model,

@@ -69,6 +69,41 @@ def adopt(model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ..
         model[f"{part}_options"].update(_fields(spec, without=own))
 
 
+def check_same_kind(
+    model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ...]
+) -> None:
+    """Refuses a part of another kind, whose arrays may have the same names and shapes.
+
+    Args:
+        model: a `model` branch.
+        parts: those that the file is to fill.
+
+    Raises:
+        UserError: for the first field that differs, such as a BatchNorm for a GroupNorm.
+    """
+    for part, fields in _KINDS.items():
+        spec = getattr(file.architecture, part)
+        if part not in parts or spec is None:
+            continue
+        for field in fields:
+            there, here = getattr(spec, field), model[f"{part}_options"][field]
+            # Of a layer scale only that there is one is of its kind, not its first value.
+            alike = bool(there) == bool(here) if field == "layer_scale" else there == here
+            if not alike:
+                raise UserError(
+                    f"{file.path} ({file.dialect}) holds a {part} with {field}={there!r}, "
+                    f"the model has {field}={here!r}. Set model.{part}_options.{field} to "
+                    f"{there!r}, or let the file decide "
+                    f"(model.pretrained_options.numerics=file)."
+                )
+
+
+_KINDS = {
+    "resnet": ("norm", "preactivation", "root", "shortcut"),
+    "vit": ("positions", "registers", "layer_scale"),
+}
+
+
 def adopted_keys(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the dotted config keys that `adopt` sets for these parts."""
     owns = {"resnet": (ResNetSpec, _OWN_RESNET), "vit": (ViTSpec, _OWN_VIT)}

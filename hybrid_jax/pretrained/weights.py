@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.checkpoint import Hints, Preprocessing
 from hybrid_jax.pretrained.fill import Fill, Shapes, match
-from hybrid_jax.pretrained.model_branch import adopt, adopted_keys
+from hybrid_jax.pretrained.model_branch import adopt, adopted_keys, check_same_kind
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.report import Report, joined
 from hybrid_jax.specs import VIT_SIZES
@@ -62,6 +62,7 @@ class Weights:
         options = model["pretrained_options"]
         fills = []
         for file, parts in self.files:
+            check_same_kind(model, file, parts=parts)
             fill = match(
                 file.stored,
                 file.entries,

@@ -100,3 +100,11 @@ def test_half_of_which_nothing_fits_is_refused(donors, tmp_path):
     model = model_branch(pretrained_vit=path)
     with pytest.raises(UserError, match="nothing of its vit fits the model's"):
         open_weights(model).match(model, targets_of(FUSIONS.get("vit")))
+
+
+def test_norm_of_another_kind_is_refused_though_its_shapes_fit(donors):
+    model = model_branch(pretrained_resnet=donors[0][0])
+    model.resnet_options.norm = "batch"
+    message = r"holds a resnet with norm='group', the model has norm='batch'. Set model"
+    with pytest.raises(UserError, match=message):
+        open_weights(model).match(model, targets_of(FUSIONS.get("conformer")))

@@ -141,6 +141,9 @@ def test_unknown_layout_lists_those_known(tmp_path):
         (dict(classes=[0, 5]), "classes: 5 is not among the file's 5 classes, 0 to 4"),
         (dict(classes=[0, 1], num_classes=3), "2 classes are chosen, but num_classes is 3"),
         (dict(fusoin="vit"), "unknown key 'fusoin'. Did you mean 'fusion'?"),
+        (dict(resnet_options=dict(norm="batch")), "with norm='group', the model has"),
+        (dict(vit_options=dict(layer_scale=0.1)), "layer_scale=0.0, the model has"),
+        (dict(vit_options=dict(registers=2)), "registers=0, the model has registers=2"),
         (dict(fusion="conformer"), "does not fill the model: .* graft its halves"),
     ],
 )

@@ -112,7 +112,9 @@ def test_every_array_goes_to_its_place(written, blocks, patch, stride):
 
 
 def test_spec_is_timm_s(written):
-    architecture = open_published(written(by_hand(BLOCKS, patch=1)[0]), Hints(heads=2))
+    architecture = open_published(
+        written(by_hand(BLOCKS, patch=1)[0]), hints=Hints(heads=2)
+    )
     architecture = architecture.architecture
     assert (architecture.fusion, architecture.options) == ("sequential", dict(stride=8))
     resnet, vit = architecture.resnet, architecture.vit

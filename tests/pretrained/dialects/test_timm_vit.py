@@ -107,7 +107,7 @@ def test_every_array_goes_to_its_place(written, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_spec_is_timm_s(written, form):
     fields = FORMS[form]
-    file = open_published(written(by_hand(**fields)[0]), Hints(heads=2))
+    file = open_published(written(by_hand(**fields)[0]), hints=Hints(heads=2))
     vit, architecture = file.architecture.vit, file.architecture
     assert (file.dialect, architecture.fusion) == ("timm_vit", "vit")
     assert (vit.width, vit.depth, vit.heads, vit.mlp_dim) == (D, DEPTH, 2, MLP)
