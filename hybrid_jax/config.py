@@ -44,7 +44,8 @@ def defaults(model: str = "r26_vit_b16") -> ConfigDict:
             checkpoint=dict(
                 every=1000,  # steps between saves; the last step is always saved
                 keep=2,  # newest checkpoints kept
-                best_metric="top1",  # the best by this is kept too; "" for none
+                # The best by this score is kept too. "auto": the task's own; "": none.
+                best_metric="auto",
             ),
             log=dict(every=10, tensorboard=True, progress=True),
             eval=dict(
@@ -52,12 +53,13 @@ def defaults(model: str = "r26_vit_b16") -> ConfigDict:
                 split="validation",
                 batch_size=config_dict.placeholder(int),  # None: train.batch_size
                 restore="best",  # --mode=evaluate: "best" or "last" checkpoint
+                image_size=config_dict.placeholder(object),  # None: data.image_size
             ),
         )
     )
     for key, value in specs.MODELS[model].items():
-        if key == "fusion_options":
-            config.model.fusion_options = ConfigDict(value)
+        if key in ("fusion_options", "head_options"):
+            config.model[key] = ConfigDict(value)
         elif isinstance(value, dict):
             config.model[key].update(value)
         else:
@@ -98,6 +100,7 @@ def _model() -> dict[str, Any]:
         vit="b",
         vit_options=_spec_options(specs.ViTSpec, specs.VIT_SIZES),
         head="linear",
+        head_options=ConfigDict(),  # the same for heads
         normalisation="half",  # "half": [-1, 1]; "imagenet": mean and deviation
         dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
         # Published weights: a path, hf://owner/name, gs://…, or a name that
@@ -124,24 +127,64 @@ def _task() -> dict[str, Any]:
         mixup=0.0,  # Beta parameter; 0.0 is off
         cutmix=0.0,  # Beta parameter; with mixup too, each batch draws one of them
         erase=0.0,  # probability of erasing one random rectangle
+        detection=_detection(),
+        segmentation=_segmentation(),
+    )
+
+
+def _detection() -> dict[str, Any]:
+    return dict(
+        score_threshold=0.05,  # boxes below are no predictions
+        nms_iou=0.6,  # dense heads: of two boxes that overlap more, the better stays
+        nms_candidates=1000,  # dense heads: boxes that enter the suppression
+        max_detections=100,  # predictions per image
+        focal_alpha=0.25,  # weight of the positives in the focal loss
+        focal_gamma=2.0,
+        centre_radius=1.5,  # dense heads: cells around a centre that may claim the object
+        class_weight=1.0,
+        l1_weight=5.0,  # set heads
+        giou_weight=2.0,
+        quality_weight=1.0,  # dense heads
+        no_object_weight=0.1,  # set heads with a column for "nothing"
+    )
+
+
+def _segmentation() -> dict[str, Any]:
+    return dict(
+        auxiliary_weight=0.4,  # of the shallower reading, where the head gives one
+        inference="whole",  # or "slide": windows of data.image_size over eval.image_size
+        slide_stride=2.0 / 3.0,  # slide: step between windows, as a share of their side
+        flip=False,  # evaluation: also the mirrored image, averaged
+        scales=(1.0,),  # evaluation: also at these sizes, averaged
+        canvas=config_dict.placeholder(object),  # px (height, width) that no original image
+        # exceeds; None: as the data set says
     )
 
 
 def _data() -> dict[str, Any]:
     return dict(
-        name="digits",  # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH
+        # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH, coco:IMAGES,JSON, voc:ROOT,
+        # seg:IMAGES,MASKS
+        name="digits",
         train_split="train",
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)
-        crop="resize",  # training: "resize", "random_resized" or "pad"
+        # Training: "resize", "letterbox", "scale_jitter"; "random_resized" and "pad" for
+        # labels alone.
+        crop="resize",
         crop_area=(0.08, 1.0),  # random_resized: share of the image's area
         crop_ratio=(0.75, 4.0 / 3.0),  # random_resized: width / height
         pad_px=4,  # pad: reflected border before a random crop of image_size
+        scale_jitter=(0.5, 2.0),  # scale_jitter: range of sizes, 1.0 fits image_size
+        eval_fit="letterbox",  # boxes and masks: "letterbox" or "resize"
         eval_crop=1.0,  # share of the resized image kept by the centre crop
         interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
         randaugment_layers=0,
         randaugment_magnitude=9.0,  # 0 to 10
         colour_jitter=0.0,  # brightness, contrast and saturation by up to this factor
         on_bad_image="raise",  # or "skip": take the next example and count
+        on_bad_annotation="raise",  # or "skip": leave the object out and count
+        max_boxes=100,  # objects per image in training; more are left out and counted
+        reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
         workers=0,  # decoding processes; 0 decodes in threads of this one
         threads=config_dict.placeholder(int),  # None: one per core, at most 16
         prefetch=2,  # batches kept ready on the device
@@ -226,7 +269,9 @@ def resolve(
             config.train.batch_size = kind.batch_size
         if config.data.image_size is None:
             config.data.image_size = kind.image_size
-        config.data.image_size = _image_hw(config.data.image_size)
+        config.data.image_size = _image_hw("data.image_size", config.data.image_size)
+        if config.eval.image_size is not None:
+            config.eval.image_size = _image_hw("eval.image_size", config.eval.image_size)
         if config.train.steps is None and config.train.epochs is None:
             config.train.steps = kind.steps
         elif config.train.steps is None and num_train_examples is not None:
@@ -241,12 +286,12 @@ def resolve(
     return config
 
 
-def _image_hw(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def _image_hw(key: str, image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Returns (height, width) from a side or a pair."""
     sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2 or any(not isinstance(s, int) or s < 1 for s in sides):
         raise UserError(
-            f"config.data.image_size: expected a positive side in px or a "
+            f"config.{key}: expected a positive side in px or a "
             f"(height, width) pair, got {image_size!r}."
         )
     return sides

@@ -16,7 +16,7 @@ def check(config: ConfigDict) -> None:
     for path in _NOT_NEGATIVE:
         _expect(config, path, lambda v: v >= 0, "zero or more")
     _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
-    for path in ("data.crop_area", "data.crop_ratio"):
+    for path in ("data.crop_area", "data.crop_ratio", "data.scale_jitter"):
         _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
     _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
     for path in ("optimizer.freeze", "optimizer.no_decay"):
@@ -39,7 +39,10 @@ _CHOICES = {
     "model.pretrained_options.preprocessing": ("file", "config"),
     "model.pretrained_options.head": ("auto", "new"),
     "task.loss": ("softmax", "sigmoid"),
-    "data.crop": ("resize", "random_resized", "pad"),
+    "data.crop": ("resize", "random_resized", "pad", "letterbox", "scale_jitter"),
+    "data.eval_fit": ("letterbox", "resize"),
+    "data.on_bad_annotation": ("raise", "skip"),
+    "task.segmentation.inference": ("whole", "slide"),
     "data.interpolation": ("bicubic", "bilinear"),
     "data.on_bad_image": ("raise", "skip"),
     "optimizer.name": ("adamw", "sgd", "lamb"),
@@ -58,6 +61,10 @@ _POSITIVE = (
     "eval.every",
     "eval.batch_size",
     "data.threads",
+    "data.max_boxes",
+    "task.detection.nms_candidates",
+    "task.detection.max_detections",
+    "task.segmentation.slide_stride",
     "data.prefetch",
     "optimizer.rsqrt_timescale",
 )
@@ -73,6 +80,10 @@ _NOT_NEGATIVE = (
     "data.randaugment_magnitude",
     "data.colour_jitter",
     "data.pad_px",
+    "task.segmentation.auxiliary_weight",
+    *(f"task.detection.{name}_weight" for name in ("class", "l1", "giou", "quality")),
+    "task.detection.focal_gamma",
+    "task.detection.centre_radius",
 )
 _RATES = (
     "task.label_smoothing",
@@ -80,6 +91,10 @@ _RATES = (
     "task.erase",
     "optimizer.warmup_fraction",
     "optimizer.cooldown_fraction",
+    "task.detection.score_threshold",
+    "task.detection.nms_iou",
+    "task.detection.focal_alpha",
+    "task.detection.no_object_weight",
 )
 
 

@@ -21,3 +21,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 class BadImageError(UserError):
     """One example's file cannot be read; the message names the file."""
+
+
+class BadAnnotationError(UserError):
+    """One example's annotation cannot be true; the message names file and object."""

@@ -46,10 +46,11 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
             state,
             source,
             task=experiment.task,
-            data=config.data,
+            data=experiment.eval_data,
             batch_size=config.eval.batch_size,
             sharding=experiment.batch_sharding,
             progress=config.log.progress,
+            written=path / f"evaluation_{split}",
         )
         if is_main_process():
             _record(path, step, split, results[split])

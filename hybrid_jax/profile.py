@@ -25,6 +25,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
 from hybrid_jax.ops.products import Flow, Origin, Product, follow
 from hybrid_jax.specs import resnet_spec, vit_spec
+from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.memory import kept_for_backward, step_memory
 from hybrid_jax.train.optimizer import branch_of, make_optimizer
@@ -107,13 +108,14 @@ def describe(config: ConfigDict) -> Description:
 
 def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:
     """Returns K and, where the data set is not on this machine, a note instead of it."""
-    data = config.data
+    data, count_in = config.data, TASKS.get(config.task.name).num_classes
     SOURCES.get(data.name.partition(":")[0])  # a mistyped kind is not missing data
     try:
-        return open_source(data.name, split=data.train_split).info.num_classes, []
+        source = open_source(data.name, split=data.train_split)
     except UserError as error:
         count = _CLASSES_OF_MISSING_DATA
         return count, [f"described with {count} classes, because {error}"]
+    return count_in(source.info), []
 
 
 def _planned_mesh(axes: ConfigDict) -> Mesh | AbstractMesh:
@@ -131,7 +133,7 @@ def _forward(
 
     def forward(params, mutable, images):
         model = merge_model(graph, params, mutable)
-        features = model.backbone(images, train=False)
+        features = model.features(images, train=False)
         return features, model.head(features, train=False)
 
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)

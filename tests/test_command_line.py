@@ -15,7 +15,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|profile>",
+        "--mode: <train|evaluate|profile|export>",
         "--workdir",
         "runs/<name of",
     ):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from PIL import Image
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def resize(image: np.ndarray, *, hw: tuple[int, int], interpolation: str) -> np.ndarray:
@@ -22,7 +22,7 @@ def resize(image: np.ndarray, *, hw: tuple[int, int], interpolation: str) -> np.
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
     picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.array(picture.resize((width, height), _FILTERS[interpolation]))
+    return np.array(picture.resize((width, height), FILTERS[interpolation]))
 
 
 def random_resized_crop(

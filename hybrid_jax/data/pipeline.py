@@ -6,7 +6,7 @@ again at step t, on another number of processes, workers or threads, sees the sa
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
@@ -14,8 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
-from hybrid_jax.data.rows import EvalRows, ReadableExamples, TrainRow
-from hybrid_jax.data.transforms import EvalTransform, TrainTransform
+from hybrid_jax.data.rows import EvalRows, ReadableExamples, TrainRow, rows_for
 from hybrid_jax.errors import UserError
 
 # Rows that one thread collates at a time. More make bursts: all threads finish a large
@@ -27,6 +26,7 @@ def train_batches(
     source: Source,
     *,
     data: ConfigDict,
+    targets: Sequence[str] = ("label",),
     batch_size: int,
     seed: int,
     start_step: int,
@@ -42,13 +42,14 @@ def train_batches(
     Args:
         source: the training split.
         data: the resolved `config.data`.
+        targets: of "label", "boxes" and "segmentation".
         batch_size: rows over all processes.
         seed: of the order and of the augmentation.
         start_step: number of the first batch, from 0.
 
     Returns:
-        A stream of `image` (b, H, W, 3) uint8, `label` (b,) int32, `mask` (b,) bool, all
-        True, and `skipped` (b,) int32, for b = batch_size / process_count.
+        A stream of batches with b = batch_size / process_count rows: the keys that
+        `contracts.Batch` names for the targets, every `mask` True.
 
     Raises:
         UserError: an empty split, or a batch that the processes cannot share equally.
@@ -58,7 +59,7 @@ def train_batches(
     examples = ReadableExamples(source) if data.on_bad_image == "skip" else source
     # Random steps come before the rows are shared out: Grain seeds them by position.
     rows = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    rows = rows.random_map(TrainRow(TrainTransform(data)))
+    rows = rows.random_map(TrainRow(rows_for(targets, data=data, info=source.info)))
     local_rows = ProcessRows(
         rows,
         batch_size=batch_size,
@@ -77,6 +78,7 @@ def eval_batches(
     source: Source,
     *,
     data: ConfigDict,
+    targets: Sequence[str] = ("label",),
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
@@ -90,10 +92,11 @@ def eval_batches(
     Args:
         source: the split to evaluate.
         data: the resolved `config.data`.
+        targets: of "label", "boxes" and "segmentation".
         batch_size: rows over all processes.
 
     Returns:
-        A stream of batches with the keys and types of `train_batches`.
+        A stream of batches with the keys and types of `train_batches`, and `index`.
 
     Raises:
         UserError: as for `train_batches`.
@@ -101,7 +104,7 @@ def eval_batches(
     _check_shares(source, batch_size=batch_size, process_count=process_count)
     rows = EvalRows(
         source,
-        transform=EvalTransform(data),
+        rows=rows_for(targets, data=data, info=source.info),
         num_rows=math.ceil(len(source) / batch_size) * batch_size,
         skip_bad=data.on_bad_image == "skip",
     )

@@ -1,10 +1,13 @@
 """Single rows of batches: examples read, replaced if unreadable, and padded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import Source
+from hybrid_jax.contracts import DatasetInfo, Example, Source
+from hybrid_jax.data.dense import DenseRows
 from hybrid_jax.data.transforms import EvalTransform, TrainTransform
 from hybrid_jax.errors import BadImageError, UserError
 
@@ -44,23 +47,65 @@ class ReadableExamples:
         )
 
 
+class LabelRows:
+    """Turns examples into `image` and `label`.
+
+    Args:
+        data: the resolved `config.data`.
+    """
+
+    def __init__(self, data: ConfigDict):
+        self._train, self._evaluate = TrainTransform(data), EvalTransform(data)
+
+    def train(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Crops and augments one training example."""
+        image = self._train(example["image"], rng)
+        return {"image": image, "label": np.int32(example["label"])}
+
+    def evaluate(self, example: Example) -> dict[str, np.ndarray]:
+        """Resizes one example, the same every time."""
+        image = self._evaluate(example["image"])
+        return {"image": image, "label": np.int32(example["label"])}
+
+    def empty(self) -> dict[str, np.ndarray]:
+        """Returns a row of the same keys and types that holds nothing."""
+        image = np.zeros((*self._evaluate.hw, 3), np.uint8)
+        return {"image": image, "label": np.int32(0)}
+
+
+def rows_for(
+    targets: Sequence[str], *, data: ConfigDict, info: DatasetInfo
+) -> LabelRows | DenseRows:
+    """Returns what makes rows with these targets: "label", or "boxes", "segmentation".
+
+    Raises:
+        UserError: `config.data` asks for what such data cannot be put through.
+    """
+    if tuple(targets) != ("label",):
+        return DenseRows(data, targets, info=info)
+    if data.crop in ("letterbox", "scale_jitter"):
+        raise UserError(
+            f"config.data.crop: expected 'resize', 'random_resized' or 'pad' for data with "
+            f"labels, got {data.crop!r}, which is for boxes and masks."
+        )
+    return LabelRows(data)
+
+
 class TrainRow:
     """Turns an example into a row of a training batch.
 
     Args:
-        transform: what to do with the image.
+        rows: what to make of it.
     """
 
-    def __init__(self, transform: TrainTransform):
-        self._transform = transform
+    def __init__(self, rows: LabelRows | DenseRows):
+        self._rows = rows
 
     def __call__(
         self, example: dict[str, Any], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """Returns `image`, `label`, `mask` (True) and `skipped`."""
-        return {
-            "image": self._transform(example["image"], rng),
-            "label": np.int32(example["label"]),
+        """Returns the row with `mask` (True) and `skipped`."""
+        return self._rows.train(example, rng) | {
             "mask": np.bool_(True),
             "skipped": np.int32(example.get("skipped", 0)),
         }
@@ -71,17 +116,22 @@ class EvalRows:
 
     Args:
         source: what to read.
-        transform: what to do with each image.
+        rows: what to make of each example.
         num_rows: length, at least that of the source.
         skip_bad: whether an unreadable image becomes a masked row with `skipped` 1;
             otherwise its `BadImageError` is raised.
     """
 
     def __init__(
-        self, source: Source, *, transform: EvalTransform, num_rows: int, skip_bad: bool
+        self,
+        source: Source,
+        *,
+        rows: LabelRows | DenseRows,
+        num_rows: int,
+        skip_bad: bool,
     ):
         self._source = source
-        self._transform = transform
+        self._rows = rows
         self._num_rows = num_rows
         self._skip_bad = skip_bad
 
@@ -90,24 +140,22 @@ class EvalRows:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         if index >= len(self._source):
-            return self._masked(skipped=0)
+            return self._masked(index, skipped=0)
         try:
             example = self._source[index]
         except BadImageError:
             if not self._skip_bad:
                 raise
-            return self._masked(skipped=1)
-        return {
-            "image": self._transform(example["image"]),
-            "label": np.int32(example["label"]),
+            return self._masked(index, skipped=1)
+        return self._rows.evaluate(example) | {
             "mask": np.bool_(True),
             "skipped": np.int32(0),
+            "index": np.int32(index),
         }
 
-    def _masked(self, *, skipped: int) -> dict[str, np.ndarray]:
-        return {
-            "image": np.zeros((*self._transform.hw, 3), np.uint8),
-            "label": np.int32(0),
+    def _masked(self, index: int, *, skipped: int) -> dict[str, np.ndarray]:
+        return self._rows.empty() | {
             "mask": np.bool_(False),
             "skipped": np.int32(skipped),
+            "index": np.int32(index),
         }

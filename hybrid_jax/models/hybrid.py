@@ -1,4 +1,4 @@
-"""A whole model: one fusion as backbone, one head on its features."""
+"""A whole model: one fusion as backbone, one head on its features, and what is between."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,33 +7,64 @@ import jax
 from flax import nnx
 
 from hybrid_jax import config as configuration
-from hybrid_jax.contracts import Outputs
+from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_options
+from hybrid_jax.models.pyramid_adapter import PyramidAdapter
+from hybrid_jax.ops.padding_mask import rectangle_mask
+from hybrid_jax.outputs import Outputs
 from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
 
 
 class Hybrid(nnx.Module):
-    """`head(backbone(images))`; parameters live under `backbone.…` and `head.…`."""
+    """`head(backbone(images))`; parameters live under `backbone.…` and `head.…`.
 
-    def __init__(self, backbone: nnx.Module, head: nnx.Module):
+    Where the head wants strides that the fusion does not give, `pyramid.…` makes them.
+    """
+
+    def __init__(self, backbone: nnx.Module, head: nnx.Module, *, pyramid=None):
         self.backbone = backbone
+        self.pyramid = pyramid
         self.head = head
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self,
+        images: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
+        content_yxyx_px: jax.Array | None = None,
+        targets: Mapping[str, jax.Array] | None = None,
     ) -> Outputs:
         """Maps normalised images (B, H, W, 3) to the head's outputs.
 
         Args:
             train: batch statistics and random drops on.
             key: for the random drops; without one there are none.
+            content_yxyx_px: (B, 4), the part of each image that is no padding: top, left,
+                bottom, right; None if all is.
+            targets: a training batch, for heads that learn from noised targets too.
         """
         keys = (None, None) if key is None else jax.random.split(key)
-        features = self.backbone(images, train=train, key=keys[0])
-        return self.head(features, train=train, key=keys[1])
+        features = self.features(images, train=train, key=keys[0])
+        if content_yxyx_px is not None:
+            mask = rectangle_mask(content_yxyx_px, hw=images.shape[1:3])
+            features = features.replace(mask=mask)
+        reads_targets = getattr(self.head, "reads_targets", False)
+        more = dict(targets=targets) if reads_targets and train else {}
+        return self.head(features, train=train, key=keys[1], **more)
+
+    def features(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> Features:
+        """Maps images (B, H, W, 3) to what the head reads, missing strides made."""
+        features = self.backbone(images, train=train, key=key)
+        if self.pyramid is None:
+            return features
+        hw = images.shape[1:3]
+        return features.replace(maps=self.pyramid(features.maps, image_hw=hw, train=train))
 
 
 def build_model(
@@ -60,10 +91,25 @@ def build_model(
         rngs=rngs,
         **model["fusion_options"].get(model["fusion"], {}),
     )
-    head = HEADS.get(model["head"])(
-        backbone.channels, width=backbone.width, num_classes=num_classes, rngs=rngs
+    entry = HEADS.get(model["head"])
+    options = model["head_options"].get(model["head"], {})
+    check_options(f"head {model['head']!r}", entry, options)
+    wanted = tuple(options.get("strides", entry.strides))
+    pyramid, channels = None, backbone.channels
+    if not set(wanted) <= set(channels):
+        pyramid = PyramidAdapter(channels, wanted=wanted, dtype=model["dtype"], rngs=rngs)
+        channels = pyramid.channels
+    head = entry(
+        channels,
+        width=backbone.width,
+        num_classes=num_classes,
+        dtype=model["dtype"],
+        rngs=rngs,
+        **options,
     )
-    return Hybrid(backbone, head)
+    if getattr(head, "taps", ()) and hasattr(backbone, "taps"):
+        backbone.taps = tuple(head.taps)
+    return Hybrid(backbone, head, pyramid=pyramid)
 
 
 def build_fusion(
@@ -81,7 +127,7 @@ def build_fusion(
         UserError: unknown fusion or option, or an image smaller than one coarsest cell.
     """
     fusion = FUSIONS.get(name)
-    check_options(name, fusion, options)
+    check_options(f"fusion {name!r}", fusion, options)
     backbone = fusion(resnet, vit, image_size=image_size, rngs=rngs, **options)
     coarsest = max(backbone.channels)
     if min(image_size) < coarsest:

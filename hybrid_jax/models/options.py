@@ -1,4 +1,4 @@
-"""Checking what a fusion is asked for, before it is built."""
+"""Checking what a fusion or a head is asked for, before it is built."""
 
 import inspect
 import types
@@ -9,27 +9,34 @@ from typing import Any
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.specs import ResNetSpec
 
-_GIVEN = {"self", "resnet_spec", "vit_spec", "image_size", "rngs"}
+_GIVEN = {
+    *("self", "resnet_spec", "vit_spec", "image_size", "rngs"),
+    *("channels", "width", "num_classes", "dtype"),
+}
 
 
-def check_options(name: str, fusion: type, options: Mapping[str, Any]) -> None:
-    """Compares options with the keyword arguments of a fusion's constructor.
+def check_options(name: str, entry: type, options: Mapping[str, Any]) -> None:
+    """Compares options with the keyword arguments of a constructor.
+
+    Args:
+        name: "fusion 'vit'" or "head 'linear'", for the message.
+        entry: the class.
+        options: what was asked for.
 
     Raises:
         UserError: an option it does not have, or a value of another type than it states.
     """
-    known = [p for p in inspect.signature(fusion.__init__).parameters if p not in _GIVEN]
-    hints = typing.get_type_hints(fusion.__init__)
+    known = [p for p in inspect.signature(entry.__init__).parameters if p not in _GIVEN]
+    hints = typing.get_type_hints(entry.__init__)
     for option, value in options.items():
         if option not in known:
             raise UserError(
-                f"fusion {name!r} has no option {option!r}.{nearest(option, known)} "
+                f"{name} has no option {option!r}.{nearest(option, known)} "
                 f"It accepts: {', '.join(known) or 'none'}."
             )
         if option in hints and not _fits(value, hints[option]):
             raise UserError(
-                f"fusion {name!r}: {option}: expected {_named(hints[option])}, "
-                f"got {value!r}."
+                f"{name}: {option}: expected {_named(hints[option])}, got {value!r}."
             )
 
 

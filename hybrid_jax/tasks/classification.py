@@ -1,6 +1,6 @@
 """Image classification: one label, or a weight for every class."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hybrid_jax.contracts import Batch, ClassificationOutputs, DatasetInfo, Mean
+from hybrid_jax.contracts import Batch, DatasetInfo, Mean, Source
+from hybrid_jax.errors import UserError
 from hybrid_jax.ops.calibration import calibration_error, calibration_sums
 from hybrid_jax.ops.mix import cutmix, erase, flip, mixup
+from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
 
 
@@ -23,9 +25,41 @@ class Classification:
         info: of the data set; its factors give one more accuracy each.
     """
 
+    targets = ("label",)
+    main_score = "top1"
+
     def __init__(self, task: Mapping[str, Any], info: DatasetInfo):
         self.task = task
         self.info = info
+
+    @staticmethod
+    def num_classes(info: DatasetInfo) -> int:
+        """Returns the number of labels.
+
+        Raises:
+            UserError: the images have none.
+        """
+        if not info.num_classes:
+            raise UserError(
+                "config.task.name: 'classification' needs a label for every image; the "
+                "data has none. Choose another data.name or task.name."
+            )
+        return info.num_classes
+
+    def infer(
+        self, model: Callable[..., ClassificationOutputs], image: jax.Array, **options: Any
+    ) -> ClassificationOutputs:
+        """Applies the model once."""
+        return model(image, **options)
+
+    def predict(
+        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """Returns nothing: sums say it all."""
+        return {}
+
+    def scorer(self, source: Source) -> None:
+        """Returns none: sums say it all."""
 
     def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
         """Flips, erases and mixes images; adds `target` (B, K), the mixed labels.

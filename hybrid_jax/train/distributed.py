@@ -1,6 +1,9 @@
 """Joining the other processes of a run, where there are any."""
 
+import json
 import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,6 +47,17 @@ def is_main_process() -> bool:
 def sum_over_processes(count: int) -> int:
     """Adds up a count every process has kept for itself; all of them must ask."""
     return int(multihost_utils.process_allgather(np.array(count)).sum())
+
+
+def from_main_process(make: Callable[[], Any]) -> Any:
+    """Returns on every process what the main one makes, sent as JSON; all must ask."""
+    if jax.process_count() == 1:
+        return make()
+    text = json.dumps(make()).encode() if is_main_process() else b""
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(text))))
+    padded = np.frombuffer(text.ljust(length, b" "), np.uint8)
+    sent = multihost_utils.broadcast_one_to_all(padded)
+    return json.loads(np.asarray(sent, np.uint8).tobytes())
 
 
 def _slurm_tasks(environment) -> int:

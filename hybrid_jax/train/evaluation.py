@@ -1,16 +1,22 @@
 """Exact scores of a whole split, over any number of devices and processes."""
 
+import collections
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from hybrid_jax.contracts import Source, Task
+from hybrid_jax.contracts import Scorer, Source, Task
 from hybrid_jax.data.pipeline import eval_batches
-from hybrid_jax.train.distributed import is_main_process, sum_over_processes
+from hybrid_jax.train.distributed import (
+    from_main_process,
+    is_main_process,
+    sum_over_processes,
+)
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.state import TrainState
 
@@ -28,6 +34,7 @@ def evaluate_split(
     batch_size: int,
     sharding: jax.sharding.Sharding,
     progress: bool,
+    written: epath.Path | None = None,
 ) -> dict[str, float]:
     """Returns the task's scores over every example of `source`.
 
@@ -35,18 +42,20 @@ def evaluate_split(
     are masked, never counted; sums are added in float64 on the host.
 
     Args:
-        eval_step: jitted `(params, mutable, batch) -> sums`, its result replicated.
-        task: turns the sums into scores.
+        eval_step: jitted `(params, mutable, batch) -> (sums, predictions)`, replicated.
+        task: turns the sums into scores, and its scorer the predictions.
         data: the `data` branch of a config.
         batch_size: rows over all processes.
         sharding: of a batch.
         progress: whether to show a bar where there is a terminal.
+        written: path without suffix beside which the scorer puts results for other tools.
     """
     params = state.params if state.ema is None else state.ema
     batches = DevicePrefetch(
         eval_batches(
             source,
             data=data,
+            targets=task.targets,
             batch_size=batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
@@ -55,27 +64,50 @@ def evaluate_split(
         size=data.prefetch,
     )
     shown = progress and is_main_process() and sys.stderr.isatty()
-    total: dict[str, np.ndarray] = {}
+    gathered = _Gathered(task.scorer(source) if is_main_process() else None)
     waiting: list = []
-    skipped = 0
+    counts: collections.Counter[str] = collections.Counter()
     try:
         steps = -(-len(source) // batch_size)
-        for batch, bad in tqdm(
+        for batch, more in tqdm(
             batches, total=steps, desc="evaluating", leave=False, disable=not shown
         ):
-            skipped += bad
+            counts.update(more)
             waiting.append(eval_step(params, state.mutable, batch))
             if len(waiting) > _IN_FLIGHT:
-                _add(total, waiting.pop(0))
-        for sums in waiting:
-            _add(total, sums)
+                gathered.add(*waiting.pop(0))
+        for results in waiting:
+            gathered.add(*results)
     finally:
         batches.close()
-    skipped = sum_over_processes(skipped)
-    scores = task.summarise(total)
-    return scores | ({"skipped": skipped} if skipped else {})
+    scores = task.summarise(gathered.sums)
+    scores |= from_main_process(gathered.scores)
+    if written is not None and gathered.scorer is not None:
+        gathered.scorer.write(written)
+    left_out = {name: sum_over_processes(counts[name]) for name in sorted(counts)}
+    return scores | {name: count for name, count in left_out.items() if count}
 
 
-def _add(total: dict[str, np.ndarray], sums: dict[str, jax.Array]) -> None:
-    for name, value in jax.device_get(sums).items():
-        total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+class _Gathered:
+    """Sums and predictions of the batches so far; predictions on the main process."""
+
+    def __init__(self, scorer: Scorer | None):
+        self.sums: dict[str, np.ndarray] = {}
+        self.scorer = scorer
+
+    def add(
+        self, sums: Mapping[str, jax.Array], predictions: Mapping[str, jax.Array]
+    ) -> None:
+        """Adds one batch's; waits until the devices have it."""
+        for name, value in jax.device_get(sums).items():
+            self.sums[name] = self.sums.get(name, 0.0) + np.asarray(value, np.float64)
+        if self.scorer is None:
+            return
+        rows = jax.device_get(predictions)
+        real = rows.pop("mask")
+        rows = {name: value[real] for name, value in rows.items()}
+        self.scorer.add(rows, rows.pop("index"))
+
+    def scores(self) -> dict[str, float]:
+        """Returns the scorer's scores, none without one."""
+        return {} if self.scorer is None else self.scorer.scores()

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from hybrid_jax.config import resolve
 from hybrid_jax.contracts import DatasetInfo, Source, Task
 from hybrid_jax.data.sources import open_source
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.pretrained.fill import Fill
 from hybrid_jax.pretrained.report import Report
@@ -60,6 +62,17 @@ class Experiment:
     weights_report: Report | None = None
 
     @property
+    def eval_data(self) -> ConfigDict:
+        """`config.data` for evaluation, whose images may have another size."""
+        data = self.config.data
+        if self.config.eval.image_size is None:
+            return data
+        data = data.copy_and_resolve_references()
+        with data.unlocked(), data.ignore_type():
+            data.image_size = self.config.eval.image_size
+        return data
+
+    @property
     def batch_sharding(self) -> NamedSharding:
         """How the rows of a batch are spread."""
         return batch_sharding(self.mesh)
@@ -95,7 +108,7 @@ class Experiment:
         )
 
     def jitted_eval_step(self) -> Callable:
-        """Returns the compiled-on-first-call evaluation step; its sums are replicated."""
+        """Returns the compiled-on-first-call evaluation step; results are replicated."""
         step = make_eval_step(
             self.graph, self.task, normalisation=self.config.model.normalisation
         )
@@ -135,6 +148,10 @@ def prepare(config: ConfigDict, *, continued: bool = False) -> Experiment:
         micro_batches=config.train.accumulate,
     )
     check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    task = make_task(config, source.info)
+    with config.unlocked():
+        if config.checkpoint.best_metric == "auto":
+            config.checkpoint.best_metric = task.main_score
     optimizer = make_optimizer(config.optimizer, steps=config.train.steps)
     graph, init, shapes = make_init(
         lambda rngs: model_of(config, source.info, rngs),
@@ -146,7 +163,7 @@ def prepare(config: ConfigDict, *, continued: bool = False) -> Experiment:
         config=config,
         source=source,
         mesh=mesh,
-        task=TASKS.get(config.task.name)(config.task, source.info),
+        task=task,
         optimizer=optimizer,
         graph=graph,
         init=init,
@@ -157,11 +174,29 @@ def prepare(config: ConfigDict, *, continued: bool = False) -> Experiment:
     )
 
 
+def make_task(config: ConfigDict, info: DatasetInfo) -> Task:
+    """Returns the task of a resolved config.
+
+    Raises:
+        UserError: unknown, or the head gives the outputs of another one.
+    """
+    name, head = config.task.name, config.model.head
+    made = TASKS.get(name)(config.task, info)
+    read_by = HEADS.get(head).task
+    if read_by != name:
+        fitting = [entry for entry in HEADS.names() if HEADS.get(entry).task == name]
+        raise UserError(
+            f"config.model.head: {head!r} is for task {read_by!r}, config.task.name is "
+            f"{name!r}. Heads for it: {', '.join(fitting)}."
+        )
+    return made
+
+
 def model_of(config: ConfigDict, info: DatasetInfo, rngs: nnx.Rngs) -> nnx.Module:
     """Builds the model a resolved config and a data set ask for."""
     return build_model(
         config.model,
-        num_classes=info.num_classes,
+        num_classes=TASKS.get(config.task.name).num_classes(info),
         image_size=tuple(config.data.image_size),
         rngs=rngs,
     )

@@ -1,5 +1,6 @@
 """The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
 
+import collections
 import math
 import time
 
@@ -29,6 +30,12 @@ from hybrid_jax.train.workdir import adopt_weights, claim, forget_after
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
 # that a stop request is answered soon.
 _AHEAD = 2
+# What the counters of a batch count, in words.
+_LEFT_OUT = {
+    "skipped": "unreadable images skipped",
+    "dropped": "objects left out for want of room (data.max_boxes)",
+    "faulty": "faulty annotations left out",
+}
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, float]:
@@ -104,8 +111,8 @@ class _Run:
         best = checkpoints.best()
         metric = self.config.checkpoint.best_metric
         self.best_rank = checkpoints.rank({metric: best[1]}) if best else -math.inf
-        self.skipped = 0
-        self.skipped_reported = 0
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.reported: dict[str, int] = {}
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.scores: dict[str, float] = {}
         self.facts: dict[str, float] = {}
@@ -125,6 +132,7 @@ class _Run:
             train_batches(
                 experiment.source,
                 data=self.config.data,
+                targets=experiment.task.targets,
                 batch_size=self.config.train.batch_size,
                 seed=self.config.seed,
                 start_step=start,
@@ -150,8 +158,8 @@ class _Run:
             return self._already_done(state)
         self.pace.restart()
         for step in range(self.start + 1, total + 1):
-            batch, skipped = next(self.batches)
-            self.skipped += skipped
+            batch, counts = next(self.batches)
+            self.counts.update(counts)
             state, scalars = self.train_step(state, batch)
             self.pending.append((step, scalars))
             if step == self.start + 1:
@@ -233,13 +241,20 @@ class _Run:
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
         self.facts |= pace
-        skipped = sum_over_processes(self.skipped)
-        if skipped:
-            values["skipped"] = skipped
-        if skipped > self.skipped_reported:
-            self.log.say(f"{skipped} unreadable images skipped so far")
-            self.skipped_reported = skipped
+        self._count(values)
         self.log.train_row(step, values)
+
+    def _count(self, values: dict[str, float]) -> None:
+        """Adds what was left out of the data to a row, and says so when it grew."""
+        for name, words in _LEFT_OUT.items():
+            if name not in self.counts:
+                continue
+            count = sum_over_processes(self.counts[name])
+            if count:
+                values[name] = count
+            if count > self.reported.get(name, 0):
+                self.log.say(f"{count} {words} so far")
+                self.reported[name] = count
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
         return evaluate_split(
@@ -247,7 +262,7 @@ class _Run:
             state,
             self.eval_source,
             task=self.experiment.task,
-            data=self.config.data,
+            data=self.experiment.eval_data,
             batch_size=self.config.eval.batch_size,
             sharding=self.experiment.batch_sharding,
             progress=self.config.log.progress,
@@ -282,7 +297,7 @@ class _Run:
             self.config,
             scores=self.scores,
             best=self.checkpoints.best(),
-            facts=self.facts | dict(skipped=self.skipped_reported),
+            facts=self.facts | dict(skipped=0) | self.reported,
         )
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from hybrid_jax.contracts import Batch, BatchStream
+from hybrid_jax.contracts import COUNTERS, Batch, BatchStream
 
 
 class DevicePrefetch:
-    """Iterates over `(device batch, images skipped)`, `size` batches ahead.
+    """Iterates over `(device batch, counts)`, `size` batches ahead.
+
+    The counts are this process's sums of the batch's keys in `contracts.COUNTERS`.
 
     Args:
         batches: host-local batches; closed with this object.
@@ -33,10 +35,10 @@ class DevicePrefetch:
         self._thread = threading.Thread(target=self._fill, daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[tuple[dict[str, jax.Array], int]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, jax.Array], dict[str, int]]]:
         return self
 
-    def __next__(self) -> tuple[dict[str, jax.Array], int]:
+    def __next__(self) -> tuple[dict[str, jax.Array], dict[str, int]]:
         if self._end is not None:  # nobody fills the queue any more
             raise self._end
         started = time.perf_counter()
@@ -76,8 +78,8 @@ class DevicePrefetch:
             return True
         return False
 
-    def _to_device(self, batch: Batch) -> tuple[dict[str, jax.Array], int]:
-        skipped = int(np.sum(batch["skipped"]))
+    def _to_device(self, batch: Batch) -> tuple[dict[str, jax.Array], dict[str, int]]:
+        counts = {name: int(np.sum(batch[name])) for name in COUNTERS if name in batch}
         arrays = {
             name: jax.make_array_from_process_local_data(
                 self._sharding,
@@ -85,6 +87,6 @@ class DevicePrefetch:
                 (len(value) * jax.process_count(), *value.shape[1:]),
             )
             for name, value in batch.items()
-            if name != "skipped"
+            if name not in COUNTERS
         }
-        return arrays, skipped
+        return arrays, counts

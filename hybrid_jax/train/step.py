@@ -45,9 +45,10 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, scalars)`.
 
-    The scalars are float32: `loss`, `grad_norm`, one `grad_norm_<branch>` for each branch
-    that is trained. The loss is the mean over the real rows of the whole batch. Frozen
-    parameters come out as they went in, to the bit.
+    The scalars are float32: `loss`, one `loss_<term>` for each term of it that the task
+    names, `grad_norm`, and one `grad_norm_<branch>` for each branch that is trained. The
+    loss is a mean over the whole batch. Frozen parameters come out as they went in, to the
+    bit.
     """
 
     def loss_sum(trained, frozen, mutable, batch, key):
@@ -56,38 +57,48 @@ def make_train_step(
         key_augment, key_model = jax.random.split(key)
         image = normalise(batch["image"], policy=options.normalisation)
         batch = task.augment(dict(batch, image=image), key=key_augment)
-        outputs = model(batch["image"], train=True, key=key_model)
+        outputs = model(
+            batch["image"],
+            train=True,
+            key=key_model,
+            content_yxyx_px=batch.get("content_yxyx_px"),
+            targets=batch,
+        )
         loss = task.loss(outputs, batch)
-        return loss.total, (loss.count, mutable_of(model))
+        sums = dict(loss=loss.total) | {f"loss_{k}": v for k, v in loss.parts.items()}
+        return loss.total, (sums, loss.count, mutable_of(model))
 
     grad_of_sum = jax.value_and_grad(loss_sum, has_aux=True)
 
     def accumulated(trained, frozen, mutable, batch, key):
-        """Sums loss, rows and gradients over micro-batches, one at a time in memory."""
+        """Sums losses, counts and gradients over micro-batches, one at a time in memory."""
         parts = jax.tree.map(lambda x: _interleave(x, options.accumulate, mesh), batch)
-        zeros = jax.tree.map(jnp.zeros_like, trained)
 
         def body(carry, part):
-            total, count, mutable, grads = carry
+            mutable, sums = carry
             batch, index = part
-            (loss, (rows, mutable)), more = grad_of_sum(
+            (_, (*loss, mutable)), grads = grad_of_sum(
                 trained, frozen, mutable, batch, jax.random.fold_in(key, index)
             )
-            grads = jax.tree.map(jnp.add, grads, more)
-            return (total + loss, count + rows, mutable, grads), None
+            return (mutable, jax.tree.map(jnp.add, sums, (*loss, grads))), None
 
-        start = (jnp.zeros(()), jnp.zeros(()), mutable, zeros)
+        first = jax.tree.map(lambda x: x[0], parts)
+        (_, (*loss, _)), grads = jax.eval_shape(
+            grad_of_sum, trained, frozen, mutable, first, key
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (*loss, grads))
         indices = jnp.arange(options.accumulate)
-        return jax.lax.scan(body, start, (parts, indices))[0]
+        (mutable, sums), _ = jax.lax.scan(body, (mutable, zeros), (parts, indices))
+        return *sums, mutable
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         trained, frozen = optimizer.split(state.params)
         model = (trained, frozen, state.mutable)
         if options.accumulate > 1:
-            total, count, mutable, grads = accumulated(*model, batch, key)
+            sums, count, grads, mutable = accumulated(*model, batch, key)
         else:
-            (total, (count, mutable)), grads = grad_of_sum(*model, batch, key)
+            (_, (sums, count, mutable)), grads = grad_of_sum(*model, batch, key)
         count = jnp.maximum(count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -98,7 +109,8 @@ def make_train_step(
             average = optax.incremental_update(trained, average, 1.0 - options.ema_decay)
             ema = join(average, still)
         params = join(trained, frozen)
-        scalars = dict(loss=total / count) | grad_norms(grads)
+        scalars = {name: total / count for name, total in sums.items()}
+        scalars |= grad_norms(grads)
         return TrainState(state.step + 1, params, mutable, opt_state, ema), scalars
 
     return step
@@ -107,12 +119,18 @@ def make_train_step(
 def make_eval_step(
     graph: nnx.GraphDef, task: Task, *, normalisation: str
 ) -> Callable[[dict, dict, dict], Any]:
-    """Returns `step(params, mutable, batch) -> sums`, the task's metrics of one batch."""
+    """Returns `step(params, mutable, batch) -> (sums, predictions)` of one batch.
 
-    def step(params: dict, mutable: dict, batch: dict) -> Mapping[str, jax.Array]:
+    The sums are the task's metrics; the predictions what its scorer needs, with `mask` and
+    `index` of the batch.
+    """
+
+    def step(params: dict, mutable: dict, batch: dict) -> tuple[Mapping, Mapping]:
         model = merge_model(graph, params, mutable)
-        outputs = model(normalise(batch["image"], policy=normalisation), train=False)
-        return task.metrics(outputs, batch)
+        image = normalise(batch["image"], policy=normalisation)
+        outputs = task.infer(model, image, content_yxyx_px=batch.get("content_yxyx_px"))
+        rows = {name: batch[name] for name in ("mask", "index")}
+        return task.metrics(outputs, batch), task.predict(outputs, batch) | rows
 
     return step
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import special
 
 from hybrid_jax.config import defaults
-from hybrid_jax.contracts import ClassificationOutputs, DatasetInfo
+from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
 
 K = 7

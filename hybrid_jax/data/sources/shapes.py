@@ -50,19 +50,11 @@ class ShapesSource:
         UserError: another split.
     """
 
-    info = DatasetInfo(
-        num_classes=16,
-        class_names=tuple(f"{t}/{n}" for t in shapes.TEXTURES for n in shapes.LAYOUTS),
-        factors={
-            "texture": tuple(label // 4 for label in range(16)),
-            "layout": tuple(label % 4 for label in range(16)),
-        },
-    )
-
     def __init__(self, *, split: str, size_px: int, num_examples: int | None = None):
         check_split("shapes", split=split, splits=shapes.SPLITS)
         if num_examples is None:
             num_examples = shapes.SPLITS[split].num_examples
+        self.info = _info(size_px)
         self._num_examples = num_examples
         self._arrays = Lazy(functools.partial(_load, split, size_px, num_examples))
 
@@ -78,7 +70,22 @@ class ShapesSource:
         for key in ("label", "texture", "layout"):
             example[key] = int(example[key])
         boxes = slice(*arrays["box_offsets"][index : index + 2])
-        return example | {key: arrays[key][boxes] for key in _PER_BOX}
+        example |= {key: arrays[key][boxes] for key in _PER_BOX}
+        return example | {"image_id": index, "where": f"shapes, example {index}"}
+
+
+def _info(size_px: int) -> DatasetInfo:
+    return DatasetInfo(
+        num_classes=16,
+        class_names=tuple(f"{t}/{n}" for t in shapes.TEXTURES for n in shapes.LAYOUTS),
+        factors={
+            "texture": tuple(label // 4 for label in range(16)),
+            "layout": tuple(label % 4 for label in range(16)),
+        },
+        box_names=shapes.KINDS,
+        segmentation_names=("background", *shapes.KINDS),
+        largest_hw=(size_px, size_px),
+    )
 
 
 def cache_path(split: str, *, size_px: int, num_examples: int) -> pathlib.Path:

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.contracts import ClassificationOutputs, Features
+from hybrid_jax.contracts import Features
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.outputs import ClassificationOutputs
 
 
 @HEADS.register("linear")
@@ -16,8 +17,10 @@ class Linear(nnx.Module):
         channels: stride -> C of the maps a fusion gives; not used.
         width: D of the pooled features.
         num_classes: K.
+        dtype: compute dtype of heads; this one is so small that it keeps to float32.
     """
 
+    task = "classification"
     strides = ()
 
     def __init__(
@@ -26,6 +29,7 @@ class Linear(nnx.Module):
         *,
         width: int,
         num_classes: int,
+        dtype: str,
         rngs: nnx.Rngs,
     ):
         self.logits = nnx.Linear(

@@ -1,0 +1,88 @@
+"""Boxes: formats, areas and overlaps.
+
+Formats are named in full: `xyxy` is (x0, y0, x1, y1), `xywh` COCO's corner and size,
+`cxcywh` centre and size, `yxyx` TensorFlow's order. Every overlap guards its denominator:
+the gradient of an unguarded quotient turns to NaN under jit for some batch sizes even where
+no box is empty (jaxlib 0.10, CPU).
+"""
+
+import jax
+import jax.numpy as jnp
+
+_EPS = 1e-7
+
+
+def convert_boxes(boxes: jax.Array, in_format: str, out_format: str) -> jax.Array:
+    """Returns boxes (..., 4) in another format; units stay as they are.
+
+    Args:
+        in_format: "xyxy", "xywh", "cxcywh" or "yxyx".
+        out_format: one of the same.
+
+    Raises:
+        ValueError: another format.
+    """
+    return _FROM_XYXY[_known(out_format)](_TO_XYXY[_known(in_format)](boxes))
+
+
+def box_area(boxes_xyxy: jax.Array) -> jax.Array:
+    """Returns the areas (...) of boxes (..., 4); zero where corners are swapped."""
+    sides = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+    """Returns the intersection over union of boxes (..., 4) that broadcast; in [0, 1]."""
+    intersection, union = _overlap(a_xyxy, b_xyxy)
+    return intersection / jnp.maximum(union, _EPS)
+
+
+def giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+    """Returns the generalised IoU (Rezatofighi et al., 2019), in [-1, 1]."""
+    intersection, union = _overlap(a_xyxy, b_xyxy)
+    low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
+    high = jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
+    hull = box_area(jnp.concatenate([low, high], axis=-1))
+    gap = (hull - union) / jnp.maximum(hull, _EPS)
+    return intersection / jnp.maximum(union, _EPS) - gap
+
+
+def pairwise_iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+    """Returns IoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4)."""
+    return iou(a_xyxy[..., :, None, :], b_xyxy[..., None, :, :])
+
+
+def pairwise_giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+    """Returns GIoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4)."""
+    return giou(a_xyxy[..., :, None, :], b_xyxy[..., None, :, :])
+
+
+def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    low = jnp.maximum(a[..., :2], b[..., :2])
+    high = jnp.minimum(a[..., 2:], b[..., 2:])
+    intersection = box_area(jnp.concatenate([low, high], axis=-1))
+    return intersection, box_area(a) + box_area(b) - intersection
+
+
+def _known(name: str) -> str:
+    if name not in _TO_XYXY:
+        raise ValueError(f"box format: expected one of {tuple(_TO_XYXY)}, got {name!r}.")
+    return name
+
+
+def _pair(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.concatenate([first, second], axis=-1)
+
+
+_TO_XYXY = {
+    "xyxy": lambda b: b,
+    "xywh": lambda b: _pair(b[..., :2], b[..., :2] + b[..., 2:]),
+    "cxcywh": lambda b: _pair(b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2),
+    "yxyx": lambda b: b[..., jnp.array([1, 0, 3, 2])],
+}
+_FROM_XYXY = {
+    "xyxy": lambda b: b,
+    "xywh": lambda b: _pair(b[..., :2], b[..., 2:] - b[..., :2]),
+    "cxcywh": lambda b: _pair((b[..., :2] + b[..., 2:]) / 2, b[..., 2:] - b[..., :2]),
+    "yxyx": lambda b: b[..., jnp.array([1, 0, 3, 2])],
+}

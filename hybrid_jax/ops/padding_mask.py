@@ -1,0 +1,31 @@
+"""Which pixels and cells of an image are real and which are padding."""
+
+import jax
+import jax.numpy as jnp
+
+
+def rectangle_mask(content_yxyx_px: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
+    """Returns (B, H, W) bool, True inside each image's rectangle.
+
+    Args:
+        content_yxyx_px: (B, 4): top, left, bottom, right in px.
+        hw: (H, W).
+    """
+    top, left, bottom, right = (content_yxyx_px[:, i, None] for i in range(4))
+    rows, columns = jnp.arange(hw[0]), jnp.arange(hw[1])
+    inside_rows = (rows >= top) & (rows < bottom)
+    inside_columns = (columns >= left) & (columns < right)
+    return inside_rows[:, :, None] & inside_columns[:, None, :]
+
+
+def cell_mask(mask_px: jax.Array, *, stride: int) -> jax.Array:
+    """Returns (B, h, w) bool for a map of that stride: any real pixel makes a cell real.
+
+    Args:
+        mask_px: (B, H, W) bool.
+        stride: px per cell.
+    """
+    B, H, W = mask_px.shape
+    padded = jnp.pad(mask_px, ((0, 0), (0, -H % stride), (0, -W % stride)))
+    cells = padded.reshape(B, -(-H // stride), stride, -(-W // stride), stride)
+    return cells.any((2, 4))
