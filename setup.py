@@ -17,13 +17,14 @@ setup(
         "etils[epath]",
         "flax>=0.12.8",
         "grain>=0.2.18",
+        "hotcoco>=1.3",  # COCO's average precision
         "jax>=0.10",
         "ml-collections>=1.1",
         "numpy",
         "optax>=0.2.8",
         # The v1 API still moves between minor versions; train/checkpoint.py wraps it.
         "orbax-checkpoint>=0.12.8,<0.13",
-        "pillow",
+        "pillow>=10.1",  # from here on it carries a font of any size
         "safetensors",  # published weights; plain arrays, never code
         "scikit-learn",  # carries the digits
         "tensorboardX",  # events without TensorFlow
@@ -34,6 +35,7 @@ setup(
     extras_require={
         "test": [
             "import-linter",
+            "pycocotools",  # what average precision is compared with
             "pytest",
             "pytest-xdist",
             "ruff==0.17.6",

@@ -1,17 +1,18 @@
-"""The configuration tree: every key and every default, once.
+"""The configuration tree: made, changed and resolved.
 
 A file in `configs/` calls `defaults()`, changes what it must and returns the tree. Keys
 left `None` are filled by `resolve` from the hardware, the data or the part's size table.
+All keys stand in `config_defaults.py`, what values they may have in `config_ranges.py`.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from hybrid_jax import specs
+from hybrid_jax.config_defaults import tree
 from hybrid_jax.config_ranges import check
 from hybrid_jax.errors import UserError, nearest
 
@@ -30,33 +31,7 @@ def defaults(model: str = "r26_vit_b16") -> ConfigDict:
             f"unknown model {model!r}.{nearest(model, specs.MODELS)} "
             f"Known: {', '.join(specs.MODELS)}."
         )
-    config = ConfigDict(
-        dict(
-            seed=0,
-            model=_model(),
-            task=_task(),
-            data=_data(),
-            train=_train(),
-            optimizer=_optimizer(),
-            hardware=_hardware(),
-            # Mesh axes; one of them may be -1: all remaining devices.
-            mesh=dict(data=-1, fsdp=1, tensor=1),
-            checkpoint=dict(
-                every=1000,  # steps between saves; the last step is always saved
-                keep=2,  # newest checkpoints kept
-                # The best by this score is kept too. "auto": the task's own; "": none.
-                best_metric="auto",
-            ),
-            log=dict(every=10, tensorboard=True, progress=True),
-            eval=dict(
-                every=1000,  # steps between evaluations; the last step always is
-                split="validation",
-                batch_size=config_dict.placeholder(int),  # None: train.batch_size
-                restore="best",  # --mode=evaluate: "best" or "last" checkpoint
-                image_size=config_dict.placeholder(object),  # None: data.image_size
-            ),
-        )
-    )
+    config = tree()
     for key, value in specs.MODELS[model].items():
         if key in ("fusion_options", "head_options"):
             config.model[key] = ConfigDict(value)
@@ -89,167 +64,6 @@ def override_model(model: ConfigDict, overrides: Mapping[str, Any], *, where: st
             model[key] = value
 
 
-def _model() -> dict[str, Any]:
-    return dict(
-        fusion="sequential",
-        # Keyword arguments of fusions' constructors, by fusion: those of the chosen one
-        # are used, so that `model.fusion` alone can be changed.
-        fusion_options=ConfigDict(),
-        resnet="r26",
-        resnet_options=_spec_options(specs.ResNetSpec, specs.RESNET_SIZES),
-        vit="b",
-        vit_options=_spec_options(specs.ViTSpec, specs.VIT_SIZES),
-        head="linear",
-        head_options=ConfigDict(),  # the same for heads
-        normalisation="half",  # "half": [-1, 1]; "imagenet": mean and deviation
-        dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
-        # Published weights: a path, hf://owner/name, gs://…, or a name that
-        # `list_pretrained()` knows. One file for the whole model, or one for each half.
-        pretrained="",
-        pretrained_resnet="",
-        pretrained_vit="",
-        pretrained_options=dict(
-            numerics="file",  # how the file's library rounds; "config": as set here
-            preprocessing="file",  # its normalisation and crop; "config": as set here
-            head="auto",  # "auto": kept if its classes are as many, else new; "new"
-            strict=True,  # of a whole model, every parameter but the head is in the file
-        ),
-    )
-
-
-def _task() -> dict[str, Any]:
-    return dict(
-        name="classification",
-        loss="softmax",  # "softmax" or "sigmoid"
-        label_smoothing=0.0,
-        # In-step augmentation of training batches.
-        flip=0.0,  # probability of a left-right flip
-        mixup=0.0,  # Beta parameter; 0.0 is off
-        cutmix=0.0,  # Beta parameter; with mixup too, each batch draws one of them
-        erase=0.0,  # probability of erasing one random rectangle
-        detection=_detection(),
-        segmentation=_segmentation(),
-    )
-
-
-def _detection() -> dict[str, Any]:
-    return dict(
-        score_threshold=0.05,  # boxes below are no predictions
-        nms_iou=0.6,  # dense heads: of two boxes that overlap more, the better stays
-        nms_candidates=1000,  # dense heads: boxes that enter the suppression
-        max_detections=100,  # predictions per image
-        focal_alpha=0.25,  # weight of the positives in the focal loss
-        focal_gamma=2.0,
-        centre_radius=1.5,  # dense heads: cells around a centre that may claim the object
-        class_weight=1.0,
-        l1_weight=5.0,  # set heads
-        giou_weight=2.0,
-        quality_weight=1.0,  # dense heads
-        no_object_weight=0.1,  # set heads with a column for "nothing"
-    )
-
-
-def _segmentation() -> dict[str, Any]:
-    return dict(
-        auxiliary_weight=0.4,  # of the shallower reading, where the head gives one
-        inference="whole",  # or "slide": windows of data.image_size over eval.image_size
-        slide_stride=2.0 / 3.0,  # slide: step between windows, as a share of their side
-        flip=False,  # evaluation: also the mirrored image, averaged
-        scales=(1.0,),  # evaluation: also at these sizes, averaged
-        canvas=config_dict.placeholder(object),  # px (height, width) that no original image
-        # exceeds; None: as the data set says
-    )
-
-
-def _data() -> dict[str, Any]:
-    return dict(
-        # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH, coco:IMAGES,JSON, voc:ROOT,
-        # seg:IMAGES,MASKS
-        name="digits",
-        train_split="train",
-        image_size=config_dict.placeholder(object),  # px: side, or (height, width)
-        # Training: "resize", "letterbox", "scale_jitter"; "random_resized" and "pad" for
-        # labels alone.
-        crop="resize",
-        crop_area=(0.08, 1.0),  # random_resized: share of the image's area
-        crop_ratio=(0.75, 4.0 / 3.0),  # random_resized: width / height
-        pad_px=4,  # pad: reflected border before a random crop of image_size
-        scale_jitter=(0.5, 2.0),  # scale_jitter: range of sizes, 1.0 fits image_size
-        eval_fit="letterbox",  # boxes and masks: "letterbox" or "resize"
-        eval_crop=1.0,  # share of the resized image kept by the centre crop
-        interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
-        randaugment_layers=0,
-        randaugment_magnitude=9.0,  # 0 to 10
-        colour_jitter=0.0,  # brightness, contrast and saturation by up to this factor
-        on_bad_image="raise",  # or "skip": take the next example and count
-        on_bad_annotation="raise",  # or "skip": leave the object out and count
-        max_boxes=100,  # objects per image in training; more are left out and counted
-        reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
-        workers=0,  # decoding processes; 0 decodes in threads of this one
-        threads=config_dict.placeholder(int),  # None: one per core, at most 16
-        prefetch=2,  # batches kept ready on the device
-    )
-
-
-def _train() -> dict[str, Any]:
-    return dict(
-        steps=config_dict.placeholder(int),
-        epochs=config_dict.placeholder(float),  # instead of steps
-        batch_size=config_dict.placeholder(int),  # over all devices and hosts
-        accumulate=1,  # micro-batches per step
-        ema_decay=0.0,  # 0.0: no averaged copy; evaluation uses the copy if there is one
-    )
-
-
-def _optimizer() -> dict[str, Any]:
-    return dict(
-        name="adamw",  # "adamw", "sgd" or "lamb"
-        learning_rate=1e-3,
-        schedule="cosine",  # "cosine", "linear", "rsqrt" or "constant"
-        warmup_fraction=0.05,  # share of the steps with linearly rising rate
-        cooldown_fraction=0.1,  # rsqrt: share of the steps with linearly falling rate
-        rsqrt_timescale=10_000,  # rsqrt: steps over which the rate is nearly flat
-        weight_decay=0.05,
-        # Parameters whose path this finds are not decayed: all but kernels, so neither
-        # norms nor anything that is embedded, such as positions, tokens and levels.
-        no_decay=r"(?<!kernel)$",
-        clip_norm=1.0,  # global gradient norm; 0.0: no clipping
-        b1=0.9,
-        b2=0.999,
-        eps=1e-8,
-        momentum=0.9,  # sgd
-        moment_dtype="float32",  # first moment; "bfloat16" saves memory
-        # Parameters whose path this expression finds are frozen; "": none. "^backbone/"
-        # leaves a linear probe. Frozen BatchNorms keep to their running statistics.
-        freeze="",
-        # Factors on the learning rate; 0.0 freezes the branch.
-        branch=dict(resnet=1.0, vit=1.0, fusion=1.0, head=1.0),
-        layer_decay=1.0,  # and one more per layer from the top (see `train/layers.py`)
-    )
-
-
-def _hardware() -> dict[str, Any]:
-    """What fills `None` keys, by kind of device the run finds itself on."""
-    return dict(
-        cpu=dict(batch_size=32, image_size=64, steps=160),
-        accelerator=dict(batch_size=256, image_size=224, steps=2000),
-    )
-
-
-def _spec_options(cls, sizes) -> dict[str, Any]:
-    """Returns the fields of a spec; those its size table gives are `None`."""
-    sized = set().union(*sizes.values())
-    options = {}
-    for field in dataclasses.fields(cls):
-        if field.name == "dtype":  # model.dtype speaks for all parts
-            continue
-        if field.name in sized:
-            options[field.name] = config_dict.placeholder(type(field.default))
-        else:
-            options[field.name] = field.default
-    return options
-
-
 def resolve(
     config: ConfigDict, *, on_cpu: bool, num_train_examples: int | None = None
 ) -> ConfigDict:
@@ -272,6 +86,10 @@ def resolve(
         config.data.image_size = _image_hw("data.image_size", config.data.image_size)
         if config.eval.image_size is not None:
             config.eval.image_size = _image_hw("eval.image_size", config.eval.image_size)
+        windows = config.task.segmentation
+        windows.window = _image_hw(
+            "task.segmentation.window", windows.window or config.data.image_size
+        )
         if config.train.steps is None and config.train.epochs is None:
             config.train.steps = kind.steps
         elif config.train.steps is None and num_train_examples is not None:

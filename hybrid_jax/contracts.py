@@ -167,7 +167,8 @@ class Fusion(Protocol):
         parts: the parts it builds, of "resnet" and "vit"; each is an attribute.
         starts_as: the part whose features it equals at initialisation, if any.
         taps: optional; numbers of the transformer blocks whose tokens it hands out as
-            `Features.intermediates`. A head with an attribute of that name sets it.
+            `Features.intermediates`, () until a head with an attribute of that name sets
+            it.
     """
 
     channels: dict[int, int]
@@ -185,7 +186,7 @@ class Head(Protocol):
 
     Called as `Head(channels, width=, num_classes=, dtype=, rngs=, **options)`, where
     `channels` has at least the strides it wants. One with `reads_targets = True` is also
-    given the batch in training, as `targets=`.
+    given `targets=` in training: the batch, or None if only shapes are traced.
 
     Attributes:
         task: the name of the task that reads its outputs.
@@ -247,6 +248,14 @@ class Task(Protocol):
         self, outputs: Outputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
         """Returns what `scorer` needs, of fixed shapes, one row for each of the batch."""
+        ...
+
+    def draw(self, image_u8: np.ndarray, prediction: Mapping) -> np.ndarray:
+        """Draws one row of what `predict` returns over its image; both (H, W, 3) uint8."""
+        ...
+
+    def answer(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns one row of what `predict` returns as JSON, with names of classes."""
         ...
 
     def scorer(self, source: Source) -> Scorer | None:

@@ -1,11 +1,12 @@
 """`--mode=evaluate`: the scores of a trained model on any split of its data."""
 
 import json
+from collections.abc import Mapping
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_split
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import prepare
@@ -30,7 +31,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     """
     path = epath.Path(workdir).expanduser().absolute()
     splits = [split.strip() for split in config.eval.split.split(",")]
-    sources = {split: open_source(config.data.name, split=split) for split in splits}
+    sources = {split: open_split(config.data, split=split) for split in splits}
     config = config.copy_and_resolve_references()
     adopt_sizes(path, config)
     experiment = prepare(config, continued=adopt_weights(path, config))
@@ -60,7 +61,28 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
 def _record(workdir: epath.Path, step: int, split: str, scores: dict[str, float]) -> None:
     text = json.dumps(dict(step=step, split=split, **scores), indent=2) + "\n"
     (workdir / f"evaluation_{split}.json").write_text(text)
-    print(f"step {step}  {split}:", flush=True)
+    print(f"step {step}  {split}:\n{_table(scores)}", flush=True)
+
+
+def _table(scores: Mapping[str, float]) -> str:
+    """Returns the scores in lines, then those of single classes, a line for each class."""
+    main = {name: value for name, value in scores.items() if "/" not in name}
+    width = max(16, *map(len, main))
+    lines = [f"  {name:{width}} {_shown(value)}" for name, value in main.items()]
+    by_class: dict[str, dict[str, str]] = {}  # class -> kind of score -> its value
     for name, value in scores.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else value
-        print(f"  {name:16} {shown}", flush=True)
+        kind, slash, of_class = name.partition("/")
+        if slash:
+            by_class.setdefault(of_class, {})[kind] = _shown(value)
+    if by_class:
+        kinds = dict.fromkeys(kind for row in by_class.values() for kind in row)
+        width = max(16, *map(len, by_class))
+        lines.append(f"  {'':{width}}" + "".join(f" {kind:>7}" for kind in kinds))
+        for of_class, row in by_class.items():
+            values = "".join(f" {row.get(kind, ''):>7}" for kind in kinds)
+            lines.append(f"  {of_class:{width}}{values}")
+    return "\n".join(lines)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

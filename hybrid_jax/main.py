@@ -11,13 +11,15 @@ import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from hybrid_jax.errors import UserError
 
-_MODES = ("train", "evaluate", "profile", "export")
+_MODES = ("train", "evaluate", "predict", "profile", "export")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -42,7 +44,16 @@ _FORMAT = flags.DEFINE_enum(
     "--mode=export: npz is vit_jax's layout, safetensors timm's.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "--mode=export: the file. Default: <workdir>/export/model.<format>."
+    "output",
+    None,
+    "--mode=export: the file; default <workdir>/export/model.<format>. "
+    "--mode=predict: the directory; default <workdir>/predictions.",
+)
+_INPUT = flags.DEFINE_list(
+    "input",
+    [],
+    "--mode=predict: the images: files, directories with all below them, and patterns such "
+    "as 'photos/*.jpg', separated by commas.",
 )
 
 
@@ -104,24 +115,40 @@ def _explained(error: Exception, argv: list[str]) -> str:
     return f"{', '.join(given)}: the config has no key {text}"
 
 
+def _mode() -> Callable[[ConfigDict, str], Any]:
+    """Returns what does the work; imports nothing that another mode needs."""
+    match _MODE.value:
+        case "train":
+            from hybrid_jax.train.loop import train as run
+        case "evaluate":
+            from hybrid_jax.evaluate import evaluate as run
+        case "predict":
+            from hybrid_jax.predict import predict
+
+            return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
+        case "profile":
+            from hybrid_jax.profile import profile as run
+        case "export":
+            from hybrid_jax.export import export
+
+            return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+    return run
+
+
 def _run(argv: list[str]) -> None:
+    if _INPUT.value and _MODE.value != "predict":
+        raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
 
-    from hybrid_jax.evaluate import evaluate
-    from hybrid_jax.export import export
-    from hybrid_jax.profile import profile
     from hybrid_jax.train.distributed import join
-    from hybrid_jax.train.loop import train
 
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())
     join()
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or _default_workdir(config_path)
-    written = functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
-    modes = dict(train=train, evaluate=evaluate, profile=profile, export=written)
-    modes[_MODE.value](_CONFIG.value, workdir)
+    _mode()(_CONFIG.value, workdir)
 
 
 def main() -> None:

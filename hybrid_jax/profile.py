@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import resolve
 from hybrid_jax.contracts import Features
-from hybrid_jax.data.sources import SOURCES, open_source
+from hybrid_jax.data.sources import SOURCES, open_split
 from hybrid_jax.description import PARTS, Attention, Description
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -111,7 +111,7 @@ def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:
     data, count_in = config.data, TASKS.get(config.task.name).num_classes
     SOURCES.get(data.name.partition(":")[0])  # a mistyped kind is not missing data
     try:
-        source = open_source(data.name, split=data.train_split)
+        source = open_split(data, split=data.train_split)
     except UserError as error:
         count = _CLASSES_OF_MISSING_DATA
         return count, [f"described with {count} classes, because {error}"]

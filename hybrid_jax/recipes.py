@@ -21,24 +21,25 @@ _WORD = re.compile(r"(?:\([^()]*\)|\[[^\[\]]*\]|[^,])+")
 def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> ConfigDict:
     """Returns `config` set up for the data and the keys that `argument` names.
 
-    `fusion.OPTION=VALUE` sets an option of the chosen fusion, which checks it itself; a
-    value of several numbers stands in brackets: `fusion.levels=(16,32)`.
+    `fusion.OPTION=VALUE` sets an option of the chosen fusion, `head.OPTION=VALUE` one of
+    the chosen head, and they check it themselves; a value of several numbers stands in
+    brackets: `fusion.levels=(16,32)`. So may two paths: `coco=(/data/images,/data/x.json)`.
 
     Args:
         config: a tree from `config.defaults()`, changed by the experiment.
         argument: `DATA[,KEY=VALUE...]`; DATA may be empty (keep `data.name`), a name such
-            as `imagenet2012`, or a prefix with a path: `folder=/data/birds` or
-            `folder:/data/birds`.
+            as `imagenet2012`, or a prefix with a path or two: `folder=/data/birds` or
+            `folder:/data/birds`, `seg=(/data/images,/data/masks)`.
         recipes: data name -> dotted config keys that this experiment sets for it.
 
     Raises:
         UserError: a word that is neither data nor a known key.
     """
     words = _WORD.findall(argument)
-    options = [word for word in words if word.startswith("fusion.")]
+    options = [word for word in words if word.startswith(("fusion.", "head."))]
     words = [word for word in words if word not in options]
     if words and words[0].split("=")[0] not in _KEYS:
-        name = _data_name(words.pop(0))
+        name = _data_name(_data_word(words))
         kind = name.split(":")[0]
         config.data.name = name
         unversioned = ":".join(name.split(":")[:2]) if kind == "tfds" else name
@@ -50,8 +51,8 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         if key not in _KEYS:
             raise UserError(
                 f"config argument {word!r}: unknown key {key!r}.{nearest(key, _KEYS)} "
-                f"Known after the data name: {', '.join(_KEYS)}, fusion.OPTION. "
-                f"Any other key is set with --config.<key>=<value>."
+                f"Known after the data name: {', '.join(_KEYS)}, fusion.OPTION, "
+                f"head.OPTION. Any other key is set with --config.<key>=<value>."
             )
         path, parse = _KEYS[key]
         try:
@@ -60,45 +61,58 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
             raise UserError(
                 f"config argument {word!r}: cannot read {text!r} as {parse.__name__}."
             ) from error
-    _set_fusion_options(config, options)
+    for part in ("fusion", "head"):
+        _set_options(config, part, [w for w in options if w.startswith(f"{part}.")])
     return config
 
 
-def _set_fusion_options(config: ConfigDict, words: list[str]) -> None:
-    own = dict(config.model.fusion_options.get(config.model.fusion, {}))
+def _set_options(config: ConfigDict, part: str, words: list[str]) -> None:
+    options = config.model[f"{part}_options"]
+    own = dict(options.get(config.model[part], {}))
     for word in words:
-        name, found, text = word.removeprefix("fusion.").partition("=")
+        name, found, text = word.removeprefix(f"{part}.").partition("=")
         if not found or not name:
             raise UserError(
-                f"config argument {word!r}: expected fusion.OPTION=VALUE, e.g. "
-                f"fusion.stride=16."
+                f"config argument {word!r}: expected {part}.OPTION=VALUE, e.g. "
+                f"{'fusion.stride=16' if part == 'fusion' else 'head.strides=(8,16)'}."
             )
         try:
             own[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             own[name] = text  # a bare word, such as a kind of merge
     if words:
-        config.model.fusion_options.unlock()[config.model.fusion] = own
+        options.unlock()[config.model[part]] = own
+
+
+def _data_word(words: list[str]) -> str:
+    """Takes the data off the words; two paths may have come apart at their comma."""
+    word = words.pop(0)
+    kind, path = _parted(word)
+    if kind in _TWO_PATHS and path and "(" not in path and words:
+        word = f"{word},{words.pop(0)}"
+    return word
+
+
+def _parted(word: str) -> tuple[str, str]:
+    kind, *path = re.split("[:=]", word, maxsplit=1)  # a path may hold both
+    return kind, path[0] if path else ""
 
 
 def _data_name(word: str) -> str:
-    # Whichever comes first: a path may hold the other.
-    kind, found, rest = word.partition(":" if ":" in word.split("=")[0] else "=")
-    if kind in ("folder", "mnist", "tfds"):
-        if not found or not rest:
+    kind, path = _parted(word)
+    if kind in _PLACES:
+        if not path:
             raise UserError(
                 f"config argument {word!r}: expected {kind}=<path or name>, "
-                f"e.g. {kind}={'cifar10' if kind == 'tfds' else '/data/' + kind}."
+                f"e.g. {kind}={_PLACES[kind]}."
             )
-        return f"{kind}:{rest}"
-    if word in ("digits", "shapes", "shapes128"):
-        return word
-    if word in ("imagenet2012", "cifar10", "cifar100"):
-        return f"tfds:{word}"
-    known = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100")
+        return f"{kind}:{path[1:-1] if path[0] + path[-1] == '()' else path}"
+    if word in _NAMES:
+        return f"tfds:{word}" if f"tfds:{word}" in _USUAL else word
+    known = (*_NAMES, *(f"{kind}=..." for kind in _PLACES))
     raise UserError(
-        f"config argument {word!r}: unknown data.{nearest(word, (*known, *_KEYS))} "
-        f"Known: {', '.join(known)}, folder=PATH, mnist=PATH, tfds=NAME."
+        f"config argument {word!r}: unknown data.{nearest(word, (*_NAMES, *_KEYS))} "
+        f"Known: {', '.join(known)}."
     )
 
 
@@ -108,6 +122,17 @@ def side(text: str) -> int | tuple[int, int]:
     return parts[0] if len(parts) == 1 else parts
 
 
+_NAMES = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100")
+_TWO_PATHS = ("coco", "seg")
+_PLACES = {  # kind of data -> what may stand behind it
+    "folder": "/data/folder",
+    "mnist": "/data/mnist",
+    "tfds": "cifar10",
+    "coco": "(/data/images,/data/instances_{split}.json)",
+    "voc": "/data/VOC2012",
+    "voc_seg": "/data/VOC2012",
+    "seg": "(/data/images,/data/masks)",
+}
 _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "size": ("data.image_size", side),
     "steps": ("train.steps", int),
@@ -116,6 +141,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "lr": ("optimizer.learning_rate", float),
     "seed": ("seed", int),
     "fusion": ("model.fusion", str),
+    "head": ("model.head", str),
     "pretrained": ("model.pretrained", str),
     "freeze": ("optimizer.freeze", str),
     "layer_decay": ("optimizer.layer_decay", float),
@@ -182,6 +208,12 @@ def _folder(config: ConfigDict) -> None:
     _set_all(config, {"train.epochs": 30.0})
 
 
+def _boxes_or_masks(config: ConfigDict) -> None:
+    _pace(config, every=500)
+    usual = {"data.crop": "scale_jitter", "task.flip": 0.5, "train.epochs": 30.0}
+    _set_all(config, usual)
+
+
 def _imagenet2012(config: ConfigDict) -> None:
     _folder(config)
     config.data.image_size = 224
@@ -193,6 +225,10 @@ def _imagenet2012(config: ConfigDict) -> None:
     config.log.every = 50
 
 
+_WITH_BOXES_OR_MASKS = (
+    *("coco", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
+    *("tfds:scene_parse150", "tfds:cityscapes"),
+)
 _USUAL = {
     "digits": _digits,
     "shapes": _shapes,
@@ -202,7 +238,7 @@ _USUAL = {
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,
-}
+} | dict.fromkeys(_WITH_BOXES_OR_MASKS, _boxes_or_masks)
 
 # AugReg's transfer (Steiner et al., 2021): images of 448 px, crops of 384 px, flips, and
 # no regularisation but those. A square of 384 of 448 px is 0.73 of the area.

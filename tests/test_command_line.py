@@ -1,6 +1,7 @@
 """What a user sees: help, one clear message for each mistake, and a finished run."""
 
 import json
+import sys
 
 import pytest
 from small_run import ROOT, command, environment, run, run_well
@@ -15,8 +16,9 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|profile|export>",
+        "--mode: <train|evaluate|predict|profile|export>",
         "--workdir",
+        "--input",
         "runs/<name of",
     ):
         assert words in done.stdout
@@ -70,6 +72,15 @@ def test_help_lists_flags_and_modes():
         ([TINY + ":digit"], "config argument 'digit': unknown data. Did you mean 'digits'"),
         ([TINY, "--config.mesh.data=3"], "config.mesh: data=3, fsdp=1, tensor=1 does not"),
         ([TINY, "--mode=tune"], "flag --mode=tune: value should be one of <train|eval"),
+        (
+            [TINY, "--input=photos"],
+            "--input is for --mode=predict, not for --mode=train.",
+        ),
+        (
+            [TINY, "--mode=predict", "--input=photos"],
+            "--input: there is no file or folder 'photos'.",
+        ),
+        ([TINY, "--mode=predict"], "--mode=predict: expected --input=PATH[,PATH...] with"),
         ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
@@ -82,6 +93,23 @@ def test_mistake_ends_with_one_message(tmp_path, words, expected):
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+@pytest.mark.parametrize("mode", ["profile", "export"])
+def test_mode_imports_nothing_that_another_one_needs(mode):
+    code = (
+        "import sys\n"
+        "from absl import flags\n"
+        "from hybrid_jax import main\n"
+        f"flags.FLAGS(['main', '--mode={mode}'])\n"
+        "main._mode()\n"
+        "print(*sys.modules)"
+    )
+    loaded = set(run_well([sys.executable, "-c", code]).stdout.split())
+    assert f"hybrid_jax.{mode}" in loaded
+    others = {"train.loop", "evaluate", "predict", "profile", "export"} - {mode}
+    assert not loaded & {f"hybrid_jax.{name}" for name in others}
+    assert not loaded & {"tensorboardX", "torch"}
 
 
 def test_mistake_in_a_config_file_is_named_by_line(tmp_path):

@@ -11,7 +11,7 @@ from small_run import command, run_well, small_config
 
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
-from hybrid_jax.evaluate import evaluate
+from hybrid_jax.evaluate import _table, evaluate
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.workdir import claim
@@ -81,6 +81,24 @@ def test_evaluate_from_the_command_line(workdir):
     assert re.search(r"^  top1 +0\.0960$", done.stdout, re.MULTILINE)
     assert re.search(r"^  count +177$", done.stdout, re.MULTILINE)
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == before
+
+
+def test_scores_of_classes_stand_in_a_table_below_the_others():
+    scores = {
+        "mIoU": 0.5,
+        "IoU/sky": 0.25,
+        "IoU/traffic light": -1.0,
+        "Acc/sky": 0.125,
+        "Acc/traffic light": 0.75,
+        "count": 7,
+    }
+    assert _table(scores).splitlines() == [
+        "  mIoU             0.5000",
+        "  count            7",
+        "                        IoU     Acc",
+        "  sky                0.2500  0.1250",
+        "  traffic light     -1.0000  0.7500",
+    ]
 
 
 def test_evaluate_without_checkpoints_says_to_train_first(tmp_path):

@@ -10,6 +10,7 @@ from hybrid_jax.errors import BadAnnotationError
 _PER_BOX = ("boxes_xyxy_px", "box_labels", "box_crowd", "box_ids", "box_areas_px")
 # Annotation tools round outwards and count pixels from 0 or from 1.
 _OUTSIDE_PX = 1.0
+_VOID = 255
 
 
 def check_annotations(
@@ -18,8 +19,9 @@ def check_annotations(
     """Returns the example with usable annotations alone, and how many were left out.
 
     Boxes are cut at the image's border. A box is faulty if it reaches beyond it by more
-    than a pixel, has no area or not four numbers, or is of an unknown category; a mask, if
-    its size is not the image's. A faulty mask becomes void everywhere.
+    than a pixel, has no area or not four numbers, or is of an unknown category; it is left
+    out. A mask is faulty if its size is not the image's, and becomes void everywhere; or
+    if it holds ids beyond the classes, and becomes void there.
 
     Args:
         example: with `image`, or with `original_hw` instead.
@@ -29,42 +31,33 @@ def check_annotations(
     Raises:
         BadAnnotationError: something is faulty and `skip` is False; names file and id.
     """
+    hw = tuple(example["image"].shape[:2] if "image" in example else example["original_hw"])
     faulty = 0
     if "boxes_xyxy_px" in example:
-        example, faulty = _checked_boxes(example, info, skip=skip)
-    if "segmentation" in example and "image" in example:
-        size, expected = example["segmentation"].shape, example["image"].shape[:2]
-        if size != expected:
-            if not skip:
-                raise BadAnnotationError(
-                    _where(
-                        example,
-                        f"the mask is {size[0]}x{size[1]} px, the image "
-                        f"{expected[0]}x{expected[1]} (height x width)",
-                    )
-                )
-            void = np.full(expected, 255, np.uint8)
-            example, faulty = {**example, "segmentation": void}, faulty + 1
+        boxes, faulty = _checked_boxes(example, info, hw=hw, skip=skip)
+        example = {**example, **boxes}
+    if "segmentation" in example:
+        mask, fault = _checked_mask(example["segmentation"], info, hw=hw)
+        if fault and not skip:
+            raise BadAnnotationError(_where(example, fault))
+        example, faulty = {**example, "segmentation": mask}, faulty + bool(fault)
     return example, faulty
 
 
 def _checked_boxes(
-    example: Example, info: DatasetInfo, *, skip: bool
-) -> tuple[Example, int]:
+    example: Example, info: DatasetInfo, *, hw: tuple[int, int], skip: bool
+) -> tuple[dict[str, Any], int]:
+    """Returns the keys of the good boxes, and the number of the others."""
     boxes = np.asarray(example["boxes_xyxy_px"], np.float32).reshape(-1, 4)
-    height, width = (
-        example["image"].shape[:2] if "image" in example else example["original_hw"]
-    )
-    limits = np.float32([width, height, width, height])
+    labels = np.asarray(example["box_labels"])
+    limits = np.float32([hw[1], hw[0]] * 2)
+    cut = np.clip(boxes, 0, limits)
+    beyond = (boxes < -_OUTSIDE_PX) | (boxes > limits + _OUTSIDE_PX)
     faults = {
-        "reaches beyond the image": (
-            (boxes < -_OUTSIDE_PX) | (boxes > limits + _OUTSIDE_PX)
-        ).any(-1),
-        "has no area": ~(
-            (np.clip(boxes, 0, limits)[:, 2:] > np.clip(boxes, 0, limits)[:, :2]).all(-1)
-        ),
-        "is of an unknown category": (example["box_labels"] < 0)
-        | (example["box_labels"] >= len(info.box_names)),
+        "is not four numbers": ~np.isfinite(boxes).all(-1),
+        "reaches beyond the image": beyond.any(-1),
+        "has no area": ~(cut[:, 2:] > cut[:, :2]).all(-1),
+        "is of an unknown category": (labels < 0) | (labels >= len(info.box_names)),
     }
     faulty = np.any(list(faults.values()), axis=0)
     if faulty.any() and not skip:
@@ -76,15 +69,33 @@ def _checked_boxes(
             _where(
                 example,
                 f"the box of {called}, {boxes[first].tolist()} (x0, y0, x1, y1) with "
-                f"category {int(example['box_labels'][first])}, {fault} "
-                f"({height}x{width} px; {len(info.box_names)} categories)",
+                f"label {int(labels[first])}, {fault} ({hw[0]}x{hw[1]} px, height x width; "
+                f"labels 0 to {len(info.box_names) - 1})",
             )
         )
-    kept: dict[str, Any] = dict(example, boxes_xyxy_px=np.clip(boxes, 0, limits))
-    for key in _PER_BOX:
-        if key in kept:
-            kept[key] = np.asarray(kept[key])[~faulty]
-    return kept, int(faulty.sum())
+    kept = {key: np.asarray(example[key])[~faulty] for key in _PER_BOX if key in example}
+    return kept | {"boxes_xyxy_px": cut[~faulty]}, int(faulty.sum())
+
+
+def _checked_mask(
+    mask: np.ndarray, info: DatasetInfo, *, hw: tuple[int, int]
+) -> tuple[np.ndarray, str]:
+    """Returns the mask with void where it cannot be true, and its fault, or ''."""
+    if mask.shape != hw:
+        fault = (
+            f"the mask is {mask.shape[0]}x{mask.shape[1]} px, the image {hw[0]}x{hw[1]} "
+            f"(height x width)"
+        )
+        return np.full(hw, _VOID, mask.dtype), fault
+    classes = len(info.segmentation_names)
+    unknown = (mask >= classes) & (mask != _VOID)
+    if not unknown.any():
+        return mask, ""
+    fault = (
+        f"the mask holds the id {mask[unknown].max()}, the classes are 0 to {classes - 1} "
+        f"and 255 is void"
+    )
+    return np.where(unknown, mask.dtype.type(_VOID), mask), fault
 
 
 def _where(example: Example, fault: str) -> str:

@@ -1,4 +1,4 @@
-"""Bytes on disk to (H, W, 3) uint8, whatever the file holds."""
+"""Files of images and masks to uint8 arrays, whatever the files hold."""
 
 import os
 import struct
@@ -6,7 +6,7 @@ import struct
 import numpy as np
 from PIL import Image, ImageOps
 
-from hybrid_jax.errors import BadImageError
+from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 # What Pillow raises for files that are cut short, corrupted or no images at all.
 _UNREADABLE = (
@@ -18,6 +18,8 @@ _UNREADABLE = (
     struct.error,
     Image.DecompressionBombError,
 )
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, rows are columns
+_MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -34,10 +36,60 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         with Image.open(path) as image:
             return _upright_rgb(image)
     except _UNREADABLE as error:
-        raise BadImageError(
-            f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
-            f"file, or pass over such files with --config.data.on_bad_image=skip."
-        ) from error
+        raise _bad_image(path, error) from error
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Reads a file of class ids as (H, W) uint8, upright, each id as it is stored.
+
+    Palettes are not looked up: the numbers are the classes, the colours are for people.
+
+    Raises:
+        BadImageError: the file is missing, cut short or no image; names the path.
+        BadAnnotationError: it holds colours, or ids that do not fit into a byte.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            ids = (
+                np.array(_upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
+            )
+    except _UNREADABLE as error:
+        raise _bad_image(path, error) from error
+    if ids is None:
+        raise BadAnnotationError(
+            f"mask {os.fspath(path)!r}: expected one channel of class ids (grey or "
+            f"palette), got mode {mode!r}. Save the ids themselves, not their colours."
+        )
+    if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
+        raise BadAnnotationError(
+            f"mask {os.fspath(path)!r}: expected class ids 0 to 254 and 255 for void, got "
+            f"{ids.min()} to {ids.max()}."
+        )
+    return ids.astype(np.uint8)
+
+
+def image_hw(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns (height, width) in px of an image file once upright, from its header.
+
+    Raises:
+        BadImageError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            # Pillow would decode a PNG to look for EXIF behind its pixels.
+            exif = image.getexif() if image.format == "JPEG" or "exif" in image.info else {}
+            width, height = image.size
+    except _UNREADABLE as error:
+        raise _bad_image(path, error) from error
+    return (width, height) if exif.get(_ORIENTATION, 1) >= 5 else (height, width)
+
+
+def _bad_image(path: str | os.PathLike, error: Exception) -> BadImageError:
+    return BadImageError(
+        f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
+        f"file, or pass over such files with --config.data.on_bad_image=skip."
+    )
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -57,9 +109,14 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., :3])
 
 
-def _upright_rgb(image: Image.Image) -> np.ndarray:
+def _upright(image: Image.Image) -> Image.Image:
     if image.format == "JPEG" or image.getexif():
-        image = ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    image = _upright(image)
     if image.mode.startswith("I"):  # "I;16", "I;16B" or "I": 16-bit grey
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return as_rgb(grey.astype(np.uint16))

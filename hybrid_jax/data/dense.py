@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import Example
 from hybrid_jax.data import photometric
-from hybrid_jax.data.annotations import check_annotations
 from hybrid_jax.data.placement import (
     VOID,
     Placement,
@@ -27,13 +26,12 @@ class DenseRows:
     Args:
         data: the resolved `config.data`.
         targets: of "boxes" and "segmentation".
-        info: of the data set.
 
     Raises:
         UserError: an augmentation of `config.data` that moves pixels without their targets.
     """
 
-    def __init__(self, data: ConfigDict, targets: Sequence[str], *, info: DatasetInfo):
+    def __init__(self, data: ConfigDict, targets: Sequence[str]):
         if data.crop not in _CROPS:
             raise UserError(
                 f"config.data.crop: expected one of {', '.join(_CROPS)} for data with "
@@ -48,7 +46,6 @@ class DenseRows:
         self.hw: tuple[int, int] = tuple(data.image_size)
         self._data = data.to_dict()
         self._targets = tuple(targets)
-        self._info = info
 
     def train(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Places, crops and colours one training example."""
@@ -84,11 +81,9 @@ class DenseRows:
 
     def _row(self, example: Example, place: Placement) -> dict[str, np.ndarray]:
         data = self._data
-        example, faulty = check_annotations(
-            example, info=self._info, skip=data["on_bad_annotation"] == "skip"
-        )
         image = place.image(example["image"], interpolation=data["interpolation"])
-        row: dict[str, Any] = dict(image=image, faulty=np.int32(faulty))
+        row: dict[str, Any] = dict(image=image)
+        row["faulty"] = np.int32(example.get("faulty", 0))
         row |= _geometry(place)
         if "boxes" in self._targets:
             boxes, kept = place.boxes(example["boxes_xyxy_px"])
@@ -96,10 +91,7 @@ class DenseRows:
             kept &= ~np.asarray(example.get("box_crowd", np.zeros(len(boxes), bool)))
             row |= self._box_rows(boxes[kept], example["box_labels"][kept])
         if "segmentation" in self._targets:
-            mask = example["segmentation"]
-            row["segmentation"] = place.mask(
-                _reduced(mask) if data["reduce_zero_label"] else mask
-            )
+            row["segmentation"] = place.mask(example["segmentation"])
         return row
 
     def _box_rows(self, boxes: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -129,10 +121,3 @@ def _geometry(place: Placement) -> dict[str, np.ndarray]:
         offset_yx=np.asarray(place.offset_yx, np.float32),
         content_yxyx_px=np.asarray(place.content_yxyx_px, np.int32),
     )
-
-
-def _reduced(segmentation: np.ndarray) -> np.ndarray:
-    """Makes 0 void and counts the classes from 0; void stays void."""
-    return np.where(
-        segmentation == 0, VOID, np.where(segmentation == VOID, VOID, segmentation - 1)
-    ).astype(np.uint8)

@@ -59,7 +59,7 @@ def train_batches(
     examples = ReadableExamples(source) if data.on_bad_image == "skip" else source
     # Random steps come before the rows are shared out: Grain seeds them by position.
     rows = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    rows = rows.random_map(TrainRow(rows_for(targets, data=data, info=source.info)))
+    rows = rows.random_map(TrainRow(rows_for(targets, data=data)))
     local_rows = ProcessRows(
         rows,
         batch_size=batch_size,
@@ -104,7 +104,7 @@ def eval_batches(
     _check_shares(source, batch_size=batch_size, process_count=process_count)
     rows = EvalRows(
         source,
-        rows=rows_for(targets, data=data, info=source.info),
+        rows=rows_for(targets, data=data),
         num_rows=math.ceil(len(source) / batch_size) * batch_size,
         skip_bad=data.on_bad_image == "skip",
     )

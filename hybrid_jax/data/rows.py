@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import DatasetInfo, Example, Source
+from hybrid_jax.contracts import Example, Source
 from hybrid_jax.data.dense import DenseRows
 from hybrid_jax.data.transforms import EvalTransform, TrainTransform
 from hybrid_jax.errors import BadImageError, UserError
@@ -73,16 +73,14 @@ class LabelRows:
         return {"image": image, "label": np.int32(0)}
 
 
-def rows_for(
-    targets: Sequence[str], *, data: ConfigDict, info: DatasetInfo
-) -> LabelRows | DenseRows:
+def rows_for(targets: Sequence[str], *, data: ConfigDict) -> LabelRows | DenseRows:
     """Returns what makes rows with these targets: "label", or "boxes", "segmentation".
 
     Raises:
         UserError: `config.data` asks for what such data cannot be put through.
     """
     if tuple(targets) != ("label",):
-        return DenseRows(data, targets, info=info)
+        return DenseRows(data, targets)
     if data.crop in ("letterbox", "scale_jitter"):
         raise UserError(
             f"config.data.crop: expected 'resize', 'random_resized' or 'pad' for data with "

@@ -77,12 +77,19 @@ class DeformableAttention(nnx.Module):
         queries: jax.Array,
         references_px: jax.Array | np.ndarray,
         maps: Mapping[int, jax.Array],
+        *,
+        sizes_px: jax.Array | None = None,
+        masks: Mapping[int, jax.Array] | None = None,
     ) -> jax.Array:
         """Maps queries (B, Q, query_dim) to (B, Q, query_dim).
 
         Args:
             references_px: (Q, 2) or (B, Q, 2) float32, (x, y) in pixels of the image.
             maps: stride -> (B, h, w, value_dim), `levels` of them; finest first inside.
+            sizes_px: (B, Q, 2), width and height of the box around each reference: an
+                offset of `points`, which the outermost points have at first, then reaches
+                its edge, instead of that many cells (Zhu et al., 2020, with refinement).
+            masks: stride -> (B, h, w) bool; where False there is nothing to be found.
         """
         heads, levels, points = self.shape
         if len(maps) != levels:
@@ -92,10 +99,16 @@ class DeformableAttention(nnx.Module):
         values = []
         for stride in strides:
             value = self.value(maps[stride])
+            if masks is not None:
+                value = jnp.where(masks[stride][..., None], value, 0.0)
             values.append(value.reshape(*value.shape[:3], heads, -1))
         offsets = self.offsets(queries).reshape(B, Q, heads, levels, points, 2)
+        per_cell = jnp.asarray(strides, jnp.float32)[:, None]
         cells = jnp.asarray(references_px, jnp.float32)[..., None, :]
-        cells = cells / jnp.asarray(strides, jnp.float32)[:, None]  # (..., Q, levels, 2)
+        cells = cells / per_cell  # (..., Q, levels, 2)
+        if sizes_px is not None:
+            edges = sizes_px.astype(jnp.float32)[..., None, :] / (2.0 * points * per_cell)
+            offsets = offsets * edges[:, :, None, :, None, :]
         locations = cells[..., None, :, None, :] + offsets
         logits = self.weights(queries).astype(jnp.float32)
         weights = jax.nn.softmax(logits.reshape(B, Q, heads, levels * points))

@@ -107,7 +107,8 @@ def build_model(
         rngs=rngs,
         **options,
     )
-    if getattr(head, "taps", ()) and hasattr(backbone, "taps"):
+    # Fusions may have an attribute of that name for their own use; it is not empty.
+    if getattr(head, "taps", ()) and getattr(backbone, "taps", None) == ():
         backbone.taps = tuple(head.taps)
     return Hybrid(backbone, head, pyramid=pyramid)
 

@@ -85,7 +85,7 @@ def _way(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
     finer = [s for s in given if s < wanted]
     if not finer:
         old = min(given)
-        if old % wanted:
+        if wanted < 1 or old % wanted:
             raise UserError(_unreachable(given, wanted))
         return [(old, wanted)]
     steps, at = [], max(finer)

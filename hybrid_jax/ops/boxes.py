@@ -57,6 +57,33 @@ def pairwise_giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
     return giou(a_xyxy[..., :, None, :], b_xyxy[..., None, :, :])
 
 
+def mirrored_boxes(boxes_xyxy_px: jax.Array, *, width_px: float) -> jax.Array:
+    """Returns boxes (..., 4) of the image mirrored left to right."""
+    x0, y0, x1, y1 = jnp.moveaxis(boxes_xyxy_px, -1, 0)
+    return jnp.stack([width_px - x1, y0, width_px - x0, y1], axis=-1)
+
+
+def original_boxes(
+    boxes_xyxy_px: jax.Array,
+    *,
+    scale_yx: jax.Array,
+    offset_yx: jax.Array,
+    original_hw: jax.Array,
+) -> jax.Array:
+    """Takes boxes (B, D, 4) from px of a resized image to px of the original, cut there.
+
+    Args:
+        scale_yx: (B, 2); original px * scale + offset are px of the resized image.
+        offset_yx: (B, 2).
+        original_hw: (B, 2), height and width in px.
+    """
+    scale, offset, limit = (
+        jnp.tile(pair[:, ::-1], (1, 2))[:, None, :].astype(jnp.float32)
+        for pair in (scale_yx, offset_yx, original_hw)
+    )
+    return jnp.clip((boxes_xyxy_px - offset) / scale, 0.0, limit)
+
+
 def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     low = jnp.maximum(a[..., :2], b[..., :2])
     high = jnp.minimum(a[..., 2:], b[..., 2:])

@@ -7,6 +7,7 @@ run code is ever read: `.npz` members must be plain arrays, and pickles are refu
 import pathlib
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import ml_dtypes
@@ -23,6 +24,9 @@ _CONVERT = (
 )
 
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
+
+
 def open_arrays(path: str | pathlib.Path) -> Stored:
     """Lists the arrays of an `.npz` or `.safetensors` file without reading them.
 
@@ -30,6 +34,10 @@ def open_arrays(path: str | pathlib.Path) -> Stored:
         UserError: no such file, another kind of file, a pickle, or a damaged one.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder. Name the file in it: {path / 'model.safetensors'}, say."
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file. Expected an .npz or .safetensors file.")
     with open(path, "rb") as file:
@@ -63,7 +71,7 @@ def _npz(path: pathlib.Path) -> Stored:
                 name.removesuffix(".npy"): _npz_member(archive, path, name)
                 for name in names
             }
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise _damaged(path, error) from error
 
 
@@ -147,12 +155,10 @@ def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
             array = read()
         except OSError as error:
             raise UserError(f"{path}: {name!r} cannot be read ({error}).") from error
-        except (zipfile.BadZipFile, safetensors.SafetensorError) as error:
-            raise _damaged(path, error, name=name) from error
-        except (ValueError, EOFError) as error:
+        except (*_DAMAGE, ValueError, EOFError) as error:
             raise _damaged(path, error, name=name) from error
         # One look now saves a run that would end in NaN; "V" is the kind of bfloat16.
-        if array.dtype.kind in "fV" and not np.isfinite(array.astype(np.float32)).all():
+        if array.dtype.kind in "fV" and not np.isfinite(_float32(array)).all():
             raise UserError(
                 f"{path}: {name!r} holds NaN or infinite values. The file was saved from "
                 f"a run that had diverged, or is damaged; use another one."
@@ -160,6 +166,11 @@ def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
         return array
 
     return guarded
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        return array.astype(np.float32, copy=False)
 
 
 def _damaged(path: pathlib.Path, error: Exception, *, name: str = "") -> UserError:

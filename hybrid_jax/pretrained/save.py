@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator
 
 import numpy as np
-import safetensors.numpy
 from flax import nnx
 from numpy.lib import format as npy
 
@@ -19,8 +18,10 @@ from hybrid_jax.pretrained.checkpoint import Architecture, Entry, Preprocessing
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.fill import model_path
 from hybrid_jax.pretrained.load import leaves_by_path
+from hybrid_jax.specs import ResNetSpec
 
 FORMATS = ("npz", "safetensors")
+_KEPT = "Checkpoints of the workdir hold it."
 
 # The library that reads each format, and how the parts must round to be the same there.
 _NUMERICS = {"npz": ("vit_jax", "tanh"), "safetensors": ("timm", "erf")}
@@ -46,7 +47,8 @@ def save_pretrained(
         preprocessing: of the images the model was trained on.
 
     Returns:
-        Remarks: where the numbers will differ a little in the other library.
+        Remarks: where the numbers will differ a little in the other library, and what it
+        has to be told because the file cannot.
 
     Raises:
         UserError: unknown format, or a model that the layout has no names for.
@@ -59,11 +61,11 @@ def save_pretrained(
     card = _free_card(path.parent / "config.json") if format == "safetensors" else None
     name = _dialect_for(architecture, format)
     entries = DIALECTS.get(name)().entries(architecture)
-    arrays = _written(entries, leaves_by_path(nnx.to_pure_dict(nnx.state(model))))
+    leaves = leaves_by_path(nnx.to_pure_dict(nnx.state(model)))
     arriving = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        (_write_npz if format == "npz" else _write_safetensors)(arriving, arrays)
+        (_write_npz if format == "npz" else _write_safetensors)(arriving, entries, leaves)
         arriving.replace(path)
     finally:
         arriving.unlink(missing_ok=True)
@@ -104,6 +106,8 @@ def architecture_of(model: Hybrid) -> Architecture:
 def _dialect_for(architecture: Architecture, format: str) -> str:
     """Returns the dialect in which a format holds such a model."""
     resnet, vit = architecture.resnet, architecture.vit
+    if resnet is not None:
+        _check_resnet(resnet, under_vit=vit is not None)
     if vit is None:
         if format == "safetensors":
             return "timm_bit" if resnet.norm == "group" else "timm_resnet"
@@ -113,15 +117,11 @@ def _dialect_for(architecture: Architecture, format: str) -> str:
             "export: .npz files hold ViTs, hybrids and pre-activation ResNets; write this "
             "one as safetensors."
         )
-    if vit.pool != "cls" or vit.positions != "learned":
+    if vit.pool == "attention" or vit.positions != "learned":
         raise UserError(
-            f"export: files of this kind hold ViTs with a class token and learned "
-            f"positions; this one has pool={vit.pool!r}, positions={vit.positions!r}."
-        )
-    if resnet is not None and resnet.preactivation:
-        raise UserError(
-            "export: no other library puts a ViT on a pre-activation ResNet; checkpoints "
-            "of the workdir hold it."
+            f"export: files of this kind hold ViTs that pool by class token or mean, with "
+            f"learned positions; this one has pool={vit.pool!r}, "
+            f"positions={vit.positions!r}. {_KEPT}"
         )
     grouped = resnet is None or resnet.norm == "group"
     if format == "safetensors":
@@ -134,6 +134,29 @@ def _dialect_for(architecture: Architecture, format: str) -> str:
     return "vit_jax"
 
 
+def _check_resnet(resnet: ResNetSpec, *, under_vit: bool) -> None:
+    """Refuses forms that no layout tells apart from those it has names for.
+
+    Raises:
+        UserError: names the first field that would be lost.
+    """
+    if resnet.norm == "group":
+        for field, usual in (("root", "7x7"), ("shortcut", "strided")):
+            if getattr(resnet, field) != usual:
+                raise UserError(
+                    f"export: no other library has a GroupNorm ResNet with "
+                    f"{field}={getattr(resnet, field)!r}. {_KEPT}"
+                )
+        if under_vit and resnet.preactivation:
+            raise UserError(
+                f"export: no other library puts a ViT on a pre-activation ResNet. {_KEPT}"
+            )
+    elif under_vit and not resnet.blocks:
+        raise UserError(
+            f"export: no other library puts a ViT on a BatchNorm ResNet's root. {_KEPT}"
+        )
+
+
 def _written(entries: list[Entry], leaves: dict) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the file's keys and arrays, float32, one entry's at a time."""
     for entry in entries:
@@ -142,15 +165,26 @@ def _written(entries: list[Entry], leaves: dict) -> Iterator[tuple[str, np.ndarr
             yield key, np.ascontiguousarray(array)
 
 
-def _write_npz(path: pathlib.Path, arrays: Iterator[tuple[str, np.ndarray]]) -> None:
+def _write_npz(path: pathlib.Path, entries: list[Entry], leaves: dict) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays:
+        for key, array in _written(entries, leaves):
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 npy.write_array(member, array, allow_pickle=False)
 
 
-def _write_safetensors(path: pathlib.Path, arrays) -> None:
-    safetensors.numpy.save_file(dict(arrays), path, metadata={"format": "pt"})
+def _write_safetensors(path: pathlib.Path, entries: list[Entry], leaves: dict) -> None:
+    """Writes array after array; the library's own writer wants them all, and twice."""
+    header: dict = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for key, array in _written(entries, leaves):
+        begin, end = end, end + array.nbytes
+        header[key] = dict(dtype="F32", shape=array.shape, data_offsets=(begin, end))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, array in _written(entries, leaves):
+            file.write(array.data)
 
 
 def _free_card(card: pathlib.Path) -> pathlib.Path:
@@ -190,7 +224,19 @@ def _remarks(architecture: Architecture, format: str) -> tuple[str, ...]:
         remarks.append(f"its ResNet was trained with {resnet.numerics!r} epsilons")
     if vit is not None and vit.gelu != gelu:
         remarks.append(f"its ViT was trained with the {vit.gelu!r} GELU")
+    if vit is not None and vit.norm_eps != 1e-6:
+        remarks.append(f"its ViT was trained with a LayerNorm epsilon of {vit.norm_eps:g}")
     if remarks:
         library = "vit_jax" if format == "npz" else "timm"
         remarks.append(f"{library} will compute with its own; outputs differ slightly")
+    if vit is not None and vit.pool == "mean" and format == "safetensors":
+        remarks.append(
+            "it pools by the mean: in timm, build it with class_token=False, "
+            "global_pool='avg', fc_norm=False; here, say heads= to load_pretrained"
+        )
+    if resnet is not None and 2 ** (len(resnet.blocks) + 1) > resnet.output_stride:
+        remarks.append(
+            f"it dilates, which no file tells: build it with "
+            f"output_stride={resnet.output_stride} wherever it is loaded"
+        )
     return tuple(remarks)

@@ -14,6 +14,8 @@ from hybrid_jax.ops.calibration import calibration_error, calibration_sums
 from hybrid_jax.ops.mix import cutmix, erase, flip, mixup
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
+from hybrid_jax.tasks.answers import answer_labels
+from hybrid_jax.tasks.drawing import draw_lines
 
 
 @TASKS.register("classification")
@@ -55,8 +57,24 @@ class Classification:
     def predict(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns nothing: sums say it all."""
-        return {}
+        """Returns the likeliest classes of each image; no score is made of them.
+
+        Returns:
+            `top_labels` (B, min(5, K)) int32 and `top_probabilities` float32, best first.
+        """
+        probabilities = self._probabilities(outputs.logits)
+        best, labels = jax.lax.top_k(probabilities, min(5, probabilities.shape[1]))
+        return dict(top_labels=labels, top_probabilities=best)
+
+    def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
+        """Writes the likeliest classes below the image."""
+        labels = self.answer(prediction)["labels"]
+        lines = [f"{row['name']} {100 * row['probability']:.1f} %" for row in labels]
+        return draw_lines(image_u8, lines)
+
+    def answer(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the likeliest classes with names and probabilities."""
+        return answer_labels(prediction, names=self.info.class_names)
 
     def scorer(self, source: Source) -> None:
         """Returns none: sums say it all."""
@@ -112,11 +130,7 @@ class Classification:
         own = jnp.take_along_axis(logits, label[:, None], axis=1)
         others = jnp.arange(logits.shape[1]) != label[:, None]
         rank = jnp.sum(~(logits < own) & others, axis=1)
-        probabilities = (
-            jax.nn.softmax(logits)
-            if self.task["loss"] == "softmax"
-            else jax.nn.sigmoid(logits)
-        )
+        probabilities = self._probabilities(logits)
         sums = dict(
             count=mask.sum(),
             loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
@@ -139,6 +153,11 @@ class Classification:
             if name not in ("count", "calibration")
         }
         return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
+
+    def _probabilities(self, logits) -> jax.Array:
+        """Returns one for each class, (B, K) float32."""
+        softmax = self.task["loss"] == "softmax"
+        return jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
 
     def _losses(self, logits, batch, label_smoothing) -> jax.Array:
         """Returns one loss per row, (B,) float32."""

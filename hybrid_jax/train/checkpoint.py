@@ -63,6 +63,12 @@ class Checkpoints:
         """Returns the steps saved, oldest first."""
         return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
+    def saved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the arrays' shapes in the newest checkpoint by path, {} without one."""
+        for step in self.steps()[-1:]:
+            return shapes_by_path(self._orbax.metadata(step).metadata)
+        return {}
+
     def best(self) -> tuple[int, float] | None:
         """Returns step and score of the best checkpoint, or None if none was scored."""
         scored = [
@@ -174,7 +180,7 @@ class Checkpoints:
 
     def _check_shapes(self, step: int, saved: Any, shapes: TrainState) -> None:
         """Orbax answers a foreign target with a bare IndexError; this one says what."""
-        found, wanted = _shapes_by_path(saved), _shapes_by_path(shapes)
+        found, wanted = shapes_by_path(saved), shapes_by_path(shapes)
         differing = sorted(
             path
             for path in found.keys() | wanted.keys()
@@ -234,7 +240,8 @@ def _not_from_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
 
 
-def _shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a tree's arrays, or of what stands for them, by their paths."""
     return {
         path_name(path): tuple(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import resolve
 from hybrid_jax.contracts import DatasetInfo, Source, Task
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
@@ -120,17 +120,21 @@ class Experiment:
         )
 
 
-def prepare(config: ConfigDict, *, continued: bool = False) -> Experiment:
+def prepare(
+    config: ConfigDict, *, continued: bool = False, source: Source | None = None
+) -> Experiment:
     """Checks a config against the hardware, the data and the model.
 
     Args:
         continued: whether the weights come from a checkpoint of the run itself; the
             published files it began with are then not looked for.
+        source: stands in for the training split; None opens it.
 
     Raises:
         UserError: whatever can be known to be wrong before anything is compiled.
     """
-    source = open_source(config.data.name, split=config.data.train_split)
+    if source is None:
+        source = open_split(config.data, split=config.data.train_split)
     config = config.copy_and_resolve_references()
     weights = None if continued else open_weights(config.model)
     if weights is not None:

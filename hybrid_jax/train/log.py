@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from hybrid_jax.errors import UserError
@@ -47,6 +46,9 @@ class RunLog:
             self._unwritten = self._path.read_text().splitlines(keepends=True)
         self._events = None
         if self.active and tensorboard:
+            # Here, because it imports torch where there is one: 600 MB for nothing.
+            from tensorboardX import SummaryWriter
+
             self._events = SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=start + 1, write_to_disk=True
             )
@@ -89,11 +91,12 @@ class RunLog:
         )
 
     def scores(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Records and shows the scores of one evaluation."""
+        """Records the scores of one evaluation; shows all but those of single classes."""
         self._record(step, split, values)
         shown = "  ".join(
             f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
             for name, value in values.items()
+            if "/" not in name  # "IoU/sky": there may be hundreds
         )
         self.say(f"step {step}  {split}: {shown}")
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import train_batches
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.announce import announce
 from hybrid_jax.train.checkpoint import Checkpoints
@@ -58,7 +58,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     path = epath.Path(workdir).expanduser().absolute()
     config = config.copy_and_resolve_references()
     experiment = prepare(config, continued=adopt_weights(path, config))
-    eval_source = open_source(config.data.name, split=config.eval.split)
+    eval_source = open_split(config.data, split=config.eval.split)
     claim(path, experiment.config)
     announce(experiment, path)
     options = experiment.config.checkpoint

@@ -70,8 +70,8 @@ ITERATED = ("optimizer.branch.", "mesh.", "hardware.", "model.fusion_options.")
 
 
 def test_every_key_is_read_by_someone():
-    # `config.py` and `recipes.py` set and check keys; reading is everybody else's.
-    text = source_of(without=("config.py", "recipes.py"))
+    # These set keys; reading is everybody else's.
+    text = source_of(without=("config.py", "config_defaults.py", "recipes.py"))
     unread = [
         path
         for path in leaves(defaults("tiny"))
@@ -91,12 +91,14 @@ def test_iterated_branches_are_read_too():
 def test_no_default_is_repeated_at_the_place_it_is_read():
     branches = "|".join(defaults().keys())
     again = re.findall(rf"\b(?:config|{branches})\.get\([^)]*\)", source_of())
-    assert not again, f"defaults stand in config.py alone: {again}"
+    assert not again, f"defaults stand in config_defaults.py alone: {again}"
 
 
 def test_each_default_stands_once_in_its_branch():
-    text = (PACKAGE / "config.py").read_text()
-    for builder in re.findall(r"def _\w+\(\).*?\n\n\n", text, re.S):
+    text = (PACKAGE / "config_defaults.py").read_text()
+    builders = re.findall(r"def _\w+\(\).*?\n\n\n", text, re.S)
+    assert len(builders) >= 8
+    for builder in builders:
         keys = re.findall(r"^        (\w+)=", builder, re.M)
         assert len(keys) == len(set(keys)), f"a key stands twice: {keys}"
 
@@ -173,7 +175,17 @@ def test_steps_speak_before_epochs():
         ("task.loss", "focal", "one of softmax, sigmoid"),
         ("model.dtype", "float16", "one of auto, float32, bfloat16"),
         ("model.normalisation", "none", "one of half, imagenet"),
-        ("data.crop", "centre", "one of resize, random_resized, pad"),
+        ("data.crop", "centre", "one of resize, random_resized, pad, letterbox"),
+        ("data.eval_fit", "crop", "one of letterbox, resize"),
+        ("data.on_bad_annotation", "ignore", "one of raise, skip"),
+        ("data.max_boxes", 0, "a positive number"),
+        ("data.scale_jitter", (2.0, 0.5), "a pair 0 < lower <= upper"),
+        ("task.segmentation.inference", "tile", "one of whole, slide"),
+        ("task.segmentation.slide_stride", 0.0, "a positive number"),
+        ("task.segmentation.auxiliary_weight", -0.1, "zero or more"),
+        ("task.detection.max_detections", 0, "a positive number"),
+        ("task.detection.giou_weight", -1.0, "zero or more"),
+        ("task.detection.nms_iou", 1.5, r"a number in \[0, 1\]"),
         ("data.interpolation", "nearest", "one of bicubic, bilinear"),
         ("data.on_bad_image", "ignore", "one of raise, skip"),
         ("eval.restore", "first", "one of best, last"),
@@ -218,6 +230,16 @@ def test_image_size_must_be_a_side_or_a_pair(size):
     config = defaults("tiny")
     set_key(config, "data.image_size", size)
     with pytest.raises(UserError, match=r"config.data.image_size: expected a positive"):
+        resolve(config, on_cpu=True)
+
+
+def test_evaluation_may_have_a_size_of_its_own():
+    config = defaults("tiny")
+    assert resolve(config, on_cpu=True).eval.image_size is None
+    set_key(config, "eval.image_size", 48)
+    assert resolve(config, on_cpu=True).eval.image_size == (48, 48)
+    set_key(config, "eval.image_size", (48, 0))
+    with pytest.raises(UserError, match=r"config.eval.image_size: expected a positive"):
         resolve(config, on_cpu=True)
 
 

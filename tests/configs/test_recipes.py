@@ -102,3 +102,54 @@ def test_lone_bracket_holds_nothing_together():
 def test_fusion_option_without_a_value_is_refused():
     with pytest.raises(UserError, match=r"'fusion.stride': expected fusion.OPTION=VALUE"):
         select(defaults("tiny"), "fusion.stride")
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        ("coco=(/d/{split},/d/{split}.json),seed=9", "coco:/d/{split},/d/{split}.json"),
+        ("coco:(/d/images,/d/a=b.json),seed=9", "coco:/d/images,/d/a=b.json"),
+        ("coco:/d/images,/d/a.json,seed=9", "coco:/d/images,/d/a.json"),
+        ("coco=/d/images,/d/a.json,seed=9", "coco:/d/images,/d/a.json"),
+        ("seg=(/d/images,/d/masks),seed=9", "seg:/d/images,/d/masks"),
+        ("voc=/d/VOC2012,seed=9", "voc:/d/VOC2012"),
+        ("voc_seg:/d/VOC2012,seed=9", "voc_seg:/d/VOC2012"),
+        ("tfds=coco/2017:1.1.0,seed=9", "tfds:coco/2017:1.1.0"),
+    ],
+)
+def test_data_with_boxes_or_masks(argument, name):
+    config = select(defaults("tiny"), argument)
+    assert (config.data.name, config.seed) == (name, 9)
+    assert config.data.crop == "scale_jitter"  # what moves targets with the image
+
+
+def test_experiment_sets_keys_for_such_data_by_its_kind():
+    own = {"coco": {"data.crop": "letterbox"}, "coco/2017": {"data.crop": "resize"}}
+    crops = [
+        select(defaults("tiny"), argument, **own).data.crop
+        for argument in ("coco=(/i,/j.json)", "tfds=coco/2017", "voc=/v")
+    ]
+    assert crops == ["letterbox", "resize", "scale_jitter"]
+
+
+def test_argument_sets_the_head_and_its_options():
+    config = select(
+        defaults("tiny"), "head.strides=(8,16),voc=/v,head=fcos,head.neck=none,fusion=x"
+    )
+    assert (config.model.head, config.model.fusion) == ("fcos", "x")
+    assert config.model.head_options.fcos.to_dict() == dict(strides=(8, 16), neck="none")
+    assert "x" not in config.model.fusion_options
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("head.strides", "'head.strides': expected head.OPTION=VALUE"),
+        ("coco", "expected coco=<path or name>, e.g. coco=(/data/images,"),
+        ("seg=", "expected seg=<path or name>"),
+        ("cocoo", "unknown data. Known: digits"),
+    ],
+)
+def test_boxes_or_masks_that_cannot_be_found_are_quoted(argument, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        select(defaults("tiny"), argument)

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 from data_examples import NumberedSource, data_config
 
-from hybrid_jax.data.rows import EvalRows, ReadableExamples, TrainRow
-from hybrid_jax.data.transforms import EvalTransform, TrainTransform
+from hybrid_jax.data.dense import DenseRows
+from hybrid_jax.data.rows import (
+    EvalRows,
+    LabelRows,
+    ReadableExamples,
+    TrainRow,
+    rows_for,
+)
 from hybrid_jax.errors import BadImageError, UserError
 
 
@@ -20,7 +26,7 @@ def test_data_set_of_unreadable_images_is_an_error():
 
 
 def test_train_row_has_the_types_of_a_batch():
-    row = TrainRow(TrainTransform(data_config()))
+    row = TrainRow(LabelRows(data_config()))
     example = {"image": np.zeros((5, 5, 3), np.uint8), "label": 4, "image_id": "a"}
     result = row(example, np.random.default_rng(0))
     assert result["image"].shape == (12, 16, 3)
@@ -37,7 +43,7 @@ def test_train_row_has_the_types_of_a_batch():
 def _eval_rows(source, *, num_rows: int, skip_bad: bool) -> EvalRows:
     return EvalRows(
         source,
-        transform=EvalTransform(data_config()),
+        rows=LabelRows(data_config()),
         num_rows=num_rows,
         skip_bad=skip_bad,
     )
@@ -47,6 +53,7 @@ def test_eval_rows_end_with_masked_zeros():
     rows = _eval_rows(NumberedSource(3), num_rows=5, skip_bad=False)
     assert len(rows) == 5
     assert [bool(rows[i]["mask"]) for i in range(5)] == [True] * 3 + [False] * 2
+    assert [int(rows[i]["index"]) for i in range(5)] == [0, 1, 2, 3, 4]
     assert not rows[4]["image"].any()
     assert rows[4]["image"].shape == (12, 16, 3)
 
@@ -61,3 +68,15 @@ def test_eval_rows_raise_for_what_cannot_be_read():
     rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip_bad=False)
     with pytest.raises(BadImageError, match="number_1"):
         rows[1]
+
+
+def test_targets_choose_the_rows():
+    assert isinstance(rows_for(("label",), data=data_config()), LabelRows)
+    for targets in (("boxes",), ("segmentation",), ("boxes", "segmentation")):
+        assert isinstance(rows_for(targets, data=data_config()), DenseRows)
+
+
+@pytest.mark.parametrize("crop", ["letterbox", "scale_jitter"])
+def test_labels_alone_are_not_cropped_like_boxes(crop):
+    with pytest.raises(UserError, match=f"data.crop: expected 'resize'.* got '{crop}'"):
+        rows_for(("label",), data=data_config(crop=crop))

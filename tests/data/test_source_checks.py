@@ -11,12 +11,16 @@ def test_unknown_kind_lists_all():
 
 def test_sources_are_found_by_their_files():
     assert SOURCES.names() == (
+        "coco",
         "digits",
         "folder",
         "mnist",
+        "seg",
         "shapes",
         "shapes128",
         "tfds",
+        "voc",
+        "voc_seg",
     )
 
 
@@ -26,7 +30,9 @@ def test_embedded_source_takes_no_location(name):
         open_source(f"{name}:/data", split="train")
 
 
-@pytest.mark.parametrize("name", ["tfds", "folder", "mnist"])
+@pytest.mark.parametrize(
+    "name", ["coco", "folder", "mnist", "seg", "tfds", "voc", "voc_seg"]
+)
 def test_source_with_location_asks_for_it(name):
     with pytest.raises(UserError, match=f"expected a location .* data.name='{name}:"):
         open_source(name, split="train")

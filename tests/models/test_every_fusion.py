@@ -10,12 +10,12 @@ import pytest
 import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
+from task_steps import check_head_takes, features_of
 
-from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.hybrid import build_fusion, build_model
+from hybrid_jax.models.hybrid import build_fusion
 
 ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
 # Every kind of part, each at least once.
@@ -133,23 +133,10 @@ def test_tree_mode_refuses_a_shared_part():
 
 
 @pytest.mark.parametrize("head", HEADS.names())
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_fusion_meets_every_head(fusion, head, dtype):
-    model = defaults("tiny").model
-    model.update(fusion=_name(fusion), head=head, dtype=dtype)
-    model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
-    model.vit_options.update(width=48, depth=4, heads=3, mlp_dim=80)
-
-    def run(images):
-        built = build_model(
-            model, num_classes=7, image_size=(64, 96), rngs=nnx.Rngs(params=0)
-        )
-        return built(images, train=False)
-
-    outputs = jax.eval_shape(run, jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32))
-    for leaf in jax.tree.leaves(outputs):
-        assert leaf.shape[0] == 2, f"lost the batch: {leaf.shape}"
-        assert leaf.dtype != jnp.bfloat16, "heads give float32 (losses need it)"
+def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion, head):
+    for hw, dtype in ((small_fusion.BUILT_FOR, "float32"), ((97, 131), "bfloat16")):
+        seen = features_of(fusion, hw=hw, dtype=dtype)
+        check_head_takes(head, seen, hw=hw, dtype=dtype)
 
 
 def test_fusion_documents_its_wiring(fusion):

@@ -1,5 +1,6 @@
-"""Options of fusions: unknown ones and wrong types are one line that names the fusion."""
+"""Options of fusions and heads: unknown ones and wrong types are one line naming both."""
 
+import inspect
 import typing
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import pytest
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_has_stages, check_options
 from hybrid_jax.specs import ResNetSpec
 
@@ -38,7 +40,7 @@ class Fusion:
     ],
 )
 def test_values_of_the_stated_types_pass(options):
-    check_options("mine", Fusion, options)
+    check_options("fusion 'mine'", Fusion, options)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_values_of_the_stated_types_pass(options):
 )
 def test_another_type_is_one_line(option, value, expected):
     with pytest.raises(UserError) as error:
-        check_options("mine", Fusion, {option: value})
+        check_options("fusion 'mine'", Fusion, {option: value})
     assert str(error.value) == (
         f"fusion 'mine': {option}: expected {expected}, got {value!r}."
     )
@@ -66,7 +68,7 @@ def test_another_type_is_one_line(option, value, expected):
 
 def test_unknown_option_names_the_nearest():
     with pytest.raises(UserError, match=r"no option 'cuont'. Did you mean 'count'\?"):
-        check_options("mine", Fusion, dict(cuont=1))
+        check_options("fusion 'mine'", Fusion, dict(cuont=1))
 
 
 def test_root_block_alone_is_one_line():
@@ -79,12 +81,36 @@ def test_root_block_alone_is_one_line():
     check_has_stages("mine", ResNetSpec(blocks=(1,)))
 
 
-@pytest.mark.parametrize("name", FUSIONS.names())
-def test_every_option_of_a_registered_fusion_states_its_type(name):
+GIVEN_BY_THE_BUILDER = {
+    *("resnet_spec", "vit_spec", "image_size", "channels", "width", "num_classes"),
+    *("dtype", "rngs", "return"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [
+        *((f"fusion {name!r}", FUSIONS.get(name)) for name in FUSIONS.names()),
+        *((f"head {name!r}", HEADS.get(name)) for name in HEADS.names()),
+    ],
+)
+def test_every_option_of_a_registered_name_states_its_type(kind, entry):
     class Odd: ...
 
-    fusion = FUSIONS.get(name)
-    hints = typing.get_type_hints(fusion.__init__)
-    for option in set(hints) - {"resnet_spec", "vit_spec", "image_size", "rngs", "return"}:
-        with pytest.raises(UserError, match=f"^fusion '{name}': {option}: expected "):
-            check_options(name, fusion, {option: Odd()})
+    hints = typing.get_type_hints(entry.__init__)
+    for option in inspect.signature(entry.__init__).parameters:
+        if option == "self" or option in GIVEN_BY_THE_BUILDER:
+            continue
+        assert option in hints, f"{kind}: {option} has no type"
+        with pytest.raises(UserError, match=f"^{kind}: {option}: expected "):
+            check_options(kind, entry, {option: Odd()})
+
+
+@pytest.mark.parametrize("given", sorted(GIVEN_BY_THE_BUILDER - {"return"}))
+def test_what_the_builder_gives_is_no_option(given):
+    with pytest.raises(UserError, match=f"has no option {given!r}"):
+        check_options("head 'mine'", Head, {given: 1})
+
+
+class Head:
+    def __init__(self, channels, *, width, num_classes, dtype, rngs, depth: int = 1): ...

@@ -72,12 +72,14 @@ def test_truncated_file_is_one_clear_error(path, kept):
         open_arrays(path)
 
 
-def test_changed_bytes_inside_an_npz_are_noticed(tmp_path):
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_changed_bytes_inside_an_npz_are_noticed(tmp_path, write):
     path = tmp_path / "weights.npz"
-    hit = np.linspace(0, 1, 10_000)
-    np.savez(path, hit=hit, whole=ARRAYS["b"])
+    hit = np.random.default_rng(0).standard_normal(10_000)
+    write(path, whole=ARRAYS["b"], hit=hit)
     content = bytearray(path.read_bytes())
-    content[bytes(content).index(hit.tobytes()) + 70_005] ^= 0xFF
+    middle = len(content) - 40_000
+    content[middle : middle + 100] = b"\xff" * 100
     path.write_bytes(content)
     stored = open_arrays(path)
     np.testing.assert_array_equal(stored["whole"].read(), ARRAYS["b"])
@@ -131,6 +133,28 @@ def test_other_files_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(str(path))):
         open_arrays(path)
+
+
+def test_headers_of_every_version_of_the_format_are_read(tmp_path):
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for version in ((1, 0), (2, 0)):
+            with archive.open(f"v{version[0]}.npy", "w") as member:
+                np.lib.format.write_array(member, ARRAYS["a/kernel"], version=version)
+    for array in open_arrays(path).values():
+        np.testing.assert_array_equal(array.read(), ARRAYS["a/kernel"])
+
+
+def test_value_too_large_for_float32_is_named(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, large=np.asarray([1.0, 1e300]))
+    with pytest.raises(UserError, match="'large' holds NaN or infinite values"):
+        open_arrays(path)["large"].read()
+
+
+def test_folder_is_not_called_missing(tmp_path):
+    with pytest.raises(UserError, match=r"is a folder\. Name the file in it"):
+        open_arrays(tmp_path)
 
 
 def test_missing_file_is_named(tmp_path):

@@ -64,6 +64,10 @@ def test_halves_of_two_files_fill_every_fusion(name, donors):
         loaded = [p for p in share if p in filled]
         assert len(loaded) >= 0.8 * len(share), f"of {part}, only {loaded} are loaded"
     assert {row.path for row in report.where("new")} == targets.keys() - filled.keys()
+    new = [row.path for row in report.where("new")]
+    assert len(new) == len(set(new)), "two files lack it, it is new once"
+    # The half that is not wanted of a file is not dropped from it.
+    assert not [row.path for row in report.where("dropped") if row.part == "file"]
 
 
 def test_report_tells_which_arrays_are_which(donors):

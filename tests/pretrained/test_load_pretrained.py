@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 from donors import HYBRID, PLAIN, arrays_of, donor
+from flax import nnx
 from google_writer import drawn, shapes
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.positions import resize_grid
+from hybrid_jax.pretrained.load import leaves_by_path
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def test_file_alone_makes_the_whole_model(hybrid):
     for name, array in held.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     assert {row.action for row in report.rows} == {"loaded"}
+    assert report.preprocessing.normalisation == "half"
     assert model.head.logits.kernel.shape == (48, 5)
     assert np.isfinite(model(np.zeros((1, 64, 64, 3), np.float32)).logits).all()
 
@@ -74,9 +77,13 @@ def test_numerics_are_the_files_unless_overridden(hybrid):
     model, _ = hybrid_jax.load_pretrained(hybrid[0])
     assert model.backbone.resnet.spec.numerics == "vit_jax"
     assert model.backbone.vit.spec.gelu == "tanh"
-    model, _ = hybrid_jax.load_pretrained(
-        hybrid[0], resnet_options=dict(numerics="timm"), vit_options=dict(drop_path=0.1)
+    model, report = hybrid_jax.load_pretrained(
+        hybrid[0],
+        resnet_options=dict(numerics="timm"),
+        vit_options=dict(drop_path=0.1),
+        normalisation="imagenet",
     )
+    assert report.preprocessing is None, "the caller has said how images are prepared"
     assert model.backbone.resnet.spec.numerics == "timm"
     assert model.backbone.vit.spec.drop_path == 0.1
     assert model.backbone.vit.spec.gelu == "tanh"
@@ -98,6 +105,34 @@ def test_missing_array_is_refused_and_the_nearest_key_named(tmp_path):
     assert arrays_of(model)[row.path].any(), "a new kernel gets its random initial value"
     (row,) = report.where("dropped")
     assert row.path == "block2/unit1/conv2/kernal"
+
+
+def test_seed_decides_about_what_the_file_lacks(tmp_path):
+    file = drawn(shapes(PLAIN))
+    del file["Transformer/encoderblock_1/MultiHeadDotProductAttention_0/key/kernel"]
+    np.savez(tmp_path / "w.npz", **file)
+    expected = (
+        "'Transformer/encoderblock_1/MultiHeadDotProductAttention_0/key/kernel', for "
+        "backbone/vit/blocks/1/attn/qkv/kernel (48, 144), is not in it."
+    )
+    with pytest.raises(UserError, match=re.escape(expected)):
+        hybrid_jax.load_pretrained(tmp_path / "w.npz")
+    one, same, other = (
+        arrays_of(hybrid_jax.load_pretrained(tmp_path / "w.npz", strict=False, seed=s)[0])
+        for s in (1, 1, 2)
+    )
+    differing = {name for name, array in one.items() if (array != other[name]).any()}
+    assert differing == {"backbone/vit/blocks/1/attn/qkv/kernel"}
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, same[name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_parameters_are_float32_whatever_the_file_has(tmp_path, dtype):
+    file = {name: array.astype(dtype) for name, array in drawn(shapes(PLAIN)).items()}
+    np.savez(tmp_path / "w.npz", **file)
+    found = arrays_of(hybrid_jax.load_pretrained(tmp_path / "w.npz")[0])
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
 
 
 def test_wrong_shape_is_refused_with_both_shapes(tmp_path):
@@ -175,8 +210,11 @@ def test_arrays_land_in_shares_on_the_devices_of_a_mesh(hybrid):
             axes = ["all" if i == first else None for i in range(len(axes))]
         return NamedSharding(mesh, PartitionSpec(*axes))
 
-    model, _ = hybrid_jax.load_pretrained(path, placement=placement)
+    model, _ = hybrid_jax.load_pretrained(path, placement=placement, num_classes=16)
     kernel = model.backbone.vit.blocks[0].mlp.fc1.kernel[...]
     assert {shard.data.shape for shard in kernel.addressable_shards} == {(6, 80)}
-    for name, array in held.items():
-        np.testing.assert_array_equal(arrays_of(model)[name], array, err_msg=name)
+    # The new head, which the file has for 5 classes, lands as the rest does.
+    for name, leaf in leaves_by_path(nnx.to_pure_dict(nnx.state(model))).items():
+        assert leaf.sharding == placement(name, leaf.shape), name
+        if not name.startswith("head/"):
+            np.testing.assert_array_equal(leaf, held[name], err_msg=name)

@@ -94,6 +94,7 @@ def test_description_without_images_is_no_answer(beside):
         (dict(config=timm(mean=CLIP)), r"mean \[0.48145466.*no policy \(half, imagenet\)"),
         (dict(config=timm(mean=[0.0] * 3, std=[1.0] * 3)), "no policy"),
         (dict(config=timm(mean=MEAN)), "no policy"),  # ImageNet's mean alone
+        (dict(config=timm(mean=[0.47, 0.46, 0.41], std=DEVIATION)), "no policy"),
         (dict(config=timm(mean="0.5")), "no policy"),
         (dict(config=timm(mean=[0.5])), "no policy"),  # of a model of grey images
         (dict(config=timm(interpolation="nearest")), "bilinear or bicubic, got 'nearest'"),

@@ -98,9 +98,11 @@ def test_bucket_file_is_copied_once_and_whole(tmp_path, monkeypatch):
     assert first.read_text() == "weights"
     assert source.local_file("gs://bucket/a/R26.npz") == first
     assert copies == ["gs://bucket/a/R26.npz"]
+    assert source.local_file("gs://bucket/b/R26.npz") != first
     with pytest.raises(UserError, match="connection lost.*pip install -e '.\\[gcs\\]'"):
         source.local_file("gs://bucket/broken.npz")
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == [first.name]
+    kept = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert kept == {first.name, first.name.replace("_a_", "_b_")}
 
 
 def test_unknown_name_lists_what_would_do():

@@ -1,8 +1,10 @@
 """Two processes train and score like one, and one goes on from where two stopped."""
 
+import re
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 from small_run import (
@@ -125,6 +127,29 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
     stopped = last_step(workdir)
     assert f"stopped by SIGTERM after step {stopped}; saved" in first
     assert saved_steps(workdir)[-1] == stopped
+
+
+# What the main process makes and only it: a score of every kind that JSON must carry.
+TOLD = """
+import jax
+from hybrid_jax.train.distributed import from_main_process, join
+join()
+def make():
+    assert jax.process_index() == 0, "only the main process has the numbers"
+    return {"AP": 0.1 + 0.2, "AP/caf\u00e9": 1e-300, "count": 2**53, "none": float("nan")}
+for _ in range(2):
+    print("told:", jax.process_index(), ascii(sorted(from_main_process(make).items())))
+print("told:", jax.process_index(), from_main_process(lambda: {}))
+"""
+
+
+def test_main_process_tells_the_others_what_it_made(tmp_path):
+    printed = finish(start_two([sys.executable, "-c", TOLD], tmp_path), tmp_path)
+    told = [re.findall(r"^told: (\d) (.*)$", text, re.MULTILINE) for text in printed]
+    scores = "[('AP', 0.30000000000000004), ('AP/caf\\xe9', 1e-300), "
+    scores += "('count', 9007199254740992), ('none', nan)]"
+    for index in range(2):
+        assert told[index] == [(str(index), text) for text in (scores, scores, "{}")]
 
 
 @pytest.mark.parametrize(

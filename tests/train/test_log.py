@@ -75,6 +75,15 @@ def test_without_a_terminal_each_row_is_one_plain_line(tmp_path, capsys):
     assert printed.err == ""
 
 
+def test_scores_of_single_classes_are_recorded_and_not_shown(tmp_path, capsys):
+    log = open_log(tmp_path)
+    log.scores(20, "validation", {"mIoU": 0.5, "IoU/sky": 0.25})
+    log.close()
+    assert capsys.readouterr().out == "step 20  validation: mIoU 0.5000\n"
+    (row,) = lines(tmp_path)
+    assert row["IoU/sky"] == 0.25
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -37,6 +37,7 @@ class Numbers:
             image=np.full((ROWS, 2, 3, 3), self.number, np.uint8),
             mask=np.ones(ROWS, bool),
             skipped=np.full(ROWS, self.number, np.int32),
+            faulty=np.arange(ROWS, dtype=np.int32),
         )
 
     def close(self):
@@ -49,10 +50,11 @@ def sharding() -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def test_prefetch_keeps_order_and_counts_skipped_images(sharding):
+def test_prefetch_keeps_order_and_counts_what_was_left_out(sharding):
     batches = DevicePrefetch(Numbers(ends_at=7), sharding=sharding, size=2)
-    seen = [(int(batch["image"][0, 0, 0, 0]), bad) for batch, bad in batches]
-    assert seen == [(n, ROWS * n) for n in range(7)]
+    seen = [(int(batch["image"][0, 0, 0, 0]), counts) for batch, counts in batches]
+    faulty = sum(range(ROWS))
+    assert seen == [(n, dict(skipped=ROWS * n, faulty=faulty)) for n in range(7)]
     batches.close()
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from small_fusion import quick_jit
 from small_run import small_config
 
+from hybrid_jax.config import as_json
 from hybrid_jax.train import experiment as experiment_module
 from hybrid_jax.train import sharding
 from hybrid_jax.train.experiment import Experiment, prepare
@@ -55,7 +57,7 @@ def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
 
 # Kept for the whole session, as the experiments are: compiling takes most of the time.
 _steps: dict[int, Callable] = {}
-_states: dict[int, TrainState] = {}
+_states: dict[tuple, TrainState] = {}
 
 
 def train_step(experiment: Experiment) -> Callable:
@@ -71,9 +73,17 @@ def new_state(experiment: Experiment, *, lively: bool = False) -> TrainState:
     Args:
         lively: replace the head's zeros by noise, so that the loss depends on everything.
     """
-    if id(experiment) not in _states:
-        _states[id(experiment)] = on_host(experiment.new_state())
-    state = jax.tree.map(np.copy, _states[id(experiment)])
+    config = experiment.config
+    # What the initial numbers depend on; not the mesh they are spread over.
+    same = (
+        *(as_json(config[branch]) for branch in ("model", "optimizer")),
+        *(config.task.name, config.seed, config.train.ema_decay > 0.0),
+        tuple(config.data.image_size),
+    )
+    if same not in _states:
+        init = quick_jit(experiment.init)
+        _states[same] = on_host(init(jax.random.key(config.seed)))
+    state = jax.tree.map(np.copy, _states[same])
     if lively:
         head = state.params["head"]["logits"]
         head["kernel"] += np.random.default_rng(1).normal(size=head["kernel"].shape)

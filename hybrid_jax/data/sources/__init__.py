@@ -4,7 +4,12 @@ A source is one file in this package with one function registered under the word
 the colon of `data.name`; it gets the text after the colon and the split.
 """
 
+from ml_collections import ConfigDict
+
 from hybrid_jax.contracts import Source
+from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.reduced_source import ReducedSource
+from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
 SOURCES = Registry("data source", package="hybrid_jax.data.sources")
@@ -22,3 +27,27 @@ def open_source(name: str, *, split: str) -> Source:
     """
     kind, _, location = name.partition(":")
     return SOURCES.get(kind)(location, split=split)
+
+
+def open_split(data: ConfigDict, *, split: str) -> Source:
+    """Returns one split as a config wants it: annotations checked, masks reduced.
+
+    Sources without boxes and masks come as they are.
+
+    Args:
+        data: the `data` branch of a config.
+        split: as in `open_source`.
+
+    Raises:
+        UserError: as `open_source`, or masks are to be reduced and there are none.
+    """
+    source = open_source(data.name, split=split)
+    if data.reduce_zero_label and not source.info.segmentation_names:
+        raise UserError(
+            f"config.data.reduce_zero_label: expected False, because the data "
+            f"{data.name!r} has no masks."
+        )
+    if not (source.info.box_names or source.info.segmentation_names):
+        return source
+    source = CheckedSource(source, skip=data.on_bad_annotation == "skip")
+    return ReducedSource(source) if data.reduce_zero_label else source

@@ -1,7 +1,6 @@
 """`folder:PATH`: image files sorted into one folder per class."""
 
 import collections
-import hashlib
 import os
 import pathlib
 
@@ -9,19 +8,11 @@ import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.decode import read_image
+from hybrid_jax.data.image_files import EXTENSIONS, files_below
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
+from hybrid_jax.data.splits import SPLIT_OF_NAME, share_of
 from hybrid_jax.errors import UserError, nearest
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-_SPLIT_OF_FOLDER = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 
 
 @SOURCES.register("folder")
@@ -96,7 +87,7 @@ def _split_folders(root: pathlib.Path, *, name: str) -> dict[str, pathlib.Path]:
     if not (root / "train").is_dir():
         return folders
     for folder in _folders(root):
-        split = _SPLIT_OF_FOLDER.get(folder.name)
+        split = SPLIT_OF_NAME.get(folder.name)
         if split in folders:
             raise UserError(
                 f"data {name!r}: {folders[split]} and {folder} both are the {split} "
@@ -145,30 +136,17 @@ def _list_share(
     paths = {}
     for folder in classes:
         found = _images(root / folder, root=root, name=name)
-        by_hash = sorted(found, key=lambda p: hashlib.sha256(p.encode()).digest())
-        tenth = max(len(found) // 10, int(len(found) >= 3))
-        share = {
-            "test": slice(0, tenth),
-            "validation": slice(tenth, 2 * tenth),
-            "train": slice(2 * tenth, None),
-        }[split]
-        paths[folder] = sorted(by_hash[share])
+        paths[folder] = share_of(found, split=split)
     return paths
 
 
 def _images(folder: pathlib.Path, *, root: pathlib.Path, name: str) -> list[str]:
     """Returns the image files below a class folder, relative to the root, sorted."""
-    found = []
-    for directory, _, files in os.walk(folder, followlinks=True):
-        below = pathlib.PurePath(os.path.relpath(directory, root)).as_posix()
-        found += [
-            f"{below}/{file}"
-            for file in files
-            if file.lower().endswith(EXTENSIONS) and file[0] != "."
-        ]
+    below = folder.relative_to(root).as_posix()
+    found = [f"{below}/{file}" for file in files_below(folder)]
     if not found:
         raise UserError(
             f"data {name!r}: class folder {folder} has no images "
             f"({' '.join(EXTENSIONS)}). Fill it or remove it."
         )
-    return sorted(found)
+    return found

@@ -3,8 +3,6 @@
 import functools
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +11,10 @@ from hybrid_jax.data.decode import as_rgb
 from hybrid_jax.data.lazy import Lazy
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
+from hybrid_jax.data.tfds_features import boxes_in, find_features, image_id_in, mask_in
 from hybrid_jax.errors import BadImageError, UserError
 
-_IMAGE_KEYS = ("image", "img", "picture", "photo")
+_MASKS_READ = 200
 
 
 @SOURCES.register("tfds")
@@ -26,11 +25,14 @@ def open_tfds(location: str, *, split: str) -> "TfdsSource":
 
 
 class TfdsSource:
-    """A prepared data set with an image and a class label.
+    """A prepared data set with an image and a class label, boxes or a mask.
 
     Only files are read, in `$TFDS_DATA_DIR` or `~/tensorflow_datasets`; nothing is
-    downloaded and no preparation code is run. Examples hold `image` (H, W, 3) uint8 and
-    `label`, and boxes if the data set has `objects`.
+    downloaded and no preparation code is run. Examples hold `image` (H, W, 3) uint8 and,
+    of these, what the data set has: `label`; boxes, if there are `objects`; and
+    `segmentation`. Masks of cityscapes are turned to its 19 scored classes; those of
+    scene_parse150 want `data.reduce_zero_label`. Where nothing says what a mask's ids are,
+    and there is no label, they are counted in 200 masks of the train split.
 
     Splits are those of the data set, TFDS slices of them such as `train[:50%]`, and:
 
@@ -45,26 +47,28 @@ class TfdsSource:
 
     Raises:
         UserError: not prepared, prepared in a format without random access, no image or
-            label, or no such split.
+            nothing to learn about it, or no such split.
     """
 
     def __init__(self, location: str, *, split: str):
         builder = _open_builder(location)
         self._name = f"tfds:{location}"
-        self._image_key, self._label_key = _keys(builder.info, name=self._name)
-        label = builder.info.features[self._label_key]
-        if not getattr(label, "num_classes", None):
-            raise UserError(
-                f"data {self._name!r}: feature {self._label_key!r} is no class label "
-                f"with a known number of classes but {label!r}."
-            )
-        self.info = DatasetInfo(
-            num_classes=label.num_classes, class_names=tuple(label.names)
-        )
+        self._features = features = find_features(builder.info, name=self._name)
         tfds_split = _tfds_split(split, tuple(builder.info.splits), name=self._name)
         self._split = split
         self._length = builder.info.splits[tfds_split].num_examples
         self._records = Lazy(functools.partial(_open_records, location, tfds_split))
+        mask_names = features.mask_names or ()
+        if features.mask and not mask_names:
+            mask_names = self._numbered_classes(location)
+        self.info = DatasetInfo(
+            num_classes=len(features.label_names),
+            class_names=features.label_names,
+            box_names=features.box_names,
+            box_category_ids=features.box_category_ids,
+            segmentation_names=mask_names,
+            largest_hw=features.image_hw,
+        )
 
     def __len__(self) -> int:
         return self._length
@@ -78,20 +82,35 @@ class TfdsSource:
         """
         # Outside the try: what it raises concerns the data set, not one example.
         records = self._records.get()
+        features = self._features
         try:
             record = records[index]
-            image = as_rgb(np.asarray(record[self._image_key]))
+            image = as_rgb(np.asarray(record[features.image]))
+            example: Example = {"image": image}
+            if features.mask:
+                example["segmentation"] = mask_in(record[features.mask], features)
         except (OSError, SyntaxError, ValueError) as error:
             raise BadImageError(
                 f"data {self._name!r}: example {index} cannot be read: {error}. Prepare "
                 f"the data set again, or pass over it with --config.data.on_bad_image=skip."
             ) from error
-        label = int(record[self._label_key])
-        self._check_label(label, index=index)
-        example = {"image": image, "label": label}
-        if "objects" in record and "bbox" in record["objects"]:
-            example |= _boxes(record["objects"], image.shape)
-        return example
+        if features.label:
+            example["label"] = int(record[features.label])
+            self._check_label(example["label"], index=index)
+        if features.box_names:
+            example |= boxes_in(record["objects"], hw=image.shape[:2])
+        example["image_id"] = image_id_in(record, index=index)
+        return example | {"where": f"{self._name}, {self._split}, example {index}"}
+
+    def _numbered_classes(self, location: str) -> tuple[str, ...]:
+        records = _open_records(location, "train")
+        step = max(1, -(-len(records) // _MASKS_READ))
+        masks = (
+            mask_in(records[index][self._features.mask], self._features)
+            for index in range(0, len(records), step)
+        )
+        largest = max(int(np.max(m, initial=0, where=m != 255)) for m in masks)
+        return tuple(str(number) for number in range(largest + 1))
 
     def _check_label(self, label: int, *, index: int) -> None:
         # -1 is what TFDS writes for a label that is kept secret.
@@ -102,17 +121,6 @@ class TfdsSource:
                 f"has {label}: the split has no labels. Use one that has, such as split "
                 f"'validation'."
             )
-
-
-def _boxes(objects: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Turns TFDS boxes (shares; y before x) to pixels; none at all come as `[]`."""
-    boxes_yxyx = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)
-    height, width = shape[:2]
-    scale = np.array([width, height, width, height], np.float32)
-    boxes = {"boxes_xyxy_px": boxes_yxyx[:, [1, 0, 3, 2]] * scale}
-    if "label" in objects:
-        boxes["box_labels"] = np.asarray(objects["label"], np.int32).reshape(-1)
-    return boxes
 
 
 def _open_builder(location: str):
@@ -144,21 +152,6 @@ def _open_records(location: str, split: str):
             f"data 'tfds:{location}' is prepared in a format without random access. "
             f"Prepare it again with `tfds build {location} --file_format=array_record`."
         ) from error
-
-
-def _keys(info: Any, *, name: str) -> tuple[str, str]:
-    """Returns the names of the image and of the label feature."""
-    features = tuple(info.features)
-    keys = info.supervised_keys
-    if keys and len(keys) == 2 and all(isinstance(k, str) and k in features for k in keys):
-        return keys
-    image = next((key for key in _IMAGE_KEYS if key in features), None)
-    if image is None or "label" not in features:
-        raise UserError(
-            f"data {name!r}: expected an image and a label, its features are "
-            f"{', '.join(features)}."
-        )
-    return image, "label"
 
 
 def _tfds_split(split: str, available: tuple[str, ...], *, name: str) -> str:

@@ -22,7 +22,8 @@ def test_source_gives_what_is_drawn(split):
     source = _source(split, num_examples=3)
     for index in range(3):
         drawn = shapes.draw_example(index, split=shapes.SPLITS[split], size_px=64)
-        _assert_same(source[index], drawn)
+        expected = drawn | {"image_id": index, "where": f"shapes, example {index}"}
+        _assert_same(source[index], expected)
 
 
 def test_length_is_known_before_anything_is_drawn():

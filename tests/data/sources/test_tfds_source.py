@@ -26,7 +26,7 @@ class _Pictures(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     splits = ("train", "test")
     channels = 3
-    label_key = "label"
+    label_key, objects_key = "label", "objects"
 
     def _info(self):
         features = {
@@ -34,7 +34,7 @@ class _Pictures(tfds.core.GeneratorBasedBuilder):
                 shape=(None, None, self.channels), encoding_format="png"
             ),
             self.label_key: tfds.features.ClassLabel(names=["x", "y", "z"]),
-            "objects": tfds.features.Sequence(
+            self.objects_key: tfds.features.Sequence(
                 {
                     "bbox": tfds.features.BBoxFeature(),
                     "label": tfds.features.ClassLabel(num_classes=2),
@@ -56,7 +56,7 @@ class _Pictures(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": _png(i, channels=self.channels),
                     self.label_key: i % 3,
-                    "objects": [{"bbox": box, "label": 1}] * (i % 2),
+                    self.objects_key: [{"bbox": box, "label": 1}] * (i % 2),
                 },
             )
 
@@ -94,9 +94,9 @@ class GreyPictures(_Pictures):
 
 
 class UnlabelledPictures(_Pictures):
-    """Calls its label something else."""
+    """Calls its label and its objects something else."""
 
-    label_key = "species"
+    label_key, objects_key = "species", "things"
 
 
 @pytest.fixture
@@ -122,6 +122,7 @@ def test_examples_hold_images_labels_and_boxes(prepare):
     assert sorted(b.shape for b in boxes) == [(0, 4)] * 10 + [(1, 4)] * 10
     assert next(b for b in boxes if len(b)).tolist() == [[2, 3, 6, 6]]
     assert {e["box_labels"].dtype for e in examples} == {np.dtype(np.int32)}
+    assert source.info.box_names == ("0", "1")
 
 
 def test_grey_images_get_three_channels(prepare):
@@ -186,7 +187,7 @@ def test_unprepared_data_set_says_how_and_where(own_data_folder):
 
 def test_data_set_without_label_lists_its_features(prepare):
     prepare(UnlabelledPictures)
-    with pytest.raises(UserError, match="expected an image and a label.* species"):
+    with pytest.raises(UserError, match="expected an image and a label.* species, things"):
         open_source("tfds:unlabelled_pictures", split="train")
 
 

@@ -1,0 +1,221 @@
+"""COCO's `instances_*.json` as arrays: what a detector needs, and no outlines.
+
+Format: Lin et al., Microsoft COCO: Common Objects in Context, 2014.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from hybrid_jax.errors import UserError
+
+_NO_BOX = (float("nan"),) * 4
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoTable:
+    """The images of a json file and, image by image, their objects.
+
+    Attributes:
+        names: K names of categories, by ascending id.
+        category_ids: their ids; label k is the category `category_ids[k]`.
+        image_ids: N ids of images, int or str, in the order of the file.
+        file_names: N paths below the folder of the images.
+        sizes_hw: (N, 2) int32, as the file says, 0 where it does not.
+        offsets: (N + 1,) int64; the objects of image i are offsets[i] to offsets[i + 1].
+        boxes_xyxy_px: (M, 4) float32; NaN for an object whose box is missing.
+        labels: (M,) int32; -1 for a category that is not in the file.
+        crowd: (M,) bool, regions of many objects.
+        ids: (M,) int64, of the annotations; the order in the file where there are none.
+        areas_px: (M,) float32, of the outlines; of the boxes where they are missing.
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image_ids: list[int | str]
+    file_names: list[str]
+    sizes_hw: np.ndarray
+    offsets: np.ndarray
+    boxes_xyxy_px: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    ids: np.ndarray
+    areas_px: np.ndarray
+
+    def of_images(self, chosen: np.ndarray) -> "CocoTable":
+        """Returns the images with the numbers `chosen` (n,) and their objects."""
+        counts = np.diff(self.offsets)[chosen]
+        rows = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
+        objects = np.concatenate([*rows, np.zeros(0, np.int64)])
+        return dataclasses.replace(
+            self,
+            image_ids=[self.image_ids[i] for i in chosen],
+            file_names=[self.file_names[i] for i in chosen],
+            sizes_hw=self.sizes_hw[chosen],
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            boxes_xyxy_px=self.boxes_xyxy_px[objects],
+            labels=self.labels[objects],
+            crowd=self.crowd[objects],
+            ids=self.ids[objects],
+            areas_px=self.areas_px[objects],
+        )
+
+
+def read_coco_json(path: pathlib.Path) -> CocoTable:
+    """Reads a file with `images`, `annotations` and `categories`.
+
+    What is wrong with one box or category is left to `data.on_bad_annotation`.
+
+    Raises:
+        UserError: the file is missing, no json, or lacks a key; names file, key and id.
+    """
+    content = _load(path)
+    images, annotations, categories = (
+        _entries(content, key, path) for key in ("images", "annotations", "categories")
+    )
+    categories = sorted(
+        (_number(c, "id", "category", path), str(_value(c, "name", "category", path)))
+        for c in categories
+    )
+    category_ids = tuple(number for number, _ in categories)
+    _check_once(category_ids, "category", path)
+    image_ids = [_value(image, "id", "image", path) for image in images]
+    _check_once(image_ids, "image", path)
+    table = dict(
+        names=tuple(text for _, text in categories),
+        category_ids=category_ids,
+        image_ids=image_ids,
+        file_names=[str(_value(image, "file_name", "image", path)) for image in images],
+        sizes_hw=np.array(
+            [[image.get("height") or 0, image.get("width") or 0] for image in images],
+            np.int32,
+        ).reshape(-1, 2),
+    )
+    owners = _owners(annotations, image_ids, path)
+    order = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners, minlength=len(images))
+    objects = _objects(annotations, category_ids, path)
+    return CocoTable(
+        **table,
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        **{key: values[order] for key, values in objects.items()},
+    )
+
+
+def _load(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = json.load(file, object_hook=_without_outline)
+    except OSError as error:
+        raise UserError(f"annotations {str(path)!r} cannot be read: {error}.") from error
+    except ValueError as error:
+        raise UserError(
+            f"annotations {str(path)!r}: expected COCO json, but it cannot be parsed: "
+            f"{error}."
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"annotations {str(path)!r}: expected a json object with images, annotations "
+            f"and categories, got a {type(content).__name__}."
+        )
+    return content
+
+
+def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
+    # Polygons are most of the file, and lists of numbers many times their text.
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _entries(content: dict[str, Any], key: str, path: pathlib.Path) -> list[dict]:
+    entries = content.get(key)
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        found = ", ".join(content) or "nothing"
+        raise UserError(
+            f"annotations {str(path)!r}: expected a list of objects under the key "
+            f"{key!r}, found {found if key not in content else 'something else'}."
+        )
+    return entries
+
+
+def _value(entry: dict[str, Any], key: str, what: str, path: pathlib.Path) -> Any:
+    if key not in entry:
+        called = f"id {entry['id']}" if "id" in entry else str(entry)[:80]
+        raise UserError(
+            f"annotations {str(path)!r}: the {what} of {called} lacks the key {key!r}."
+        )
+    return entry[key]
+
+
+def _number(entry: dict[str, Any], key: str, what: str, path: pathlib.Path) -> int:
+    value = _value(entry, key, what, path)
+    if not isinstance(value, int):
+        raise UserError(
+            f"annotations {str(path)!r}: expected whole numbers as {key!r} of every "
+            f"{what}, got {value!r}."
+        )
+    return value
+
+
+def _check_once(ids: Iterable[int | str], what: str, path: pathlib.Path) -> None:
+    seen: set[int | str] = set()
+    for one in ids:
+        if one in seen:
+            raise UserError(
+                f"annotations {str(path)!r}: the {what} of id {one!r} is there twice."
+            )
+        seen.add(one)
+
+
+def _owners(
+    annotations: list[dict], image_ids: list[int | str], path: pathlib.Path
+) -> np.ndarray:
+    """Returns the number of each annotation's image, (M,) int64."""
+    number_of = {image_id: number for number, image_id in enumerate(image_ids)}
+    owners = np.empty(len(annotations), np.int64)
+    for row, annotation in enumerate(annotations):
+        image_id = _value(annotation, "image_id", "annotation", path)
+        if image_id not in number_of:
+            raise UserError(
+                f"annotations {str(path)!r}: the annotation of id "
+                f"{annotation.get('id', row + 1)} belongs to the image {image_id!r}, which "
+                f"is not among its {len(image_ids)} images."
+            )
+        owners[row] = number_of[image_id]
+    return owners
+
+
+def _objects(
+    annotations: list[dict], category_ids: tuple[int, ...], path: pathlib.Path
+) -> dict[str, np.ndarray]:
+    label_of = {number: label for label, number in enumerate(category_ids)}
+    ids = [
+        _number(annotation, "id", "annotation", path) if "id" in annotation else row + 1
+        for row, annotation in enumerate(annotations)
+    ]
+    boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)
+    corners, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+    areas = [a.get("area") for a in annotations]
+    missing = np.array([area is None for area in areas], bool)
+    areas_px = np.array([area or 0.0 for area in areas], np.float64)
+    return dict(
+        boxes_xyxy_px=np.concatenate([corners, corners + sides], 1).astype(np.float32),
+        labels=np.array(
+            [label_of.get(a.get("category_id"), -1) for a in annotations], np.int32
+        ),
+        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
+        ids=np.array(ids, np.int64),
+        areas_px=np.where(missing, sides.prod(-1), areas_px).astype(np.float32),
+    )
+
+
+def _box(annotation: dict[str, Any]) -> tuple[float, ...]:
+    try:
+        x, y, width, height = map(float, annotation["bbox"])
+    except (KeyError, TypeError, ValueError):
+        return _NO_BOX
+    return x, y, width, height

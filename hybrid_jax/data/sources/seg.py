@@ -1,0 +1,162 @@
+"""`seg:IMAGES,MASKS`: images in one folder, masks of the same names in another."""
+
+import itertools
+import pathlib
+
+from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.image_files import EXTENSIONS, files_below
+from hybrid_jax.data.mask_classes import largest_hw, listed_classes, numbered_classes
+from hybrid_jax.data.source_checks import check_location, check_split
+from hybrid_jax.data.sources import SOURCES
+from hybrid_jax.data.splits import USUAL_NAMES, share_of
+from hybrid_jax.data.two_places import TwoPlaces, two_places
+from hybrid_jax.errors import UserError
+
+_EXAMPLE = "/data/ade20k/images,/data/ade20k/annotations"
+_MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")  # none of them loses anything
+
+_Pairs = dict[str, tuple[pathlib.Path, pathlib.Path]]
+
+
+@SOURCES.register("seg")
+def open_seg(location: str, *, split: str) -> "SegSource":
+    """Opens the two folders of `location`, parted by a comma."""
+    check_location("seg", location=location, example=_EXAMPLE)
+    return SegSource(location, split=split)
+
+
+class SegSource:
+    """Images of any size with a class id for every pixel, 255 for void.
+
+    An image and its mask have the same path below their folders but for the extension.
+    Names that differ are given as patterns, where `*` is what they share:
+    `/data/leftImg8bit/{split}/*_leftImg8bit.png,/data/gtFine/{split}/*_gtFine_labelIds.png`.
+
+    Splits are what `{split}` in both paths stands for, or the sub-folders of both folders
+    (train or training; validation, valid or val; test or testing); else a tenth of the
+    images is the test split, another tenth validation, chosen by a hash of their names.
+
+    Masks are grey or palette files of ids, read as they are. The classes are those of a
+    `classes.txt` in or beside the folder of the masks, a name a line from id 0 on; without
+    it, "0", "1", ... up to the largest id in 200 masks of the train split.
+
+    Args:
+        location: `IMAGES,MASKS`.
+        split: see above.
+
+    Raises:
+        UserError: a missing folder or split, an image without a mask.
+    """
+
+    def __init__(self, location: str, *, split: str):
+        places = _by_folders(two_places("seg", location, example=_EXAMPLE))
+        self._pairs = list(_pairs(places, split).items())
+        names = _listed(places)
+        if names is None:
+            trained = _pairs(places, "train").values()
+            names = numbered_classes([mask for _, mask in trained])
+        images = _all_images(places) | {image for _, (image, _) in self._pairs}
+        self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes an image and its mask; `image_id` is what their names share.
+
+        Raises:
+            BadImageError: one of the files cannot be read.
+            BadAnnotationError: the mask holds colours instead of ids.
+        """
+        image_id, (image, mask) = self._pairs[index]
+        return {"image": read_image(image), **_mask(image_id, mask)}
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        image_id, (image, mask) = self._pairs[index]
+        return {"original_hw": image_hw(image), **_mask(image_id, mask)}
+
+
+def _mask(image_id: str, mask: pathlib.Path) -> Example:
+    return {"segmentation": read_mask(mask), "image_id": image_id, "where": str(mask)}
+
+
+def _by_folders(places: TwoPlaces) -> TwoPlaces:
+    """Puts `{split}` behind both paths if there are folders for it."""
+    folder = pathlib.Path(places.images).expanduser()
+    if places.by_split or not any((folder / n).is_dir() for n in USUAL_NAMES["train"]):
+        return places
+    return TwoPlaces(
+        places.name, f"{places.images}/{{split}}", f"{places.annotations}/{{split}}"
+    )
+
+
+def _pairs(places: TwoPlaces, split: str) -> _Pairs:
+    """Returns name -> (image, mask) of one split, sorted by name."""
+    if not places.by_split:
+        check_split(places.name, split=split, splits=USUAL_NAMES)
+    image_place, mask_place = places.of(split)
+    images = _files(image_place, EXTENSIONS, name=places.name)
+    masks = _files(mask_place, _MASK_EXTENSIONS, name=places.name)
+    missing = [shared for shared in images if shared not in masks]
+    if missing:
+        raise UserError(
+            f"data {places.name!r}: {len(missing)} of {len(images)} images have no mask "
+            f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {mask_place}, the first "
+            f"is {images[missing[0]]}. Add the masks, or give the names as patterns: "
+            f"/images/*_photo.jpg,/masks/*_labels.png."
+        )
+    chosen = sorted(images) if places.by_split else share_of(images, split=split)
+    if not chosen:
+        raise UserError(
+            f"data {places.name!r}: split {split!r} has no images "
+            f"({' '.join(EXTENSIONS)}) in {image_place}."
+        )
+    return {shared: (images[shared], masks[shared]) for shared in chosen}
+
+
+def _files(
+    place: pathlib.Path, extensions: tuple[str, ...], *, name: str
+) -> dict[str, pathlib.Path]:
+    """Returns the shared part of the name -> path, for a folder or a pattern in one."""
+    folder, before, after = place, "", ""
+    if "*" in place.name:
+        folder, (before, _, after) = place.parent, place.name.partition("*")
+    found: dict[str, pathlib.Path] = {}
+    for file in map(pathlib.PurePosixPath, files_below(folder, extensions=extensions)):
+        if not (file.name.startswith(before) and file.name.endswith(after)):
+            continue
+        shared = file.name.removeprefix(before).removesuffix(after or file.suffix)
+        shared = (file.parent / shared).as_posix()
+        if shared in found:
+            raise UserError(
+                f"data {name!r}: {found[shared]} and {folder / file} differ by their "
+                f"extension alone. Keep one of them."
+            )
+        found[shared] = folder / file
+    return found
+
+
+def _all_images(places: TwoPlaces) -> set[pathlib.Path]:
+    """Returns the images of every split there is: a model may meet any of them."""
+    images: set[pathlib.Path] = set()
+    for split in USUAL_NAMES:
+        try:
+            place, _ = places.of(split)
+        except UserError:
+            continue
+        images.update(_files(place, EXTENSIONS, name=places.name).values())
+    return images
+
+
+def _listed(places: TwoPlaces) -> tuple[str, ...] | None:
+    """Returns the names in `classes.txt`, in or beside the folder of the masks."""
+    parts = pathlib.PurePath(places.annotations).parts
+    fixed = itertools.takewhile(lambda p: "{split}" not in p and "*" not in p, parts)
+    folder = pathlib.Path(*fixed).expanduser()
+    for place in (folder, folder.parent):
+        names = listed_classes(place / "classes.txt")
+        if names is not None:
+            return names
+    return None

@@ -1,0 +1,79 @@
+"""`voc:ROOT`: boxes in the xml format of PASCAL VOC (Everingham et al., 2010)."""
+
+from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.decode import image_hw, read_image
+from hybrid_jax.data.source_checks import check_location
+from hybrid_jax.data.sources import SOURCES
+from hybrid_jax.data.voc_folders import CLASSES, VocFolders
+from hybrid_jax.data.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
+
+
+@SOURCES.register("voc")
+def open_voc(location: str, *, split: str) -> "VocSource":
+    """Opens the boxes in the folder `location`."""
+    check_location("voc", location=location, example="/data/VOCdevkit/VOC2012")
+    return VocSource(location, split=split)
+
+
+class VocSource:
+    """Images of any size with boxes, one xml file each.
+
+    Read are `JPEGImages/ID.jpg` (or png, ...), `Annotations/ID.xml` and the list of the
+    split (see `VocFolders`). Examples hold `boxes_xyxy_px` (see `objects_in` for their
+    corners), `box_labels`, `box_crowd` for difficult objects, and `image_id`, the ID.
+
+    The classes are VOC's 20 if the train split names no other; else those it names, in
+    alphabetical order. To know them, its xml files are read when the source is opened.
+
+    Args:
+        location: the folder.
+        split: "train", "validation", "test", or the name of another list.
+
+    Raises:
+        UserError: no such folder or split, or an xml file that cannot be read.
+    """
+
+    def __init__(self, location: str, *, split: str):
+        self._folders = VocFolders(
+            f"voc:{location}", location, lists="Main", annotated="Annotations"
+        )
+        self._ids = self._folders.ids(split)
+        trained = self._folders.ids("train")
+        facts = {}  # id -> (names, size); the elements of all files would fill the memory
+        for image_id in dict.fromkeys([*trained, *self._ids]):
+            root = self._xml(image_id)
+            facts[image_id] = names_in(root), size_hw_in(root)
+        names = set().union(*(facts[image_id][0] for image_id in trained))
+        sizes = [facts[image_id][1] for image_id in self._ids]
+        known = all(height for height, _ in sizes)
+        self.info = DatasetInfo(
+            box_names=CLASSES if names <= set(CLASSES) else tuple(sorted(names)),
+            largest_hw=tuple(map(max, zip(*sizes, strict=True))) if known else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes one image.
+
+        Raises:
+            BadImageError: its file cannot be read.
+            BadAnnotationError: its xml file cannot be read.
+        """
+        image = read_image(self._folders.image(self._ids[index]))
+        return {"image": image, **self._objects(index)}
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        hw = image_hw(self._folders.image(self._ids[index]))
+        return {"original_hw": hw, **self._objects(index)}
+
+    def _xml(self, image_id: str):
+        return read_voc_xml(self._folders.annotated / f"{image_id}.xml")
+
+    def _objects(self, index: int) -> Example:
+        image_id = self._ids[index]
+        objects = objects_in(self._xml(image_id), self.info.box_names)
+        where = str(self._folders.annotated / f"{image_id}.xml")
+        return {**objects, "image_id": image_id, "where": where}

@@ -1,0 +1,71 @@
+"""`voc_seg:ROOT`: masks in the layout of PASCAL VOC (Everingham et al., 2010)."""
+
+from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.mask_classes import largest_hw, listed_classes
+from hybrid_jax.data.source_checks import check_location
+from hybrid_jax.data.sources import SOURCES
+from hybrid_jax.data.voc_folders import CLASSES, VocFolders
+
+
+@SOURCES.register("voc_seg")
+def open_voc_seg(location: str, *, split: str) -> "VocSegSource":
+    """Opens the masks in the folder `location`."""
+    check_location("voc_seg", location=location, example="/data/VOCdevkit/VOC2012")
+    return VocSegSource(location, split=split)
+
+
+class VocSegSource:
+    """Images of any size with a class id for every pixel, 255 for void.
+
+    Read are `JPEGImages/ID.jpg` (or png, ...), `SegmentationClass/ID.png`, whose palette
+    indices are the ids, and the list of the split in `ImageSets/Segmentation` (see
+    `VocFolders`). The classes are those of `classes.txt` in the folder, one a line from
+    id 0 on, or else background and VOC's 20.
+
+    Args:
+        location: the folder.
+        split: "train", "validation", "test", or the name of another list.
+
+    Raises:
+        UserError: no such folder or split.
+    """
+
+    def __init__(self, location: str, *, split: str):
+        folders = VocFolders(
+            f"voc_seg:{location}",
+            location,
+            lists="Segmentation",
+            annotated="SegmentationClass",
+        )
+        self._folders, self._ids = folders, folders.ids(split)
+        names = listed_classes(folders.root / "classes.txt") or ("background", *CLASSES)
+        images = map(folders.image, folders.all_ids().union(self._ids))
+        self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes an image and its mask.
+
+        Raises:
+            BadImageError: one of the files cannot be read.
+            BadAnnotationError: the mask holds colours instead of ids.
+        """
+        image = read_image(self._folders.image(self._ids[index]))
+        return {"image": image, **self._mask(index)}
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        hw = image_hw(self._folders.image(self._ids[index]))
+        return {"original_hw": hw, **self._mask(index)}
+
+    def _mask(self, index: int) -> Example:
+        image_id = self._ids[index]
+        path = self._folders.annotated / f"{image_id}.png"
+        return {
+            "segmentation": read_mask(path),
+            "image_id": image_id,
+            "where": str(path),
+        }

@@ -1,0 +1,87 @@
+"""The encoder of DETR: cells of the maps attend to cells, positions added in every layer.
+
+    x = norm(x + attend(x + positions))
+    x = norm(x + feed_forward(x))                                            (B, N, D)
+
+All cells attend to all (Carion et al., 2020), values without positions; or each to a few
+points of every level (Zhu et al., 2020).
+"""
+
+import jax
+from flax import nnx
+
+from hybrid_jax.models.deformable import DeformableAttention
+from hybrid_jax.models.memory import Memory
+from hybrid_jax.models.post_norm import (
+    AddAndNorm,
+    FeedForward,
+    QueryAttention,
+    unseen_bias,
+)
+from hybrid_jax.specs import ViTSpec
+
+
+class DETREncoder(nnx.Module):
+    """Post-norm layers over a row of cells.
+
+    Args:
+        spec: gives depth, width, heads, hidden width, dropout rate and dtype.
+        levels: number of maps.
+        deformable: whether cells look at a few points instead of at all cells.
+    """
+
+    def __init__(self, spec: ViTSpec, *, levels: int, deformable: bool, rngs: nnx.Rngs):
+        self.layers = nnx.List(
+            [
+                EncoderLayer(spec, levels=levels, deformable=deformable, rngs=rngs)
+                for _ in range(spec.depth)
+            ]
+        )
+
+    def __call__(self, memory: Memory, *, key: jax.Array | None) -> Memory:
+        """Returns the memory with other tokens; `key` switches dropout on."""
+        for index, layer in enumerate(self.layers):
+            layer_key = None if key is None else jax.random.fold_in(key, index)
+            memory = memory.replace(tokens=layer(memory, key=layer_key))
+        return memory
+
+
+class EncoderLayer(nnx.Module):
+    """Attention of the cells and a feed-forward layer."""
+
+    def __init__(self, spec: ViTSpec, *, levels: int, deformable: bool, rngs: nnx.Rngs):
+        self.deformable = deformable
+        if deformable:
+            D = spec.width
+            self.attn = DeformableAttention(
+                spec,
+                query_dim=D,
+                value_dim=D,
+                dim=D,
+                heads=spec.heads,
+                levels=levels,
+                rngs=rngs,
+            )
+        else:
+            self.attn = QueryAttention(spec, rngs=rngs)
+        self.add1 = AddAndNorm(spec, rngs=rngs)
+        self.ffn = FeedForward(spec, rngs=rngs)
+        self.add2 = AddAndNorm(spec, rngs=rngs)
+
+    def __call__(self, memory: Memory, *, key: jax.Array | None) -> jax.Array:
+        """Returns new tokens (B, N, D)."""
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        x = memory.tokens
+        x = self.add1(x, self._attend(memory), key=keys[0])
+        return self.add2(x, self.ffn(x, key=keys[1]), key=keys[2])
+
+    def _attend(self, memory: Memory) -> jax.Array:
+        x = memory.tokens
+        placed = x + memory.positions
+        if self.deformable:
+            centres = memory.centres_px()
+            return self.attn(placed, centres, memory.maps(), masks=memory.masks())
+        bias = None
+        if memory.mask is not None:
+            bias = unseen_bias(memory.mask[:, None, None, :])
+        return self.attn(placed, placed, x, bias=bias)

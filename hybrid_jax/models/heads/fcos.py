@@ -1,0 +1,165 @@
+"""`fcos`: a box, its class and its quality from every cell of several maps.
+
+P_s = FPN(C_s)                                                 (B, h, w, T) for each stride
+class   = conv(tower(P_s))                                     (B, h, w, K)
+quality = conv(tower'(P_s)),  l, t, r, b = s * softplus(a_s * conv(tower'(P_s)))
+
+FCOS (Tian et al., 2019): no anchors; a cell's four numbers are its distances to the sides
+of its box. In place of centre-ness it predicts the IoU of its box with the object, as
+FCOS's authors found better later (2020).
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.models.conv_norm import ConvNorm, group_count
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.fpn import FPN
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.normalisation import GroupNorm
+from hybrid_jax.outputs import DenseDetectionOutputs
+from hybrid_jax.specs import ResNetSpec
+
+# Share of cells thought to hold an object at first: the focal loss (2017) needs it small,
+# or the many empty cells drown the few others.
+_PRIOR = 0.01
+
+
+@HEADS.register("fcos")
+class FCOS(nnx.Module):
+    """Two towers of convolutions, the same for all levels, on a feature pyramid.
+
+    Args:
+        channels: stride -> C of the maps a fusion gives.
+        width: D of the pooled features; not used.
+        num_classes: K.
+        dtype: compute dtype; the last convolutions, whose numbers are positions, keep to
+            float32.
+        strides: the levels; objects are shared out among them by size.
+        tower_channels: T.
+        convs: 3x3 convolutions in each tower.
+        neck: "fpn" tells finer maps what all coarser ones know, of whatever stride; "none"
+            only brings each map to T channels, for fusions that end in a pyramid.
+    """
+
+    task = "detection"
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        *,
+        width: int,
+        num_classes: int,
+        dtype: str,
+        rngs: nnx.Rngs,
+        strides: tuple[int, ...] = (8, 16, 32),
+        tower_channels: int = 128,
+        convs: int = 2,
+        neck: Literal["fpn", "none"] = "fpn",
+    ):
+        self.strides = tuple(sorted(strides))
+        spec = ResNetSpec(dtype=dtype)  # the necks' GroupNorm and dtype
+        if neck == "fpn":
+            self.neck = FPN(spec, channels, tower_channels, levels=self.strides, rngs=rngs)
+        else:
+            self.neck = None
+            self.project = nnx.List(
+                [
+                    ConvNorm(spec, channels[stride], tower_channels, rngs=rngs)
+                    for stride in self.strides
+                ]
+            )
+        tower = dict(convs=convs, dtype=dtype, rngs=rngs)
+        self.class_tower = Tower(tower_channels, **tower)
+        self.box_tower = Tower(tower_channels, **tower)
+        last = dict(kernel=3, padding="centred", use_bias=True, rngs=rngs)
+        last["kernel_init"] = nnx.initializers.normal(0.01)
+        self.logits = Conv(tower_channels, num_classes, **last)
+        self.logits.bias[...] = jnp.full(num_classes, -math.log((1 - _PRIOR) / _PRIOR))
+        self.distances = Conv(tower_channels, 4, **last)
+        self.quality = Conv(tower_channels, 1, **last)
+        self.scales = nnx.Param(jnp.ones(len(self.strides)))
+
+    def __call__(
+        self, features: Features, *, train: bool = False, key: jax.Array | None = None
+    ) -> DenseDetectionOutputs:
+        """Maps the maps to one box, K logits and one quality for each cell, in float32."""
+        levels = []
+        maps = self._pyramid(features.maps, train=train)
+        for stride, scale in zip(self.strides, self.scales[...], strict=True):
+            x = maps[stride]
+            B, h, w, _ = x.shape
+            centres, strides = cell_centres((h, w), stride=stride)
+            boxes_of = self.box_tower(x, train=train)
+            raw = self.distances(boxes_of).reshape(B, h * w, 4)
+            away = stride * jax.nn.softplus(scale * raw)
+            levels.append(
+                DenseDetectionOutputs(
+                    logits=self.logits(self.class_tower(x, train=train)).reshape(
+                        B, h * w, -1
+                    ),
+                    quality_logits=self.quality(boxes_of).reshape(B, h * w),
+                    boxes_xyxy_px=jnp.concatenate(
+                        [centres - away[..., :2], centres + away[..., 2:]], axis=-1
+                    ),
+                    centres_xy_px=centres,
+                    strides_px=strides,
+                )
+            )
+        return _joined(levels)
+
+    def _pyramid(self, maps: dict[int, jax.Array], *, train: bool) -> dict[int, jax.Array]:
+        if self.neck is not None:
+            return self.neck(maps, train=train)
+        return {
+            stride: project(maps[stride], train=train)
+            for stride, project in zip(self.strides, self.project, strict=True)
+        }
+
+
+class Tower(nnx.Module):
+    """Convolutions of 3x3 cells, each with GroupNorm and ReLU.
+
+    Args:
+        channels: of the input and of every layer.
+        convs: how many.
+        dtype: compute dtype.
+    """
+
+    def __init__(self, channels: int, *, convs: int, dtype: str, rngs: nnx.Rngs):
+        conv = dict(kernel=3, padding="centred", dtype=dtype, rngs=rngs)
+        norm = dict(eps=1e-6, groups=group_count(channels), dtype=dtype)
+        self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(convs)])
+        self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(convs)])
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C) to the same shape."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = jax.nn.relu(norm(conv(x), train=train))
+        return x
+
+
+def cell_centres(hw: tuple[int, int], *, stride: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the middles (h * w, 2) of a map's cells, x and y in px, and their strides."""
+    y, x = jnp.meshgrid(*(jnp.arange(n) + 0.5 for n in hw), indexing="ij")
+    centres = stride * jnp.stack([x, y], axis=-1).reshape(-1, 2)
+    return centres, jnp.full(hw[0] * hw[1], stride, jnp.float32)
+
+
+def _joined(levels: list[DenseDetectionOutputs]) -> DenseDetectionOutputs:
+    def join(name: str, axis: int) -> jax.Array:
+        return jnp.concatenate([getattr(level, name) for level in levels], axis=axis)
+
+    return DenseDetectionOutputs(
+        logits=join("logits", 1),
+        quality_logits=join("quality_logits", 1),
+        boxes_xyxy_px=join("boxes_xyxy_px", 1),
+        centres_xy_px=join("centres_xy_px", 0),
+        strides_px=join("strides_px", 0),
+    )

@@ -1,0 +1,103 @@
+"""`fpn`: a feature pyramid with pyramid pooling on top, read at its finest level.
+
+UPerNet (Xiao et al., 2018), lighter: the levels are summed, as in the semantic FPN of
+Kirillov et al. (2019), where UPerNet concatenates them.
+
+    T = PyramidPooling(C_32)                             (B, H/32, W/32, C)
+    P_s = FPN(C_4, C_8, C_16, T)                         (B, H/s, W/s, C)
+    logits = Linear(relu(norm(conv3x3(sum of all P_s enlarged to the finest))))
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.models.conv_norm import ConvNorm
+from hybrid_jax.models.fpn import FPN
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.pixel_reading import PixelReading, class_logits
+from hybrid_jax.models.pyramid_pooling import PyramidPooling
+from hybrid_jax.models.transformer import drop
+from hybrid_jax.ops.rescale import upsample
+from hybrid_jax.outputs import SegmentationOutputs
+from hybrid_jax.specs import ResNetSpec
+
+
+@HEADS.register("fpn")
+class FPNHead(nnx.Module):
+    """Logits at the finest stride.
+
+    Args:
+        channels: stride -> C of the maps.
+        width: D of the pooled features; not used.
+        num_classes: K.
+        dtype: compute dtype.
+        strides: maps it reads; each a multiple of the next finer one.
+        hidden: channels of every level.
+        auxiliary: whether the map of stride 16 (the coarsest, if there is none) is read
+            too, for a second loss in training.
+        dropout: rate before each classifier.
+    """
+
+    task = "segmentation"
+    strides = (4, 8, 16, 32)
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        *,
+        width: int,
+        num_classes: int,
+        dtype: str,
+        rngs: nnx.Rngs,
+        strides: tuple[int, ...] = (4, 8, 16, 32),
+        hidden: int = 128,
+        auxiliary: bool = True,
+        dropout: float = 0.1,
+    ):
+        spec = ResNetSpec(dtype=dtype)
+        self.levels = tuple(sorted(strides))
+        top = self.levels[-1]
+        self.pooling = PyramidPooling(spec, channels[top], hidden, rngs=rngs)
+        in_channels = {s: channels[s] for s in self.levels} | {top: hidden}
+        self.pyramid = FPN(spec, in_channels, hidden, levels=self.levels, rngs=rngs)
+        self.fuse = ConvNorm(spec, hidden, hidden, kernel=3, rngs=rngs)
+        self.logits = class_logits(hidden, num_classes, rngs=rngs)
+        self.auxiliary_stride = 16 if 16 in self.levels else top
+        self.auxiliary = (
+            PixelReading(
+                spec,
+                channels[self.auxiliary_stride],
+                hidden,
+                num_classes=num_classes,
+                dropout=dropout,
+                rngs=rngs,
+            )
+            if auxiliary
+            else None
+        )
+        self.dropout = dropout
+
+    def __call__(
+        self, features: Features, *, train: bool = False, key: jax.Array | None = None
+    ) -> SegmentationOutputs:
+        """Maps {stride: (B, h, w, C_s)} to logits (B, h_finest, w_finest, K)."""
+        keys = (None, None) if key is None or not train else jax.random.split(key)
+        maps = {stride: features.maps[stride] for stride in self.levels}
+        finest, top = self.levels[0], self.levels[-1]
+        maps[top] = self.pooling(maps[top], train=train)
+        levels = self.pyramid(maps, train=train)
+        hw = levels[finest].shape[1:3]
+        x = sum(upsample(level, hw, factor=s // finest) for s, level in levels.items())
+        x = drop(self.fuse(x, train=train), rate=self.dropout, key=keys[0])
+        auxiliary = None
+        if self.auxiliary is not None:
+            read = features.maps[self.auxiliary_stride]
+            auxiliary = self.auxiliary(read, train=train, key=keys[1])
+        return SegmentationOutputs(
+            logits=self.logits(x.astype(jnp.float32)),
+            stride=finest,
+            auxiliary=auxiliary,
+            auxiliary_stride=self.auxiliary_stride,
+        )

@@ -1,0 +1,113 @@
+"""`segmenter`: one token per class, and masks by how well the patches fit it.
+
+    z = Blocks([patches; classes])                       (B, N + K, D)
+    logits = (A z_patch) . (B z_class) / sqrt(D)         (B, h, w, K)
+
+The mask transformer of Segmenter (Strudel et al., 2021). There both sides are scaled to
+length one and the masks normalised over the classes; here the product is scaled as in
+attention, so that cross-entropy reads it as it is.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.contracts import Features
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.transformer import Block, layer_norm
+from hybrid_jax.ops.padding_mask import cell_mask
+from hybrid_jax.outputs import SegmentationOutputs
+from hybrid_jax.specs import ViTSpec
+
+# Added to a logit of attention, it leaves nothing; finite, so that bfloat16 holds it.
+_NEVER = -1e9
+
+
+@HEADS.register("segmenter")
+class Segmenter(nnx.Module):
+    """Logits of every cell of one map, which may attend to all others.
+
+    Args:
+        channels: stride -> C of the maps.
+        width: D of the pooled features; not used.
+        num_classes: K.
+        dtype: compute dtype.
+        strides: the one stride whose map is read.
+        hidden: D of the decoder.
+        depth: transformer blocks.
+        heads: of their attention; must divide `hidden`.
+        drop_path: rate at which a block's branches are dropped in training.
+
+    Raises:
+        UserError: not exactly one stride, or a width that the heads do not divide.
+    """
+
+    task = "segmentation"
+    strides = (16,)
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        *,
+        width: int,
+        num_classes: int,
+        dtype: str,
+        rngs: nnx.Rngs,
+        strides: tuple[int, ...] = (16,),
+        hidden: int = 192,
+        depth: int = 2,
+        heads: int = 3,
+        drop_path: float = 0.1,
+    ):
+        if len(strides) != 1:
+            raise UserError(
+                f"head 'segmenter': strides: expected one stride, such as (16,), got "
+                f"{tuple(strides)}."
+            )
+        spec = ViTSpec(
+            width=hidden, depth=depth, heads=heads, mlp_dim=4 * hidden, dtype=dtype
+        )
+        (self.stride,) = strides
+        kind = dict(dtype=jnp.dtype(dtype), rngs=rngs)
+        self.embed = nnx.Linear(channels[self.stride], hidden, **kind)
+        normal = nnx.initializers.normal(0.02)
+        self.classes = nnx.Param(normal(rngs.params(), (num_classes, hidden), jnp.float32))
+        self.blocks = nnx.List(
+            [Block(spec, drop_path=drop_path, rngs=rngs) for _ in range(depth)]
+        )
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.patch = nnx.Linear(hidden, hidden, use_bias=False, **kind)
+        self.mask = nnx.Linear(hidden, hidden, use_bias=False, **kind)
+
+    def __call__(
+        self, features: Features, *, train: bool = False, key: jax.Array | None = None
+    ) -> SegmentationOutputs:
+        """Maps (B, h, w, C) to logits (B, h, w, K)."""
+        x = self.embed(features.maps[self.stride])
+        B, h, w, D = x.shape
+        K = self.classes.shape[0]
+        classes = jnp.broadcast_to(self.classes[...].astype(x.dtype), (B, K, D))
+        tokens = jnp.concatenate([x.reshape(B, h * w, D), classes], axis=1)
+        bias = self._bias(features.mask, tokens)
+        for number, block in enumerate(self.blocks):
+            chosen = jax.random.fold_in(key, number) if train and key is not None else None
+            tokens = block(tokens, key=chosen, bias=bias)
+        tokens = self.norm(tokens)
+        patches = self.patch(tokens[:, : h * w]).astype(jnp.float32)
+        classes = self.mask(tokens[:, h * w :]).astype(jnp.float32)
+        logits = jnp.einsum("bnd,bkd->bnk", patches, classes) / math.sqrt(D)
+        return SegmentationOutputs(logits.reshape(B, h, w, K), stride=self.stride)
+
+    def _bias(self, mask: jax.Array | None, tokens: jax.Array) -> jax.Array | None:
+        """Returns (B, 1, N + K, N + K), far below zero where a key is padding."""
+        if mask is None:
+            return None
+        B, N, _ = tokens.shape
+        real = cell_mask(mask, stride=self.stride).reshape(B, -1)
+        real = jnp.pad(real, ((0, 0), (0, N - real.shape[1])), constant_values=True)
+        bias = jnp.where(real, 0.0, _NEVER).astype(tokens.dtype)
+        # Fused kernels take a bias of full length only.
+        return jnp.broadcast_to(bias[:, None, None], (B, 1, N, N))

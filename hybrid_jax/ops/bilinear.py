@@ -1,0 +1,53 @@
+"""Bilinear sampling of maps at any rows and columns, as two matrix products.
+
+Positions are counted in cells between their centres: 0.0 is the centre of the first cell.
+Beyond the outermost centres the outermost cells are repeated. Everything is exact to
+float32 rounding on every backend, and differentiable without a scatter.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def centres(count: int, *, stride: float) -> np.ndarray:
+    """Returns (count,) float32: where the centres of pixels lie in a map of that stride."""
+    return ((np.arange(count) + 0.5) / stride - 0.5).astype(np.float32)
+
+
+def axis_weights(positions: jax.Array | np.ndarray, size: int) -> jax.Array:
+    """Returns (..., n, size) float32: the share of each cell at positions (..., n)."""
+    inside = jnp.clip(positions, 0.0, size - 1.0)
+    apart = jnp.abs(inside[..., None] - jnp.arange(size, dtype=jnp.float32))
+    return jnp.maximum(1.0 - apart, 0.0)
+
+
+def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Samples a map (B, h, w, C) on a grid of rows and columns.
+
+    Args:
+        rows: (H, h) or, each image its own, (B, H, h), from `axis_weights`.
+        columns: (W, w) or (B, W, w).
+
+    Returns:
+        (B, H, W, C) in the dtype of `x`.
+    """
+    exact = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    for weights, equation in ((rows, "{}nh,bhwc->bnwc"), (columns, "{}nw,bhwc->bhnc")):
+        own = "b" if weights.ndim == 3 else ""
+        x = jnp.einsum(equation.format(own), weights.astype(x.dtype), x, precision=exact)
+    return x
+
+
+def enlarge_by_corners(x: jax.Array, *, factor: int) -> jax.Array:
+    """Enlarges (B, h, w, C) so that the centres of its corner cells stay in the corners.
+
+    What torch calls `align_corners=True`; the decoders of published DPT weights are made
+    of it. Cells drift towards the middle by up to half a cell: other code of this library
+    uses `rescale.upsample`, which keeps every cell in its place.
+    """
+    rows, columns = (
+        axis_weights(np.linspace(0.0, n - 1.0, n * factor, dtype=np.float32), n)
+        for n in x.shape[1:3]
+    )
+    return sample(x, rows, columns)

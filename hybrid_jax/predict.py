@@ -1,0 +1,261 @@
+"""`--mode=predict`: what a trained model says about any images."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+from hybrid_jax.contracts import DatasetInfo, Task
+from hybrid_jax.data.decode import read_image
+from hybrid_jax.data.input_images import InputImages
+from hybrid_jax.data.pipeline import eval_batches
+from hybrid_jax.data.sources import SOURCES, open_split
+from hybrid_jax.errors import UserError
+from hybrid_jax.tasks.answers import own_pixels
+from hybrid_jax.tasks.drawing import palette
+from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
+from hybrid_jax.train.prefetch import DevicePrefetch
+from hybrid_jax.train.restore import restored_state
+from hybrid_jax.train.sharding import replicated
+from hybrid_jax.train.state import TrainState
+from hybrid_jax.train.step import make_eval_step
+from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
+
+# Batches the devices may be behind; each keeps its predictions, which can be large.
+_IN_FLIGHT = 2
+_SPOKEN = 20  # more images are not told one by one on the terminal
+# What `Task.answer` lists, and the number of each entry.
+_NUMBER_OF = dict(labels="probability", boxes="score", classes="share")
+
+
+def predict(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    inputs: Sequence[str],
+    output: str | None = None,
+) -> list[dict[str, Any]]:
+    """Restores a checkpoint and writes what it predicts for images.
+
+    In the output directory there will be one PNG for each image with the prediction drawn
+    over it; for segmentation another one, `<image>_classes.png`, whose pixels are class
+    ids (and whose palette has the same colours); and `predictions.json`, all in numbers.
+    Boxes scoring under `drawing.SHOWN_SCORE` are in the numbers and not drawn.
+
+    The data the model was trained on is asked for the names of its classes only; where it
+    is not on this machine, classes have numbers.
+
+    Args:
+        config: the one the workdir was trained with; `eval.restore` chooses "best" or
+            "last".
+        workdir: of the training run.
+        inputs: files, folders and patterns, see `InputImages`.
+        output: directory; `<workdir>/predictions` if None.
+
+    Returns:
+        What `predictions.json` has for each image, in the order of the inputs.
+
+    Raises:
+        UserError: no checkpoint, another model's, or no images. Also if some images cannot
+            be read, but only after all others are done: it names them.
+    """
+    path = epath.Path(workdir).expanduser().absolute()
+    folder = pathlib.Path(output or pathlib.Path(path) / "predictions").expanduser()
+    images = InputImages(inputs, leave_out=folder)
+    config = config.copy_and_resolve_references()
+    adopt_sizes(path, config)
+    continued = adopt_weights(path, config)
+    with config.unlocked(), config.ignore_type():
+        config.data.on_bad_image = "skip"
+        config.data.workers = 0  # threads, so that `images` can say what was wrong
+        config.task.segmentation.canvas = None  # as large as the images
+    info = _info(config, path, images)
+    experiment = prepare(config, continued=continued, source=InfoAlone(info))
+    check_same_model(path, experiment.config)
+    state = restored_state(path, experiment)
+    progress = experiment.config.log.progress
+    written = _Written(images, folder, experiment.task, progress=progress)
+    for rows in _predictions(experiment, state, images):
+        written.add(rows)
+    return written.close(step=int(state.step), task=experiment.config.task.name)
+
+
+def _info(config: ConfigDict, workdir: epath.Path, images: InputImages) -> DatasetInfo:
+    """Returns the names of the classes, or numbers where the data is not there."""
+    SOURCES.get(config.data.name.partition(":")[0])  # a mistyped kind is not missing data
+    largest_hw = images.info.largest_hw
+    try:
+        info = open_split(config.data, split=config.data.train_split).info
+    except UserError as error:
+        info = numbered(classes_in_checkpoint(workdir, config), largest_hw=largest_hw)
+        if is_main_process():
+            print(f"note: classes have numbers and no names, because {error}", flush=True)
+    numbers = tuple(map(str, range(info.num_classes)))
+    return dataclasses.replace(
+        info, class_names=info.class_names or numbers, largest_hw=largest_hw
+    )
+
+
+def _predictions(
+    experiment: Experiment, state: TrainState, images: InputImages
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the predictions of one batch after another, on the host."""
+    mesh, data = experiment.mesh, experiment.eval_data
+    shares = mesh.shape["data"] * mesh.shape["fsdp"]
+    fitting = -(-len(images) // shares) * shares  # few images make a small batch
+    batches = DevicePrefetch(
+        eval_batches(
+            images,
+            data=data,
+            targets=experiment.task.targets,
+            batch_size=min(experiment.config.eval.batch_size, fitting),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        sharding=experiment.batch_sharding,
+        size=data.prefetch,
+    )
+    step = _jitted_step(experiment)
+    params = state.params if state.ema is None else state.ema
+    waiting: collections.deque = collections.deque()
+    try:
+        for batch, _ in batches:
+            waiting.append(step(params, state.mutable, batch))
+            if len(waiting) > _IN_FLIGHT:
+                yield jax.device_get(waiting.popleft())
+        while waiting:
+            yield jax.device_get(waiting.popleft())
+    finally:
+        batches.close()
+
+
+def _jitted_step(experiment: Experiment) -> Callable:
+    """Returns the evaluation step without its sums, which the compiler then leaves out."""
+    policy = experiment.config.model.normalisation
+    step = make_eval_step(experiment.graph, experiment.task, normalisation=policy)
+    shardings = experiment.shardings
+    return jax.jit(
+        lambda *arguments: step(*arguments)[1],
+        in_shardings=(shardings.params, shardings.mutable, experiment.batch_sharding),
+        out_shardings=replicated(experiment.mesh),
+    )
+
+
+class _Written:
+    """What is left in the output directory, by the main process alone."""
+
+    def __init__(
+        self, images: InputImages, folder: pathlib.Path, task: Task, *, progress: bool
+    ):
+        self._images, self._folder, self._task = images, folder, task
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._unread: list[int] = []
+        self._drawn, self._classes = _file_names(images.names)
+        originals = {path.resolve() for path in images.paths}
+        targets = {(folder / name).resolve() for name in (*self._drawn, *self._classes)}
+        if originals & targets:
+            raise UserError(
+                f"--output: {min(originals & targets)} is one of the input images and "
+                f"would be overwritten. Choose another directory."
+            )
+        shown = progress and is_main_process() and sys.stderr.isatty()
+        self._bar = tqdm(
+            total=len(images), desc="predicting", leave=False, disable=not shown
+        )
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Writes the images of one batch."""
+        for row, index in enumerate(rows["index"].tolist()):
+            if index >= len(self._images):
+                continue
+            if not rows["mask"][row]:
+                self._unread.append(index)
+            elif is_main_process():
+                prediction = {name: value[row] for name, value in rows.items()}
+                self._answers[index] = self._one(index, prediction)
+            self._bar.update(1)
+
+    def close(self, *, step: int, task: str) -> list[dict[str, Any]]:
+        """Writes `predictions.json`, says where everything is and returns the answers.
+
+        Raises:
+            UserError: some images could not be read.
+        """
+        self._bar.close()
+        every = [
+            dict(image=str(path)) | self._answers.get(index, {})
+            for index, path in enumerate(self._images.paths)
+        ]
+        for index in self._unread:
+            every[index]["error"] = self._images.unreadable.get(index, "cannot be read")
+        if is_main_process():
+            told = json.dumps(dict(step=step, task=task, images=every), indent=1)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "predictions.json").write_text(told + "\n")
+            if len(every) <= _SPOKEN:
+                for index, answer in sorted(self._answers.items()):
+                    print(f"{self._images.paths[index]}: {_in_words(answer)}")
+            count = len(self._answers)
+            print(f"step {step}: {count} images, predictions in {self._folder}", flush=True)
+        if self._unread:
+            named = self._unread[:_SPOKEN]
+            lines = [f"    {every[i]['image']}: {every[i]['error']}" for i in named]
+            raise UserError(
+                f"{len(self._unread)} of {len(every)} images could not be read; all others "
+                "are done (predictions.json lists both):\n" + "\n".join(lines)
+            )
+        return every
+
+    def _one(self, index: int, prediction: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Writes the files of one image; returns what the numbers say of it."""
+        image = read_image(self._images.paths[index])
+        drawn = Image.fromarray(self._task.draw(image, prediction))
+        answer = dict(drawn=self._saved(drawn, self._drawn[index]))
+        if "segmentation" in prediction:
+            classes = Image.fromarray(own_pixels(prediction))
+            classes.putpalette(palette(255).tobytes() + bytes(3))
+            answer["segmentation"] = self._saved(classes, self._classes[index])
+        return answer | self._task.answer(prediction)
+
+    def _saved(self, picture: Image.Image, name: str) -> str:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        return name
+
+
+def _file_names(images: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns two files for each image, the drawing and the classes; no name twice."""
+    taken: set[str] = set()
+
+    def new(name: str, ending: str) -> str:
+        stem = str(pathlib.PurePath(name).with_suffix(""))
+        number, found = 1, f"{stem}{ending}.png"
+        while found.lower() in taken:  # some file systems do not tell A from a
+            number += 1
+            found = f"{stem}_{number}{ending}.png"
+        taken.add(found.lower())
+        return found
+
+    return [new(name, "") for name in images], [new(name, "_classes") for name in images]
+
+
+def _in_words(answer: Mapping[str, Any]) -> str:
+    """Returns the first five of what was found, with their numbers in per cent."""
+    kind = next(kind for kind in _NUMBER_OF if kind in answer)
+    rows = answer[kind]
+    words = [f"{row['name']} {100 * row[_NUMBER_OF[kind]]:.0f} %" for row in rows[:5]]
+    more = [f"{len(rows) - 5} more"] if len(rows) > 5 else []
+    return ", ".join(words + more) or "nothing"

@@ -1,0 +1,16 @@
+"""What a source says about one example, with its image decoded only if it must be."""
+
+from hybrid_jax.contracts import Example, Source
+
+
+def ground_truth(source: Source, index: int) -> Example:
+    """Returns example `index` without `image` but with `original_hw`, (height, width).
+
+    Raises:
+        BadImageError: the example cannot be read.
+    """
+    if hasattr(source, "annotations"):
+        return source.annotations(index)
+    example = dict(source[index])
+    example["original_hw"] = example.pop("image").shape[:2]
+    return example

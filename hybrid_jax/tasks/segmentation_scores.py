@@ -1,0 +1,130 @@
+"""Mean IoU and accuracies of classes of pixels, from one confusion matrix."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from hybrid_jax.contracts import Source
+from hybrid_jax.errors import BadAnnotationError, UserError
+from hybrid_jax.tasks.ground_truth import ground_truth
+
+_VOID = 255
+_ABSENT = -1.0
+
+
+class SegmentationScorer:
+    """Counts the pixels of a split by true and predicted class, at original resolution.
+
+    The scores are mmsegmentation's: of sums over the whole split, never means over images;
+    void pixels (255) do not count, whatever is predicted for them.
+
+    Args:
+        source: the split the predictions are for.
+
+    Attributes:
+        confusion: (K, K) int64, pixels by true class (rows) and predicted class (columns).
+    """
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._names = tuple(source.info.segmentation_names)
+        self.confusion = np.zeros((len(self._names),) * 2, np.int64)
+
+    def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
+        """Takes what `Segmentation.predict` returns for the examples `index` (b,).
+
+        Raises:
+            UserError: a prediction smaller than its mask, or an unknown class in either.
+        """
+        rows = zip(predictions["segmentation"], predictions["original_hw"], strict=True)
+        for (canvas, (height, width)), number in zip(rows, index, strict=True):
+            example = ground_truth(self._source, int(number))
+            truth, predicted = example["segmentation"], canvas[:height, :width]
+            if truth.shape != predicted.shape:
+                raise UserError(
+                    f"prediction for {_where(example, number)}: expected the size of its "
+                    f"mask, {truth.shape[0]}x{truth.shape[1]} px (height x width), got "
+                    f"{predicted.shape[0]}x{predicted.shape[1]}. Set "
+                    f"config.task.segmentation.canvas to a (height, width) that no image "
+                    f"exceeds, and check that the mask has its image's size."
+                )
+            self.confusion += self._counted(truth, predicted, example, number)
+
+    def scores(self) -> dict[str, float]:
+        """Returns mIoU, mAcc, aAcc, and `IoU/<name>` and `Acc/<name>` of each class.
+
+        aAcc is the share of pixels that are right. A class's IoU is -1 where it is neither
+        in the masks nor in the predictions, its accuracy -1 where it is not in the masks;
+        mIoU and mAcc are means over the other classes (-1 if there are none).
+        """
+        iou, accuracy = self._by_class()
+        right, total = self.confusion.trace(), self.confusion.sum()
+        scores = dict(mIoU=_mean(iou), mAcc=_mean(accuracy))
+        scores["aAcc"] = float(right / total) if total else _ABSENT
+        for kind, values in (("IoU", iou), ("Acc", accuracy)):
+            for name, value in zip(self._names, values, strict=True):
+                scores[f"{kind}/{name}"] = _ABSENT if np.isnan(value) else float(value)
+        return scores
+
+    def write(self, stem: Any) -> None:
+        """Writes `<stem>_iou.txt`, a table, and `<stem>_confusion.csv`, in pixels."""
+        stem, scores = epath.Path(stem), self.scores()
+        width = max(map(len, ("class", *self._names)))
+        lines = [f"{name}  {scores[name]:6.4f}" for name in ("mIoU", "mAcc", "aAcc")]
+        lines += ["", f"{'class':{width}}     IoU     Acc   share of pixels"]
+        total = max(self.confusion.sum(), 1)
+        for name, pixels in zip(self._names, self.confusion.sum(1), strict=True):
+            lines.append(
+                f"{name:{width}}  {scores[f'IoU/{name}']:6.4f}  "
+                f"{scores[f'Acc/{name}']:6.4f}  {pixels / total:6.4f}"
+            )
+        (stem.parent / f"{stem.name}_iou.txt").write_text("\n".join(lines) + "\n")
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("true class \\ predicted class", *self._names))
+        for name, counts in zip(self._names, self.confusion.tolist(), strict=True):
+            rows.writerow((name, *counts))
+        (stem.parent / f"{stem.name}_confusion.csv").write_text(table.getvalue())
+
+    def _counted(
+        self, truth: np.ndarray, predicted: np.ndarray, example: Mapping, number: int
+    ) -> np.ndarray:
+        """Returns the (K, K) counts of one image."""
+        # One number of 16 bits for each of all possible pairs, whatever K is.
+        pairs = truth.astype(np.uint16) * 256 + predicted.astype(np.uint16)
+        counts = np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
+        counts, classes = counts[:_VOID], len(self._names)
+        if counts[classes:].any():
+            wrong = int(np.flatnonzero(counts.sum(1))[-1])
+            raise BadAnnotationError(
+                f"the mask of {_where(example, number)}: expected the classes 0 to "
+                f"{classes - 1} or {_VOID} for void, got {wrong}. Correct it, or see "
+                f"config.data.reduce_zero_label."
+            )
+        if counts[:, classes:].any():
+            raise UserError(
+                f"prediction for {_where(example, number)}: expected the classes 0 to "
+                f"{classes - 1}, got {int(np.flatnonzero(counts.sum(0))[-1])}. The model "
+                f"must be one for these {classes} classes."
+            )
+        return counts[:classes, :classes]
+
+    def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns IoU and accuracy (K,) float64, NaN where there is nothing to divide."""
+        right = self.confusion.diagonal()
+        true, predicted = self.confusion.sum(1), self.confusion.sum(0)
+        with np.errstate(invalid="ignore"):
+            return right / (true + predicted - right), right / true
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.mean(known)) if known.size else _ABSENT
+
+
+def _where(example: Mapping, number: int) -> str:
+    return repr(str(example.get("where", example.get("image_id", f"example {number}"))))

@@ -1,0 +1,58 @@
+"""What `prepare` decides and refuses before anything is compiled."""
+
+import re
+
+import pytest
+from small_run import small_config
+from toy_task import TOY, registered
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.train.experiment import prepare
+
+
+@pytest.fixture(autouse=True)
+def with_toys():
+    with registered():
+        yield
+
+
+@pytest.mark.parametrize(("task", "score"), [("classification", "top1"), ("toy", "seen")])
+def test_auto_means_the_main_score_of_the_task(task, score):
+    changes = TOY if task == "toy" else {}
+    assert prepare(small_config(changes)).config.checkpoint.best_metric == score
+
+
+@pytest.mark.parametrize("metric", ["", "loss"])
+def test_a_score_that_is_named_stays(metric):
+    config = prepare(small_config({"checkpoint.best_metric": metric})).config
+    assert config.checkpoint.best_metric == metric
+
+
+@pytest.mark.parametrize(("task", "head"), [("toy", "linear"), ("classification", "toy")])
+def test_head_of_another_task_is_refused_with_those_that_fit(task, head):
+    with pytest.raises(UserError) as error:
+        prepare(small_config({"task.name": task, "model.head": head}))
+    fitting = [name for name in HEADS.names() if HEADS.get(name).task == task]
+    assert fitting
+    assert head not in fitting
+    other = HEADS.get(head).task
+    assert str(error.value) == (
+        f"config.model.head: {head!r} is for task {other!r}, config.task.name is "
+        f"{task!r}. Heads for it: {', '.join(fitting)}."
+    )
+
+
+def test_unknown_head_and_task_are_one_line_with_the_nearest():
+    for key, value, known in [
+        ("model.head", "linaer", "linear"),
+        ("task.name", "clasification", "classification"),
+    ]:
+        with pytest.raises(UserError, match=re.escape(f"Did you mean '{known}'?")):
+            prepare(small_config({key: value}))
+
+
+def test_classes_are_those_the_task_counts():
+    # `digits` has ten labels; the toy task answers with three numbers whatever the data.
+    shapes = prepare(small_config(TOY)).shapes
+    assert shapes.params["head"]["logits"]["bias"].shape == (3,)

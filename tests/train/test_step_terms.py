@@ -1,0 +1,109 @@
+"""A loss of several terms, divided by something else than rows, through the step."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from small_fusion import quick_jit
+from toy_task import ONE_BLOCK, TOY, reference_loss, registered
+from train_examples import (
+    assert_trees_equal,
+    host_batch,
+    new_state,
+    on_host,
+    put,
+    run_steps,
+    small_experiment,
+    train_step,
+)
+
+from hybrid_jax.contracts import Mean
+from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.tasks.classification import Classification
+from hybrid_jax.train.state import merge_model
+
+SGD = {"optimizer.name": "sgd", "train.batch_size": 32}
+DRAWN = ONE_BLOCK | {
+    "train.accumulate": 2,
+    "task.mixup": 0.4,
+    "model.vit_options.dropout": 0.3,
+}
+TERMS = ("loss", "loss_near", "loss_far")
+
+
+class Named(Classification):
+    """Classification that names two terms of its loss."""
+
+    def loss(self, outputs, batch):
+        loss = super().loss(outputs, batch)
+        halves = dict(left=loss.total * 0.25, right=loss.total * 0.75)
+        return Mean(loss.total, loss.count, halves)
+
+
+@pytest.fixture(autouse=True)
+def with_toys():
+    with registered():
+        yield
+
+
+def test_scalars_are_the_global_means_of_every_term():
+    experiment = small_experiment(TOY | SGD)
+    batch = host_batch(size=32, real=19)
+    state = new_state(experiment)
+
+    @quick_jit
+    def logits(state, image):
+        model = merge_model(experiment.graph, state.params, state.mutable)
+        return model(normalise(image, policy="half"), train=True).logits
+
+    expected = reference_loss(logits(state, batch["image"]), batch)
+    _, scalars = train_step(experiment)(state, put(experiment, batch))
+    assert {name for name in scalars if name.startswith("loss")} == set(TERMS)
+    assert {scalars[name].dtype.name for name in TERMS} == {"float32"}
+    for name in TERMS:
+        assert float(scalars[name]) == pytest.approx(expected[name], rel=1e-5), name
+    # Of 32 rows, of the real ones, or of every device's own count, it would be another.
+    per_row = expected["loss"] * (batch["label"][:19] + 1).sum() / 19
+    assert abs(per_row / expected["loss"] - 1) > 0.1
+
+
+@functools.cache
+def whole(real):
+    batch = functools.partial(host_batch, size=32, real=real)
+    state, scalars = run_steps(small_experiment(TOY | SGD), 2, batch=batch)
+    return on_host(state.params), scalars
+
+
+@pytest.mark.parametrize("real", [32, 19, 0])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_micro_batches_add_up_to_the_whole_batch(parts, real):
+    params, expected = whole(real)
+    experiment = small_experiment(TOY | SGD | {"train.accumulate": parts})
+    batch = functools.partial(host_batch, size=32, real=real)
+    state, scalars = run_steps(experiment, 2, batch=batch)
+    for found, one in zip(scalars, expected, strict=True):
+        assert found == pytest.approx(one, rel=1e-5, abs=1e-6)
+        assert (found["loss"] > 0.0) == (real > 0)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        on_host(state.params),
+        params,
+    )
+
+
+@functools.cache
+def with_named_terms():
+    experiment = small_experiment(DRAWN)
+    task = Named(experiment.task.task, experiment.task.info)
+    return dataclasses.replace(experiment, task=task)
+
+
+def test_naming_terms_changes_no_bit_of_a_step():
+    state, expected = run_steps(small_experiment(DRAWN), 2)
+    same, scalars = run_steps(with_named_terms(), 2)
+    for found, one in zip(scalars, expected, strict=True):
+        assert found.pop("loss_left") * 3 == pytest.approx(found.pop("loss_right"))
+        assert found == one
+    assert_trees_equal(on_host(same.params), on_host(state.params))
