@@ -3,9 +3,12 @@
 import os
 import pathlib
 
+import pytest
+from quick_compile import xla_flags
+
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+    os.environ["XLA_FLAGS"] = f"{_flags} {xla_flags(devices=8)}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # A second run of the suite compiles nothing: HJ_CACHE moves the cache, "" turns it off.
@@ -15,3 +18,12 @@ if _cache:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Compiled programs of one file are of no use to the next, and grow to gigabytes."""
+    yield
+    import jax
+
+    jax.clear_caches()

@@ -14,6 +14,7 @@ from typing import Any
 
 import small_experiment
 from ml_collections import ConfigDict
+from quick_compile import xla_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMEOUT = 300  # seconds; a command takes about eight
@@ -57,7 +58,7 @@ def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
     return os.environ | {
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": xla_flags(devices=devices),
         "JAX_PLATFORMS": "cpu",
         "HJ_CACHE": cache,
         **more,

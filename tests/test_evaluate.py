@@ -95,7 +95,7 @@ def test_scores_of_classes_stand_in_a_table_below_the_others():
     assert _table(scores).splitlines() == [
         "  mIoU             0.5000",
         "  count            7",
-        "                        IoU     Acc",
+        "                       IoU     Acc",
         "  sky                0.2500  0.1250",
         "  traffic light     -1.0000  0.7500",
     ]

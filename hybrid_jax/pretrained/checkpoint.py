@@ -80,6 +80,8 @@ class Architecture:
         grid: (h, w) of the position table, None without learned positions.
         cls_position: whether the position table has a row for the class token.
         num_classes: K of the file's head, 0 if it has none.
+        head: name in the registry.
+        head_options: of the head.
         preprocessing: of its images.
     """
 
@@ -90,6 +92,8 @@ class Architecture:
     grid: tuple[int, int] | None = None
     cls_position: bool = True
     num_classes: int = 0
+    head: str = "linear"
+    head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preprocessing: Preprocessing = Preprocessing()
 
 

@@ -18,7 +18,6 @@ from hybrid_jax.pretrained.report import Report, Row
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_HEAD = "head/logits/"
 _POSITION = "backbone/vit/position"
 
 
@@ -56,8 +55,11 @@ class Fill:
 
     def _fitted(self, path: str, array: np.ndarray) -> np.ndarray:
         shape = self.taken[path]
-        if path.startswith(_HEAD) and self.classes is not None:
-            return np.take(array, self.classes, axis=-1)
+        if _is_classifier(path) and self.classes is not None:
+            # What stands after the classes, a column for "no object", comes along.
+            end = array.shape[-1]
+            more = range(end - (shape[-1] - len(self.classes)), end)
+            return np.take(array, (*self.classes, *more), axis=-1)
         if path == _POSITION and array.shape != shape:
             return np.asarray(
                 resize_grid(jnp.asarray(array), shape[:2], method=self.resize)
@@ -144,8 +146,9 @@ def _row(path, shape, entry, targets, head, classes) -> Row:
     if wanted is None:
         return Row(action="dropped", why="the model has no such part", **common)
     common["shape"] = wanted
-    if path.startswith(_HEAD):
-        if classes is not None and wanted == (*shape[:-1], len(classes)):
+    if _is_classifier(path):
+        fits = wanted[:-1] == shape[:-1]
+        if classes is not None and fits and wanted[-1] - len(classes) in (0, 1):
             return Row(action="loaded", why="classes chosen", **common)
         if head == "new":
             return Row(action="new", why="a new head was asked for", **common)
@@ -172,6 +175,10 @@ def _read_shapes(stored: Stored, entry: Entry) -> list[tuple[int, ...]]:
             f"({error}). The file is damaged or of another model."
         ) from error
     return [array.shape for array in read]
+
+
+def _is_classifier(path: str) -> bool:
+    return path.startswith("head/") and "/logits/" in path
 
 
 def model_path(path: str) -> str:

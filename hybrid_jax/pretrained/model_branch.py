@@ -40,6 +40,8 @@ def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
     with model.unlocked(), model.ignore_type():
         model.fusion = architecture.fusion
         model.fusion_options = ConfigDict({architecture.fusion: dict(architecture.options)})
+        model.head = architecture.head
+        model.head_options = ConfigDict({architecture.head: dict(architecture.head_options)})
         for part in ("resnet", "vit"):
             spec = getattr(architecture, part)
             if spec is not None:

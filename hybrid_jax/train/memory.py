@@ -10,6 +10,7 @@ activations of a ResNet-50, 25 % of a ViT-S/16, 33 % of the model `tiny`.
 
 import dataclasses
 import math
+from collections.abc import Set
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.ops.products import follow
-from hybrid_jax.train.state import TrainState, merge_model
+from hybrid_jax.train.state import TrainState, merge_model, path_name
 
 _IMAGES, _PARAMETERS = frozenset({"images"}), frozenset({"parameters"})
 
@@ -42,7 +43,8 @@ class StepMemory:
 
     Attributes:
         parameters: with running statistics, as sharded.
-        gradients: one for each parameter; two while they are being accumulated.
+        gradients: one for each parameter that is trained; two while they are being
+            accumulated.
         optimizer: its state.
         average: the EMA of the parameters, if there is one.
         activations: of the images that one device works on at a time, and `Kept.fixed`.
@@ -61,7 +63,13 @@ class StepMemory:
 
 
 def step_memory(
-    shapes: TrainState, shardings: TrainState, kept: Kept, *, images: int, accumulate: int
+    shapes: TrainState,
+    shardings: TrainState,
+    kept: Kept,
+    *,
+    images: int,
+    accumulate: int,
+    frozen: Set[str] = frozenset(),
 ) -> StepMemory:
     """Adds up what one device holds.
 
@@ -71,20 +79,21 @@ def step_memory(
         kept: from `kept_for_backward`.
         images: that one device works on at a time.
         accumulate: micro-batches per step.
+        frozen: paths of parameters that get no gradients.
     """
 
-    def held(part: str) -> int:
-        leaves = jax.tree.leaves(getattr(shapes, part))
+    def held(part: str, *, without: Set[str] = frozenset()) -> int:
+        leaves = jax.tree_util.tree_leaves_with_path(getattr(shapes, part))
         spread = jax.tree.leaves(getattr(shardings, part))
         return sum(
             math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf, sharding in zip(leaves, spread, strict=True)
+            for (path, leaf), sharding in zip(leaves, spread, strict=True)
+            if path_name(path) not in without
         )
 
-    parameters = held("params")
     return StepMemory(
-        parameters=parameters + held("mutable"),
-        gradients=parameters * (2 if accumulate > 1 else 1),
+        parameters=held("params") + held("mutable"),
+        gradients=held("params", without=frozen) * (2 if accumulate > 1 else 1),
         optimizer=held("opt_state"),
         average=held("ema"),
         activations=kept.per_image * images + kept.fixed,

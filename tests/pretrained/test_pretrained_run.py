@@ -3,10 +3,10 @@
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 from donors import donor
+from etils import epath
 from google_writer import GoogleModel
 from small_run import small_config
 
@@ -16,6 +16,7 @@ from hybrid_jax.export import export
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.loop import train
+from hybrid_jax.train.restore import restored_state
 
 # What `small_experiment.py` builds once it pools by the class token.
 SMALL = GoogleModel(blocks=(1,), root=32, patch=1, mlp=64, heads=2, grid=(3, 3), classes=10)
@@ -102,6 +103,11 @@ def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp
     path, _ = weights
     workdir = str(tmp_path / "run")
     changes = RUN | {"model.pretrained": path, "model.vit_options.gelu": "erf"}
+    changes |= {
+        "train.ema_decay": 0.5,
+        "model.pretrained_options.preprocessing": "config",
+        "model.normalisation": "imagenet",
+    }
     train(small_config(changes), workdir)
     before = (tmp_path / "run" / "config.json").read_text()
     assert json.loads(before)["model"]["vit_options"]["gelu"] == "tanh"
@@ -111,14 +117,17 @@ def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp
     again = evaluate(small_config(changes | {"train.steps": 3}), workdir)
     assert again["validation"]["loss"] == pytest.approx(scores["loss"], rel=1e-6)
     config = (tmp_path / "run" / "config.json").read_text()
-    written = export(
-        small_config(changes | {"train.steps": 3, "eval.restore": "last"}),
-        workdir,
-        format="safetensors",
-    )
+    last = small_config(changes | {"train.steps": 3, "eval.restore": "last"})
+    written = export(last, workdir, format="safetensors")
     assert written == tmp_path / "run" / "export" / "model.safetensors"
     assert (tmp_path / "run" / "config.json").read_text() == config
     started = prepare(small_config(RUN | {"model.pretrained": str(written)})).new_state()
-    kernel = leaves_by_path(started.params)["head/logits/kernel"]
-    assert np.asarray(kernel).any()
-    assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), started.params))
+    trained = restored_state(epath.Path(workdir), prepare(last, continued=True))
+    kernels = [
+        np.asarray(leaves_by_path(tree)["head/logits/kernel"])
+        for tree in (started.params, trained.ema, trained.params)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert (kernels[0] != kernels[2]).any()
+    card = json.loads((written.parent / "config.json").read_text())["pretrained_cfg"]
+    assert card["mean"] == [0.485, 0.456, 0.406]

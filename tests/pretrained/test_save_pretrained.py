@@ -3,14 +3,17 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from donors import HYBRID, PLAIN, arrays_of, donor
 from flax import nnx
 from google_writer import shapes
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained import save
 from hybrid_jax.pretrained.array_file import open_arrays
 from hybrid_jax.pretrained.checkpoint import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
@@ -34,7 +37,11 @@ def resnet(**options):
 ROOT_ALONE = PLAIN.__class__(**{**vars(PLAIN), "blocks": (), "patch": 8, "grid": (2, 2)})
 
 
-@pytest.fixture(params=[HYBRID, PLAIN, ROOT_ALONE], ids=["sequential", "vit", "conv_stem"])
+MEAN = PLAIN.__class__(**{**vars(PLAIN), "pool": "mean", "positions": "grid"})
+MODELS = dict(sequential=HYBRID, vit=PLAIN, conv_stem=ROOT_ALONE, mean=MEAN)
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS)
 def model(request, tmp_path):
     path, _ = donor(tmp_path, request.param)
     return hybrid_jax.load_pretrained(path)[0]
@@ -51,6 +58,7 @@ def test_what_is_written_reads_back_the_same(model, tmp_path, kind):
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
     assert type(again.backbone) is type(model.backbone)
+    assert [file.name for file in path.parent.iterdir() if "tmp" in file.name] == []
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,54 @@ def test_npz_has_the_keys_and_shapes_that_google_writes(tmp_path):
     assert {key: array.shape for key, array in stored.items()} == shapes(HYBRID)
 
 
+def test_safetensors_are_what_the_library_itself_writes(tmp_path):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
+    model.backbone.vit.norm.scale[...] = jnp.full(48, 0.7)
+    save_pretrained(model, tmp_path / "out" / "model.safetensors")
+    with safetensors.safe_open(tmp_path / "out" / "model.safetensors", "numpy") as file:
+        names = file.keys()
+        arrays = {name: file.get_tensor(name) for name in names}
+        assert file.metadata() == {"format": "pt"}
+    kernel = np.asarray(model.backbone.vit.blocks[1].mlp.fc1.kernel)
+    np.testing.assert_array_equal(arrays["blocks.1.mlp.fc1.weight"], kernel.T)
+    np.testing.assert_array_equal(arrays["norm.weight"], np.full(48, 0.7, "f"))
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs")
+    ours = (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert abs(ours - (tmp_path / "theirs").stat().st_size) < 1000
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_parameters_of_two_bytes_are_written_as_float32(tmp_path, kind):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
+    state = jax.tree.map(lambda x: x.astype(jnp.bfloat16), nnx.state(model))
+    nnx.update(model, state)
+    save_pretrained(model, tmp_path / "out" / f"model.{kind}")
+    stored = open_arrays(tmp_path / "out" / f"model.{kind}")
+    assert {array.dtype for array in stored.values()} == {np.dtype(np.float32)}
+    key = {"npz": "embedding/bias", "safetensors": "patch_embed.proj.bias"}[kind]
+    bias = np.asarray(model.backbone.vit.embed.bias, np.float32)
+    np.testing.assert_array_equal(stored[key].read(), bias)
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_failure_midway_leaves_the_file_as_it_was(tmp_path, kind, monkeypatch):
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
+    folder = tmp_path / "out"
+    path = folder / f"model.{kind}"
+    save_pretrained(model, path)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    written = save._written
+
+    def broken(*arguments):
+        yield next(written(*arguments))
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(save, "_written", broken)
+    with pytest.raises(OSError, match="no space left"):
+        save_pretrained(model, path)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
 def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp_path):
     images = Preprocessing(
         normalisation="imagenet", interpolation="bilinear", eval_crop=0.9
@@ -107,6 +163,23 @@ def test_differing_numerics_are_remarked(tmp_path):
     remarks = save_pretrained(model, tmp_path / "a" / "model.safetensors")
     assert remarks[0] == "its ResNet was trained with 'vit_jax' epsilons"
     assert remarks[1] == "its ViT was trained with the 'tanh' GELU"
+    assert len(remarks) == 3
+
+
+def test_what_a_file_cannot_tell_is_remarked(tmp_path):
+    dilated = resnet(norm="batch", output_stride=4)
+    (remark,) = save_pretrained(dilated, tmp_path / "a" / "w.safetensors")
+    assert "build it with output_stride=4" in remark
+    assert save_pretrained(resnet(norm="batch"), tmp_path / "a" / "w.safetensors") == ()
+    numerics = dict(gelu="erf", norm_eps=1e-12)
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, MEAN)[0], vit_options=numerics)
+    remarks = save_pretrained(model, tmp_path / "a" / "w.safetensors")
+    assert remarks[0] == "its ViT was trained with a LayerNorm epsilon of 1e-12"
+    assert "class_token=False, global_pool='avg', fc_norm=False" in remarks[2]
+
+
+_DEEP, _POOLED = dict(root="deep", width=64), dict(shortcut="pooled")
+_PRE = dict(preactivation=True)
 
 
 def small(fusion, **options):
@@ -125,11 +198,23 @@ def small(fusion, **options):
     ("fusion", "options", "name", "message"),
     [
         ("conformer", {}, "w.npz", "no other library has the fusion 'conformer'"),
-        ("vit", dict(vit=dict(pool="mean")), "w.npz", "pool='mean'"),
+        ("vit", dict(vit=dict(pool="attention")), "w.npz", "pool='attention'.*workdir"),
+        ("vit", dict(vit=dict(positions="rope2d")), "w.safetensors", "='rope2d'.*workdir"),
+        ("vit", dict(vit=dict(layer_scale=0.1)), "w.npz", "layer scales.*as safetensors"),
+        ("sequential", dict(resnet=_DEEP), "w.npz", "GroupNorm ResNet with root='deep'"),
+        ("conv_stem", dict(resnet=_DEEP), "w.safetensors", "with root='deep'"),
+        ("sequential", dict(resnet=_POOLED), "w.safetensors", "with shortcut='pooled'"),
+        ("resnet", dict(resnet=_POOLED | _PRE), "w.npz", "with shortcut='pooled'"),
+        (
+            "conv_stem",
+            dict(resnet=dict(norm="batch")),
+            "w.safetensors",
+            "Norm ResNet's root",
+        ),
         ("vit", dict(vit=dict(registers=2)), "w.npz", "registers.*as safetensors"),
         ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "write this one as safe"),
         ("sequential", dict(resnet=dict(norm="batch")), "w.npz", "BatchNorm, registers"),
-        ("sequential", dict(resnet=dict(preactivation=True)), "w.npz", "pre-activation"),
+        ("sequential", dict(resnet=_PRE), "w.npz", "pre-activation"),
         ("vit", {}, "w.onnx", "format: expected one of .*got 'onnx'"),
     ],
 )
@@ -147,17 +232,46 @@ def test_timm_opens_what_was_trained_here(tmp_path):
 
     options = dict(gelu="erf", norm_eps=1e-6)
     numerics = dict(resnet_options=dict(numerics="timm"), vit_options=options)
-    wide = {**vars(HYBRID), "width": 384, "heads": 6, "mlp": 1536, "depth": 12}
-    wide |= dict(blocks=(2, 2, 2, 2), root=64, grid=(7, 7), classes=10)
+    wide = {**vars(HYBRID), "width": 384, "heads": 6, "mlp": 1536, "depth": 2}
+    wide |= dict(blocks=(2, 2, 2, 2), root=64, grid=(3, 3), classes=10)
     path, _ = donor(tmp_path, HYBRID.__class__(**wide))
     model, _ = hybrid_jax.load_pretrained(path, **numerics)
     written = tmp_path / "out" / "model.safetensors"
     assert save_pretrained(model, written) == ()
     theirs = timm.create_model(
-        "vit_small_r26_s32_224", num_classes=10, checkpoint_path=str(written)
+        "vit_small_r26_s32_224",
+        num_classes=10,
+        depth=2,
+        img_size=96,
+        checkpoint_path=str(written),
     ).eval()
-    images = np.random.default_rng(3).standard_normal((2, 224, 224, 3), np.float32)
+    images = np.random.default_rng(3).standard_normal((2, 96, 96, 3), np.float32)
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     assert np.abs(np.asarray(model(images).logits) - expected).max() <= 2e-4
+    assert np.abs(expected).max() > 0.5
+
+
+def test_timm_opens_a_vit_that_pools_by_the_mean(tmp_path):
+    files = pytest.importorskip("timm_files")
+    options = dict(gelu="erf", norm_eps=1e-6)
+    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, MEAN)[0], vit_options=options)
+    save_pretrained(model, tmp_path / "out" / "w.safetensors")
+    theirs = files.plain(
+        img_size=80,
+        patch_size=16,
+        embed_dim=48,
+        depth=4,
+        num_heads=3,
+        mlp_ratio=80 / 48,
+        num_classes=7,
+        class_token=False,
+        global_pool="avg",
+        fc_norm=False,
+    )
+    state = files.safetensors.torch.load_file(tmp_path / "out" / "w.safetensors")
+    theirs.load_state_dict(state, strict=True)
+    batch = files.images((80, 80))
+    expected = files.answer(theirs, batch)
+    np.testing.assert_allclose(files.ours(model, batch), expected, atol=2e-5)
     assert np.abs(expected).max() > 0.5

@@ -13,6 +13,7 @@ from small_run import small_config
 from hybrid_jax.models.hybrid import create_model
 from hybrid_jax.train import sharding
 from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import Kept, kept_for_backward, step_memory
 from hybrid_jax.train.state import make_init, merge_model
 
@@ -123,6 +124,20 @@ def test_state_takes_what_a_device_really_holds(mesh, monkeypatch):
     assert memory.average == held(state.ema)
     whole = sum(4 * math.prod(x.shape) for x in jax.tree.leaves(state.params))
     assert (memory.parameters < whole) == (mesh[1] > 1)
+
+
+def test_frozen_parameters_have_no_gradients():
+    """The gradients that a step computes are of what its optimizer splits off to train."""
+    experiment = prepare(small_config({"optimizer.freeze": "^backbone/(resnet|vit/embed)"}))
+    shapes, shardings = experiment.shapes, experiment.shardings
+    trained, frozen = experiment.optimizer.split(shapes.params)
+    found = step_memory(
+        shapes, shardings, NOTHING, images=0, accumulate=2, frozen=paths_of(frozen)
+    )
+    assert found.gradients == 2 * 4 * sum(x.size for x in jax.tree.leaves(trained))
+    assert found.parameters - found.gradients // 2 == 4 * sum(
+        x.size for x in jax.tree.leaves(frozen)
+    )
 
 
 def test_sums_of_a_step():

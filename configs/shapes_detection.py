@@ -1,0 +1,36 @@
+"""A hybrid of under a million parameters that finds shapes: detection with no download.
+
+Command:  python -m hybrid_jax.main --config=configs/shapes_detection.py
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+`:fusion=NAME` takes any fusion, `:head=detr` the other kind of head (which needs a schedule
+many times as long: sets of boxes learn slowly from scratch).
+"""
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import defaults
+from hybrid_jax.recipes import select
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Returns the experiment; `argument` as in `recipes.select`."""
+    config = defaults("tiny")
+    config.task.name = "detection"
+    config.model.head = "fcos"
+    config.model.head_options.unlock().update(
+        fcos=dict(strides=(4, 8), tower_channels=64, convs=1)
+    )
+    config.optimizer.learning_rate = 2e-3
+    config.eval.batch_size = 50
+    config.log.every = 50
+    recipe = {
+        "data.crop": "scale_jitter",
+        "data.scale_jitter": (0.8, 1.25),
+        "data.max_boxes": 16,
+        "train.epochs": 12.0,
+        "train.batch_size": 32,
+    }
+    return select(config, argument or "shapes", shapes=recipe)

@@ -1,0 +1,34 @@
+"""A hybrid of under a million parameters that segments shapes, with no download.
+
+Command:  python -m hybrid_jax.main --config=configs/shapes_segmentation.py
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+`:fusion=NAME` takes any fusion, `:head=NAME` any head of the task.
+"""
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import defaults
+from hybrid_jax.recipes import select
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Returns the experiment; `argument` as in `recipes.select`."""
+    config = defaults("tiny")
+    config.task.name = "segmentation"
+    config.model.head = "fpn"
+    config.model.head_options.unlock().update(
+        fpn=dict(strides=(4, 8, 16), hidden=64, auxiliary=False, dropout=0.0)
+    )
+    config.optimizer.learning_rate = 2e-3
+    config.eval.batch_size = 50
+    config.log.every = 50
+    recipe = {
+        "data.crop": "scale_jitter",
+        "data.scale_jitter": (0.8, 1.25),
+        "train.epochs": 12.0,
+        "train.batch_size": 32,
+    }
+    return select(config, argument or "shapes", shapes=recipe)
