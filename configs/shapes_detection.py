@@ -19,9 +19,10 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("tiny")
     config.task.name = "detection"
+    config.task.detection.nms_candidates = 300
     config.model.head = "fcos"
     config.model.head_options.unlock().update(
-        fcos=dict(strides=(4, 8), tower_channels=64, convs=1)
+        fcos=dict(strides=(8, 16), tower_channels=64, convs=2)
     )
     config.optimizer.learning_rate = 2e-3
     config.eval.batch_size = 50
@@ -30,7 +31,8 @@ def get_config(argument: str = "") -> ConfigDict:
         "data.crop": "scale_jitter",
         "data.scale_jitter": (0.8, 1.25),
         "data.max_boxes": 16,
-        "train.epochs": 12.0,
-        "train.batch_size": 32,
+        "train.epochs": 16.0,
+        "train.batch_size": 64,
     }
-    return select(config, argument or "shapes", shapes=recipe)
+    config = select(config, "shapes", shapes=recipe)
+    return select(config, argument, shapes=recipe)

@@ -31,4 +31,5 @@ def get_config(argument: str = "") -> ConfigDict:
         "train.epochs": 12.0,
         "train.batch_size": 32,
     }
-    return select(config, argument or "shapes", shapes=recipe)
+    config = select(config, "shapes", shapes=recipe)
+    return select(config, argument, shapes=recipe)

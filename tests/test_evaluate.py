@@ -96,8 +96,8 @@ def test_scores_of_classes_stand_in_a_table_below_the_others():
         "  mIoU             0.5000",
         "  count            7",
         "                       IoU     Acc",
-        "  sky                0.2500  0.1250",
-        "  traffic light     -1.0000  0.7500",
+        "  sky               0.2500  0.1250",
+        "  traffic light    -1.0000  0.7500",
     ]
 
 

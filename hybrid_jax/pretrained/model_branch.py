@@ -41,7 +41,9 @@ def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
         model.fusion = architecture.fusion
         model.fusion_options = ConfigDict({architecture.fusion: dict(architecture.options)})
         model.head = architecture.head
-        model.head_options = ConfigDict({architecture.head: dict(architecture.head_options)})
+        model.head_options = ConfigDict(
+            {architecture.head: dict(architecture.head_options)}
+        )
         for part in ("resnet", "vit"):
             spec = getattr(architecture, part)
             if spec is not None:

@@ -13,8 +13,10 @@ from hybrid_jax.ops.boxes import convert_boxes, mirrored_boxes, original_boxes
 from hybrid_jax.ops.nms import nms
 from hybrid_jax.outputs import DenseDetectionOutputs, SetDetectionOutputs
 from hybrid_jax.tasks import TASKS
+from hybrid_jax.tasks.answers import answer_boxes
 from hybrid_jax.tasks.coco_scores import CocoScorer
 from hybrid_jax.tasks.dense_detection import dense_candidates, dense_loss
+from hybrid_jax.tasks.drawing import draw_boxes
 from hybrid_jax.tasks.set_detection import set_candidates, set_loss
 
 DetectionOutputs = DenseDetectionOutputs | SetDetectionOutputs
@@ -105,6 +107,21 @@ class Detection:
         """Returns `loss`, a mean as in training, and `count`, the images."""
         loss = float(sums["loss"]) / max(float(sums["loss_count"]), 1.0)
         return dict(loss=loss, count=int(sums["count"]))
+
+    def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
+        """Draws the likely boxes over the image (H, W, 3), in its original size."""
+        found = np.flatnonzero(prediction["valid"])
+        return draw_boxes(
+            image_u8,
+            prediction["boxes_xyxy_px"][found],
+            labels=prediction["labels"][found],
+            scores=prediction["scores"][found],
+            names=self.info.box_names,
+        )
+
+    def answer(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the boxes with the names of their classes, best first."""
+        return answer_boxes(prediction, names=self.info.box_names)
 
     def scorer(self, source: Source) -> Scorer:
         """Returns what collects the predictions and computes average precision."""

@@ -10,7 +10,7 @@ import pytest
 import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
-from task_steps import check_head_takes, features_of
+from task_steps import check_head_takes, read_by
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -134,9 +134,8 @@ def test_tree_mode_refuses_a_shared_part():
 
 @pytest.mark.parametrize("head", HEADS.names())
 def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion, head):
-    for hw, dtype in ((small_fusion.BUILT_FOR, "float32"), ((97, 131), "bfloat16")):
-        seen = features_of(fusion, hw=hw, dtype=dtype)
-        check_head_takes(head, seen, hw=hw, dtype=dtype)
+    # That its maps have the shapes they must is looked at above.
+    check_head_takes(head, read_by(head, fusion), sizes=((97, 131), (64, 96)))
 
 
 def test_fusion_documents_its_wiring(fusion):

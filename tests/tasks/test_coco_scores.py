@@ -135,9 +135,10 @@ def test_scores_are_those_of_pycocotools(tmp_path, seed, areas):
     source = Boxes(seed=seed, areas=areas)
     scorer = scored(source, without=(1, 5), seed=seed + 10)
     scorer.write(tmp_path / "test")
-    expected = by_pycocotools(truth_of(source), str(tmp_path / "test_results.json"))
+    results = str(tmp_path / "test_results.json")
+    expected = by_pycocotools(truth_of(source), results)
     found = scorer.scores()
-    assert found == expected
+    assert found == expected == by_pycocotools(scorer.truth, results)
     assert list(found) == [*NUMBERS, *(f"AP/{name}" for name in NAMES)]
     assert found["AP/never there"] == -1.0
     assert 0.05 < found["AP"] < 0.9

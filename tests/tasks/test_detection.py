@@ -236,6 +236,22 @@ def test_scorer_is_coco_s():
     assert isinstance(task_of().scorer(Empty()), CocoScorer)
 
 
+def test_valid_rows_alone_are_drawn_and_answered():
+    prediction = dict(
+        boxes_xyxy_px=np.concatenate([BOXES[:1], np.zeros((1, 4), np.float32)]),
+        scores=np.float32([0.75, 0.9]),
+        labels=np.int32([2, 0]),
+        valid=np.asarray([True, False]),
+    )
+    box = dict(name="owl", label=2, score=0.75, box_xyxy_px=BOXES[0].tolist())
+    assert task_of().answer(prediction) == dict(boxes=[box])
+    blank = np.zeros((300, 300, 3), np.uint8)
+    drawn = task_of().draw(blank, prediction)
+    assert drawn.any()
+    prediction["valid"][:] = False
+    assert not task_of().draw(blank, prediction).any()
+
+
 def test_model_is_applied_once_with_what_it_is_given():
     calls = []
 

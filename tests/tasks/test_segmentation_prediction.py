@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.data.placement import letterboxed, stretched
+from hybrid_jax.data.placement import Placement, letterboxed, stretched
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks.segmentation_prediction import original_classes
 
@@ -28,7 +28,12 @@ def at(x, row, column):
     return (1 - v) * upper + v * ((1 - u) * x[below, j] + u * x[below, right])
 
 
-@pytest.mark.parametrize("fit", [letterboxed, stretched])
+def shifted(original_hw, *, frame_hw):
+    """Lies away from the frame's corner, and partly outside it."""
+    return Placement(original_hw, (18, 33), (2, -2), frame_hw)
+
+
+@pytest.mark.parametrize("fit", [letterboxed, stretched, shifted])
 @pytest.mark.parametrize("stride", [1, 4])
 def test_classes_are_those_of_the_enlarged_logits(fit, stride):
     places = [fit(hw, frame_hw=FRAME) for hw in ORIGINALS]

@@ -1,14 +1,17 @@
-"""`hf_dpt`: the hybrid under transformers' depth estimator `Intel/dpt-hybrid-midas`.
+"""`hf_dpt`: the hybrid under transformers' DPT, such as `Intel/dpt-hybrid-midas`.
 
 R50+ViT-B/16 of the ViT paper: three stages of post-activation bottlenecks (`BiT` there, in
-name alone) under `embeddings.backbone.bit.`, raw kernels, then a ViT. Neck and depth head
-have no place in a classifier and are left out. `google/vit-hybrid-base-bit-384` is the same
-model under `vit.`, one name deeper and with a classifier, and is read here too.
+name alone) under `embeddings.backbone.bit.`, raw kernels, then a ViT. With neck and head of
+a DPTForSemanticSegmentation it is read whole, as head `dpt`; those of a depth estimator
+have no place here and are left out. `google/vit-hybrid-base-bit-384` is the same model
+under `vit.`, one name deeper and with a classifier, and is read here too.
 """
 
+import dataclasses
 import re
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained import hf_dpt_names as dpt_names
 from hybrid_jax.pretrained import hf_names as names
 from hybrid_jax.pretrained.checkpoint import (
     Architecture,
@@ -20,6 +23,7 @@ from hybrid_jax.pretrained.checkpoint import (
 )
 from hybrid_jax.pretrained.codecs import CONV_OIHW
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.timm_resnet_names import without_counters
 from hybrid_jax.specs import ResNetSpec
 
 _PREFIXES = ("dpt.", "vit.", "")
@@ -42,7 +46,7 @@ class HfDpt:
 
     def tidy(self, stored: Stored) -> Stored:
         """Takes off the prefix; names as in DPT, layers as in 2020."""
-        inside = names.tidied(stored, prefixes=_PREFIXES)
+        inside = names.tidied(without_counters(stored), prefixes=_PREFIXES)
         return {_DEEPER.sub(r"embeddings.\1.", key): a for key, a in inside.items()}
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
@@ -65,13 +69,24 @@ class HfDpt:
             preprocessing=Preprocessing(normalisation="half", certain=False),
         )
         names.check_keys(stored, self.entries(architecture))
+        if not dpt_names.segments(stored):
+            return architecture
+        architecture = dataclasses.replace(
+            architecture,
+            num_classes=dpt_names.class_count(stored),
+            head="dpt",
+            head_options=dpt_names.head_options(stored, depth=vit.depth),
+        )
+        dpt_names.check_head_keys(stored, dpt_names.head_entries(architecture))
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns where every array of such a model stands in such a file."""
         entries = _resnet_entries(architecture.resnet)
         entries += names.vit_entries(architecture, embed=_EMBED)
-        if architecture.num_classes:
+        if architecture.head == "dpt":
+            entries += dpt_names.head_entries(architecture)
+        elif architecture.num_classes:
             entries += names.linear("head/logits", "classifier")
         return entries
 

@@ -1,0 +1,36 @@
+"""A small hybrid that tells cell nuclei from background (DSB 2018).
+
+Command:  python -m hybrid_jax.main --config=configs/nuclei_segmentation.py
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+The data lies in /data/nuclei or where `:seg=(IMAGES,MASKS)` says.
+`:fusion=resnet` is the plain ResNet under the same recipe.
+"""
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.config import defaults
+from hybrid_jax.recipes import select
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Returns the experiment; `argument` as in `recipes.select`."""
+    config = defaults("tiny")
+    config.task.name = "segmentation"
+    config.model.head = "fpn"
+    config.model.head_options.unlock().update(
+        fpn=dict(strides=(4, 8, 16), hidden=64, auxiliary=False, dropout=0.0)
+    )
+    config.optimizer.learning_rate = 2e-3
+    recipe = {
+        "data.image_size": 256,
+        "data.scale_jitter": (0.7, 1.5),
+        "data.colour_jitter": 0.2,
+        "train.epochs": 60.0,
+        "train.batch_size": 8,
+        "eval.every": 500,
+    }
+    config = select(config, "seg=(/data/nuclei/images,/data/nuclei/masks)", seg=recipe)
+    return select(config, argument, seg=recipe)
