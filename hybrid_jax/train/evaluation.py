@@ -51,18 +51,15 @@ def evaluate_split(
         written: path without suffix beside which the scorer puts results for other tools.
     """
     params = state.params if state.ema is None else state.ema
-    batches = DevicePrefetch(
-        eval_batches(
-            source,
-            data=data,
-            targets=task.targets,
-            batch_size=batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
-        sharding=sharding,
-        size=data.prefetch,
+    rows = eval_batches(
+        source,
+        data=data,
+        targets=task.targets,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
+    batches = DevicePrefetch(rows, sharding=sharding, size=data.prefetch)
     shown = progress and is_main_process() and sys.stderr.isatty()
     gathered = _Gathered(task.scorer(source) if is_main_process() else None)
     waiting: list = []

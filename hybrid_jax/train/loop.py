@@ -1,6 +1,5 @@
 """The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
 
-import collections
 import math
 import time
 
@@ -14,10 +13,11 @@ from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.announce import announce
 from hybrid_jax.train.checkpoint import Checkpoints
-from hybrid_jax.train.distributed import is_main_process, sum_over_processes
+from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.guard import check_finite
+from hybrid_jax.train.left_out import LeftOut
 from hybrid_jax.train.log import RunLog
 from hybrid_jax.train.optimizer import make_schedule
 from hybrid_jax.train.pace import Pace
@@ -30,12 +30,6 @@ from hybrid_jax.train.workdir import adopt_weights, claim, forget_after
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
 # that a stop request is answered soon.
 _AHEAD = 2
-# What the counters of a batch count, in words.
-_LEFT_OUT = {
-    "skipped": "unreadable images skipped",
-    "dropped": "objects left out for want of room (data.max_boxes)",
-    "faulty": "faulty annotations left out",
-}
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, float]:
@@ -111,8 +105,7 @@ class _Run:
         best = checkpoints.best()
         metric = self.config.checkpoint.best_metric
         self.best_rank = checkpoints.rank({metric: best[1]}) if best else -math.inf
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.reported: dict[str, int] = {}
+        self.left_out = LeftOut()
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.scores: dict[str, float] = {}
         self.facts: dict[str, float] = {}
@@ -159,7 +152,7 @@ class _Run:
         self.pace.restart()
         for step in range(self.start + 1, total + 1):
             batch, counts = next(self.batches)
-            self.counts.update(counts)
+            self.left_out.add(counts)
             state, scalars = self.train_step(state, batch)
             self.pending.append((step, scalars))
             if step == self.start + 1:
@@ -241,20 +234,8 @@ class _Run:
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
         self.facts |= pace
-        self._count(values)
+        values |= self.left_out.tell(self.log.say)
         self.log.train_row(step, values)
-
-    def _count(self, values: dict[str, float]) -> None:
-        """Adds what was left out of the data to a row, and says so when it grew."""
-        for name, words in _LEFT_OUT.items():
-            if name not in self.counts:
-                continue
-            count = sum_over_processes(self.counts[name])
-            if count:
-                values[name] = count
-            if count > self.reported.get(name, 0):
-                self.log.say(f"{count} {words} so far")
-                self.reported[name] = count
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
         return evaluate_split(
@@ -297,7 +278,7 @@ class _Run:
             self.config,
             scores=self.scores,
             best=self.checkpoints.best(),
-            facts=self.facts | dict(skipped=0) | self.reported,
+            facts=self.facts | dict(skipped=0) | self.left_out.reported,
         )
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "

@@ -37,7 +37,7 @@ def experiment():
     config.data.image_size, config.data.max_boxes = 64, 10
     config = resolve(config, on_cpu=True)
     source = ShapesSource(split="train", size_px=64, num_examples=16)
-    rows = rows_for(("boxes",), data=config.data, info=source.info)
+    rows = rows_for(("boxes",), data=config.data)
     batch = [rows.evaluate(source[i]) | dict(mask=True) for i in range(16)]
     batch = {name: jnp.asarray(np.stack([row[name] for row in batch])) for name in batch[0]}
     return config, source, batch | dict(image=normalise(batch["image"], policy="half"))

@@ -96,11 +96,11 @@ class DETR(nnx.Module):
         self.refines = deformable or query_selection or denoising > 0
         self.strides, self.queries = tuple(sorted(strides)), queries
         self.shares_of = shares_of
-        _check(strides=self.strides, queries=queries, decoder_layers=decoder_layers)
         _check_width(dim, heads=heads)
+        _check(strides=self.strides, queries=queries, decoder_layers=decoder_layers)
         self._check_references(denoising)
-        sizes = dict(width=dim, heads=heads, mlp_dim=mlp_dim, dropout=dropout)
-        sizes |= dict(norm_eps=1e-5, dtype=dtype)
+        sizes = dict(width=dim, heads=heads, mlp_dim=mlp_dim, norm_eps=1e-5)
+        sizes |= dict(dropout=dropout, dtype=dtype)
         columns = num_classes + self.has_no_object
         looks = dict(levels=len(self.strides), deformable=deformable, rngs=rngs)
         encoder = ViTSpec(depth=encoder_layers, **sizes)
@@ -117,21 +117,18 @@ class DETR(nnx.Module):
         self.decoder = DETRDecoder(
             decoder, columns, rare=not self.has_no_object, refines=self.refines, **looks
         )
-        learned = not query_selection
-        self.query_embed = _drawn(queries, dim, rngs=rngs) if learned else None
-        self.reference = (
-            _scattered(queries, rngs=rngs) if learned and self.refines else None
+        self.query_embed, self.reference = (
+            (None, None)
+            if query_selection
+            else _learned(queries, dim, boxed=self.refines, rngs=rngs)
         )
         self.selection = (
             QuerySelection(decoder, columns, has_no_object=self.has_no_object, rngs=rngs)
             if query_selection
             else None
         )
-        self.denoising = (
-            Denoising(dim, count=denoising, num_classes=num_classes, rngs=rngs)
-            if denoising
-            else None
-        )
+        noise = dict(count=denoising, num_classes=num_classes, rngs=rngs)
+        self.denoising = Denoising(dim, **noise) if denoising else None
 
     def __call__(
         self,
@@ -228,15 +225,19 @@ def _parted(
     )
 
 
-def _drawn(count: int, dim: int, *, rngs: nnx.Rngs) -> nnx.Param:
-    return nnx.Param(jax.random.normal(rngs.params(), (count, dim), jnp.float32))
+def _learned(
+    count: int, dim: int, *, boxed: bool, rngs: nnx.Rngs
+) -> tuple[nnx.Param, nnx.Param | None]:
+    """Returns queries (count, dim) and, if wanted, their boxes before a sigmoid.
 
-
-def _scattered(count: int, *, rngs: nnx.Rngs) -> nnx.Param:
-    """Returns boxes (count, 4) before a sigmoid, a fifth of the image, anywhere in it."""
+    The boxes lie anywhere in the image and have a fifth of its sides.
+    """
+    queries = nnx.Param(jax.random.normal(rngs.params(), (count, dim), jnp.float32))
+    if not boxed:
+        return queries, None
     middles = jax.random.uniform(rngs.params(), (count, 2), minval=0.05, maxval=0.95)
-    sides = jnp.full((count, 2), 0.2)
-    return nnx.Param(inverse_sigmoid(jnp.concatenate([middles, sides], axis=-1)))
+    boxes = jnp.concatenate([middles, jnp.full((count, 2), 0.2)], axis=-1)
+    return queries, nnx.Param(inverse_sigmoid(boxes))
 
 
 def _check(*, strides: tuple[int, ...], **counts: int) -> None:
