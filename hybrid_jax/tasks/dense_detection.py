@@ -47,7 +47,12 @@ def dense_loss(
         "class": _class_term(outputs.logits, batch, index, positive, options),
         **_box_terms(outputs, batch, index, positive),
     }
-    parts = {name: options[f"{name}_weight"] * value for name, value in terms.items()}
+    weights = {
+        "class": options["class_weight"],
+        "giou": options["giou_weight"],
+        "quality": options["quality_weight"],
+    }
+    parts = {name: weights[name] * value for name, value in terms.items()}
     count = jnp.sum(positive, dtype=jnp.float32)
     return Mean(total=sum(parts.values()), count=count, parts=parts)
 

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import struct
 import zipfile
 
 import ml_dtypes
@@ -75,16 +76,31 @@ def test_truncated_file_is_one_clear_error(path, kept):
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_changed_bytes_inside_an_npz_are_noticed(tmp_path, write):
     path = tmp_path / "weights.npz"
-    hit = np.random.default_rng(0).standard_normal(10_000)
+    hit = np.random.default_rng(0).integers(0, 9, 50_000).astype(np.float64)
     write(path, whole=ARRAYS["b"], hit=hit)
     content = bytearray(path.read_bytes())
-    middle = len(content) - 40_000
+    middle = len(content) - 10_000
     content[middle : middle + 100] = b"\xff" * 100
     path.write_bytes(content)
     stored = open_arrays(path)
     np.testing.assert_array_equal(stored["whole"].read(), ARRAYS["b"])
     with pytest.raises(UserError, match="is damaged in 'hit'"):
         stored["hit"].read()
+
+
+def test_compressed_array_that_cannot_be_unpacked_is_damage(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez_compressed(path, hit=np.zeros(100))
+    listed = open_arrays(path)
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.getinfo("hit.npy").header_offset
+    content = bytearray(path.read_bytes())
+    name_and_extra = struct.unpack("<HH", content[begin + 26 : begin + 30])
+    content[begin + 30 + sum(name_and_extra)] = 0xFF  # no kind of block that deflate has
+    path.write_bytes(content)
+    for look in (lambda: open_arrays(path), listed["hit"].read):
+        with pytest.raises(UserError, match="is damaged.*invalid block type"):
+            look()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
