@@ -24,7 +24,7 @@ def test_head_trains_a_step_on_one_map(head):
     assert np.isfinite(total)
     assert mean.count > 0
     if mean.parts:
-        assert sum(map(float, mean.parts.values())) == pytest.approx(total, rel=1e-4)
+        assert float(sum(mean.parts.values())) == pytest.approx(float(total), rel=1e-4)
     sizes = {k: float(jnp.linalg.norm(g)) for k, g in names_and_leaves(gradients).items()}
     assert np.isfinite(list(sizes.values())).all(), sizes
     for part in ("backbone", "pyramid", "head"):
