@@ -27,6 +27,7 @@ from hybrid_jax.ops.products import Flow, Origin, Product, follow
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import kept_for_backward, step_memory
 from hybrid_jax.train.optimizer import branch_of, make_optimizer
 from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
@@ -70,12 +71,13 @@ def describe(config: ConfigDict) -> Description:
         "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
     )
     image_size = tuple(config.data.image_size)
+    # The length of the run changes numbers in the schedule, not the state's shapes.
+    optimizer = make_optimizer(config.optimizer, steps=train.steps or 1)
     graph, _, shapes = make_init(
         lambda rngs: build_model(
             config.model, num_classes=num_classes, image_size=image_size, rngs=rngs
         ),
-        # The length of the run changes numbers in the schedule, not the state's shapes.
-        make_optimizer(config.optimizer, steps=train.steps or 1),
+        optimizer,
         averaged=train.ema_decay > 0.0,
     )
     features, flow = _forward(graph, shapes, image_size=image_size)
@@ -98,6 +100,7 @@ def describe(config: ConfigDict) -> Description:
             kept,
             images=images,
             accumulate=train.accumulate,
+            frozen=paths_of(optimizer.split(shapes.params)[1]),
         ),
         bytes_per_image=kept.per_image,
         devices=dict(mesh.shape),

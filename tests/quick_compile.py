@@ -3,9 +3,7 @@
 import os
 
 # A program that runs twice gains nothing from optimisation; a third of the time is saved.
-QUICK_XLA = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def xla_flags(*, devices: int) -> str:

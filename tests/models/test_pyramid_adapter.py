@@ -136,9 +136,13 @@ def lit(given, wanted, hw):
 def test_finer_map_lights_up_where_the_coarse_cell_is(hw):
     # Cell (i, j) of stride 32 covers the cells (2i, 2j) to (2i + 1, 2j + 1) of stride 16,
     # as far as there are any: 97 px have 4 rows at stride 32 and 7 at stride 16.
+    h, w = cells(hw, 32)
     for (i, j), found in lit(32, 16, hw).items():
+        block = {(2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)}
         assert found
-        assert found <= {(2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)}, (i, j)
+        assert found <= block, (i, j)
+        if 0 < i < h - 1 and 0 < j < w - 1:  # no border breaks the symmetry
+            assert found == block, (i, j)
 
 
 @pytest.mark.parametrize("hw", [(97, 131), (64, 96)])
