@@ -18,9 +18,9 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("tiny")
     config.task.name = "segmentation"
-    config.model.head = "fpn"
+    config.model.head = "transunet"
     config.model.head_options.unlock().update(
-        fpn=dict(strides=(4, 8, 16), hidden=64, auxiliary=False, dropout=0.0)
+        transunet=dict(bottleneck=96, steps=(64, 48, 24))
     )
     config.optimizer.learning_rate = 2e-3
     config.eval.batch_size = 50

@@ -10,8 +10,8 @@ from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.specs import ResNetSpec
 
 _GIVEN = {
-    *("self", "resnet_spec", "vit_spec", "image_size", "rngs"),
-    *("channels", "width", "num_classes", "dtype"),
+    "fusion": {"self", "resnet_spec", "vit_spec", "image_size", "rngs"},
+    "head": {"self", "channels", "width", "num_classes", "dtype", "rngs"},
 }
 
 
@@ -19,14 +19,15 @@ def check_options(name: str, entry: type, options: Mapping[str, Any]) -> None:
     """Compares options with the keyword arguments of a constructor.
 
     Args:
-        name: "fusion 'vit'" or "head 'linear'", for the message.
+        name: "fusion 'vit'" or "head 'linear'": the kind, and what messages call it.
         entry: the class.
         options: what was asked for.
 
     Raises:
         UserError: an option it does not have, or a value of another type than it states.
     """
-    known = [p for p in inspect.signature(entry.__init__).parameters if p not in _GIVEN]
+    given = _GIVEN[name.split()[0]]
+    known = [p for p in inspect.signature(entry.__init__).parameters if p not in given]
     hints = typing.get_type_hints(entry.__init__)
     for option, value in options.items():
         if option not in known:

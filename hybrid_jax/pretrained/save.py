@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.ops.normalise import POLICIES
 from hybrid_jax.pretrained.checkpoint import Architecture, Entry, Preprocessing
@@ -78,8 +79,15 @@ def architecture_of(model: Hybrid) -> Architecture:
     """Returns what a dialect needs to know of a built model.
 
     Raises:
-        UserError: a fusion that no other library has.
+        UserError: a fusion or a head that no exported layout has.
     """
+    head = next(n for n in HEADS.names() if HEADS.get(n) is type(model.head))
+    if head != "linear":
+        raise UserError(
+            f"export: expected a classifier (head 'linear'), got head {head!r}, which the "
+            f"layouts of other libraries written here do not have; checkpoints of the "
+            f"workdir hold it."
+        )
     backbone = model.backbone
     fusion = next(n for n in FUSIONS.names() if FUSIONS.get(n) is type(backbone))
     if fusion not in ("vit", "resnet", "sequential", "conv_stem"):

@@ -276,3 +276,18 @@ def test_timm_opens_a_vit_that_pools_by_the_mean(tmp_path):
     expected = files.answer(theirs, batch)
     np.testing.assert_allclose(files.ours(model, batch), expected, atol=2e-5)
     assert np.abs(expected).max() > 0.5
+
+
+def test_only_classifiers_are_exported(tmp_path):
+    model = hybrid_jax.create_model(
+        "tiny",
+        num_classes=3,
+        image_size=32,
+        head="linear_pixels",
+        head_options={"linear_pixels": {"strides": (4,)}},
+    )
+    with pytest.raises(
+        UserError, match="expected a classifier .* got head 'linear_pixels'"
+    ):
+        save_pretrained(model, tmp_path / "w.npz")
+    assert not list(tmp_path.iterdir())
