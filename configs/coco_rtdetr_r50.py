@@ -22,6 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config = defaults("resnet50")
     config.model.update(fusion="rtdetr_encoder", head="detr", normalisation="imagenet")
     config.model.resnet_options.update(root="deep", shortcut="pooled")
+    config.model.vit_options.update(width=256, heads=8, mlp_dim=1024)  # of its one layer
     config.task.name = "detection"
     config.task.detection.max_detections = 300
     config.model.head_options.unlock().update(
