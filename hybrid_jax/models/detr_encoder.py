@@ -10,14 +10,9 @@ points of every level (Zhu et al., 2020).
 import jax
 from flax import nnx
 
-from hybrid_jax.models.deformable import DeformableAttention
 from hybrid_jax.models.memory import Memory
-from hybrid_jax.models.post_norm import (
-    AddAndNorm,
-    FeedForward,
-    QueryAttention,
-    unseen_bias,
-)
+from hybrid_jax.models.memory_attention import look, memory_attention
+from hybrid_jax.models.post_norm import AddAndNorm, FeedForward
 from hybrid_jax.specs import ViTSpec
 
 
@@ -50,20 +45,7 @@ class EncoderLayer(nnx.Module):
     """Attention of the cells and a feed-forward layer."""
 
     def __init__(self, spec: ViTSpec, *, levels: int, deformable: bool, rngs: nnx.Rngs):
-        self.deformable = deformable
-        if deformable:
-            D = spec.width
-            self.attn = DeformableAttention(
-                spec,
-                query_dim=D,
-                value_dim=D,
-                dim=D,
-                heads=spec.heads,
-                levels=levels,
-                rngs=rngs,
-            )
-        else:
-            self.attn = QueryAttention(spec, rngs=rngs)
+        self.attn = memory_attention(spec, levels=levels, deformable=deformable, rngs=rngs)
         self.add1 = AddAndNorm(spec, rngs=rngs)
         self.ffn = FeedForward(spec, rngs=rngs)
         self.add2 = AddAndNorm(spec, rngs=rngs)
@@ -72,16 +54,8 @@ class EncoderLayer(nnx.Module):
         """Returns new tokens (B, N, D)."""
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         x = memory.tokens
-        x = self.add1(x, self._attend(memory), key=keys[0])
+        seen = look(
+            self.attn, x + memory.positions, memory, references_px=memory.centres_px()
+        )
+        x = self.add1(x, seen, key=keys[0])
         return self.add2(x, self.ffn(x, key=keys[1]), key=keys[2])
-
-    def _attend(self, memory: Memory) -> jax.Array:
-        x = memory.tokens
-        placed = x + memory.positions
-        if self.deformable:
-            centres = memory.centres_px()
-            return self.attn(placed, centres, memory.maps(), masks=memory.masks())
-        bias = None
-        if memory.mask is not None:
-            bias = unseen_bias(memory.mask[:, None, None, :])
-        return self.attn(placed, placed, x, bias=bias)

@@ -12,14 +12,21 @@ def announce(experiment: Experiment, workdir: epath.Path) -> None:
     if not is_main_process():
         return
     config = experiment.config
-    count = sum(leaf.size for leaf in jax.tree.leaves(experiment.shapes.params))
+    params = experiment.shapes.params
+    trained, frozen = map(_count, experiment.optimizer.split(params))
     height, width = config.data.image_size
     print(
-        f"{config.model.fusion}: {count:,} parameters on {jax.device_count()} x "
+        f"{config.model.fusion}: {trained + frozen:,} parameters on {jax.device_count()} x "
         f"{jax.devices()[0].device_kind}; {config.data.name}, "
         f"{len(experiment.source):,} training images at {height}x{width}, batch "
         f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
         flush=True,
     )
+    if frozen:
+        print(f"{trained:,} of them are trained, {frozen:,} are frozen", flush=True)
     if experiment.weights_report is not None:
         print(experiment.weights_report, flush=True)
+
+
+def _count(params: dict) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -9,6 +9,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import as_json
+from hybrid_jax.config_defaults import tree
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.weights import KEYS, keys_from_files
 from hybrid_jax.train.distributed import is_main_process
@@ -133,6 +134,9 @@ def _refuse(
 ) -> list[tuple[str, Any, Any]]:
     """Returns the keys that differ and may; raises `UserError` over those that may not."""
     there, here = _flat(saved), _flat(wanted)
+    # A key younger than the run changes nothing where it is left at its default.
+    defaults = _flat(json.loads(as_json(tree())))
+    there |= {key: defaults[key] for key in defaults.keys() & here.keys() - there.keys()}
     differing = [
         (key, there.get(key), here.get(key))
         for key in sorted(there.keys() | here.keys())
@@ -172,10 +176,10 @@ def forget_after(workdir: epath.Path, step: int) -> None:
     replacement.replace(path)
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {prefix.removesuffix("."): tree}
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict) or not node:
+        return {prefix.removesuffix("."): node}
     flat = {}
-    for key, value in tree.items():
+    for key, value in node.items():
         flat |= _flat(value, f"{prefix}{key}.")
     return flat

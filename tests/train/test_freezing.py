@@ -25,6 +25,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.ops.normalise import normalise
 from hybrid_jax.profile import describe
+from hybrid_jax.train.announce import announce
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.freezing import join, paths_of, split
 from hybrid_jax.train.optimizer import make_optimizer
@@ -230,6 +231,16 @@ def test_frozen_norm_normalises_by_its_statistics():
     assert_trees_equal(on_host(state.mutable), statistics(experiment).mutable)
     assert float(scalars["loss"]) == pytest.approx(losses[0], abs=1e-5)
     assert abs(losses[1] - losses[0]) > 1e-3
+
+
+@pytest.mark.parametrize("freeze", ["", "^backbone/"])
+def test_start_says_what_is_frozen(freeze, capsys):
+    experiment = small_experiment({"optimizer.freeze": freeze})
+    announce(experiment, epath.Path("runs/here"))
+    sizes = {path: leaf.size for path, leaf in leaves_of(experiment.shapes.params).items()}
+    head = sum(size for path, size in sizes.items() if path.startswith("head/"))
+    told = f"{head:,} of them are trained, {sum(sizes.values()) - head:,} are frozen"
+    assert (told in capsys.readouterr().out) == bool(freeze)
 
 
 def test_join_undoes_split():

@@ -72,6 +72,21 @@ def test_harmless_change_is_said_and_recorded(tmp_path, key, value, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("now", [1.0, 2.0])
+def test_run_older_than_a_key_continues_with_its_default(tmp_path, now):
+    claimed(tmp_path)
+    with_checkpoint(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["task"]["detection"].pop("class_weight") == 1.0
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    changes = {"task.detection.class_weight": now}
+    if now == 1.0:
+        claimed(tmp_path, changes)
+    else:
+        with pytest.raises(UserError, match="class_weight: there 1.0, here 2.0"):
+            claimed(tmp_path, changes)
+
+
 def test_workdir_without_a_checkpoint_may_be_taken_over(tmp_path):
     claimed(tmp_path)
     (tmp_path / "checkpoints").mkdir()
