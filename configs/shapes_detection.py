@@ -1,9 +1,9 @@
-"""A hybrid of under a million parameters that finds shapes: detection with no download.
+"""A hybrid of 1.3 M parameters that finds shapes: detection with no download.
 
 Command:  python -m hybrid_jax.main --config=configs/shapes_detection.py
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: two CPU cores (AMD EPYC), a device each: JAX_NUM_CPU_DEVICES=2
+Time:     11 min 51 s, compilation and three evaluations included
+Result:   test AP 0.541, AP50 0.764 (last checkpoint, seed 0, one run)
 
 `:fusion=NAME` takes any fusion, `:head=detr` the other kind of head (which needs a schedule
 many times as long: sets of boxes learn slowly from scratch).

@@ -1,9 +1,9 @@
-"""A hybrid of under a million parameters that segments shapes, with no download.
+"""A hybrid of 1.5 M parameters that segments shapes, with no download.
 
 Command:  python -m hybrid_jax.main --config=configs/shapes_segmentation.py
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: two CPU cores (AMD EPYC), a device each: JAX_NUM_CPU_DEVICES=2
+Time:     13 min 41 s, compilation and three evaluations included
+Result:   test mIoU 0.625, without mirroring 0.594 (last checkpoint, seed 0, one run)
 
 `:fusion=NAME` takes any fusion, `:head=NAME` any head of the task.
 """
@@ -18,6 +18,7 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("tiny")
     config.task.name = "segmentation"
+    config.task.segmentation.flip = True  # what training mirrors, evaluation averages
     config.model.head = "transunet"
     config.model.head_options.unlock().update(
         transunet=dict(bottleneck=96, steps=(64, 48, 24))
