@@ -6,8 +6,8 @@
 Trains the small dense configs with each fusion, one run at a time, and scores the
 held-out split once with the last checkpoint: nothing is chosen on it. Without a path,
 a real data set is left out. Interrupted, it continues where it was; minutes are those of
-the training command, from its start to its end. Prints a Markdown table with the cost of
-each model beside its scores, since a recipe costs another fusion another time.
+the training command, start and evaluations included, over all its attempts. Prints a
+Markdown table with the cost of each model beside its scores.
 """
 
 import argparse
@@ -50,10 +50,14 @@ def train_and_score(config: str, fusion: str, seed: int, options) -> dict[str, f
         f"--workdir={here}",
     ]
     timing = here / "minutes.json"
-    if not timing.exists():
+    if not (here / "report.json").exists():
+        earlier = json.loads(timing.read_text()) if timing.exists() else 0.0
         started = time.perf_counter()
-        subprocess.run(command, check=True)
-        timing.write_text(json.dumps((time.perf_counter() - started) / 60))
+        try:
+            subprocess.run(command, check=True)
+        finally:
+            here.mkdir(parents=True, exist_ok=True)
+            timing.write_text(json.dumps(earlier + (time.perf_counter() - started) / 60))
     split = HELD_OUT[config][0]
     report = here / f"evaluation_{split}.json"
     if not report.exists():

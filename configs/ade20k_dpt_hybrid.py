@@ -25,10 +25,10 @@ def get_config(argument: str = "") -> ConfigDict:
     config.model.head_options.unlock().update(
         dpt=dict(strides=(4, 8), taps=(8, 11), auxiliary=True)
     )
-    config.data.reduce_zero_label = True
     config.optimizer.update(learning_rate=1e-4, clip_norm=1.0)
     config.optimizer.branch.update(resnet=0.1, vit=0.1)
     recipe = {
+        "data.reduce_zero_label": True,
         "data.image_size": 480,
         "data.scale_jitter": (0.5, 2.0),
         "data.colour_jitter": 0.3,
@@ -38,5 +38,5 @@ def get_config(argument: str = "") -> ConfigDict:
         "eval.every": 5000,
     }
     ade20k = "seg=(/data/ade20k/images,/data/ade20k/annotations)"
-    config = select(config, ade20k, seg=recipe)
-    return select(config, argument, seg=recipe)
+    recipes = {"seg": recipe, "scene_parse150": recipe}
+    return select(config, argument, default=ade20k, **recipes)

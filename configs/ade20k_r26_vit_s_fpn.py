@@ -21,9 +21,9 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.name = "segmentation"
     config.model.head = "fpn"
     config.model.head_options.unlock().update(fpn=dict(hidden=256))
-    config.data.reduce_zero_label = True
     config.optimizer.update(learning_rate=1e-4, clip_norm=1.0)
     recipe = {
+        "data.reduce_zero_label": True,
         "data.image_size": 512,
         "data.scale_jitter": (0.5, 2.0),
         "data.colour_jitter": 0.3,
@@ -32,5 +32,5 @@ def get_config(argument: str = "") -> ConfigDict:
         "eval.every": 8000,
     }
     ade20k = "seg=(/data/ade20k/images,/data/ade20k/annotations)"
-    config = select(config, ade20k, seg=recipe)
-    return select(config, argument, seg=recipe)
+    recipes = {"seg": recipe, "scene_parse150": recipe}
+    return select(config, argument, default=ade20k, **recipes)

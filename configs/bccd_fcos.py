@@ -1,9 +1,10 @@
 """A small hybrid that finds blood cells (BCCD: 364 photos, three kinds of cells).
 
 Command:  python -m hybrid_jax.main --config=configs/bccd_fcos.py
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: one CPU core (AMD EPYC)
+Time:     15 min, compilation and evaluations included
+Result:   test AP 0.533, AP50 0.878; plain ResNet 0.546, 0.889
+          (last checkpoint, seed 0, one run each)
 
 The data lies in /data/BCCD or where `:voc=PATH` says.
 `:fusion=resnet` is a plain ResNet of equal cost under the same recipe. The set has two
@@ -35,8 +36,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "train.batch_size": 8,
         "eval.every": 200,
     }
-    config = select(config, "voc=/data/BCCD", voc=recipe)
-    config = select(config, argument, voc=recipe)
+    config = select(config, argument, default="voc=/data/BCCD", voc=recipe)
     if config.model.fusion == "resnet":
         config.model.resnet_options.blocks = (2, 2, 2)  # the hybrid's cost, 0.58 GMAC
     return config

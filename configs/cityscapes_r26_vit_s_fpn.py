@@ -33,5 +33,4 @@ def get_config(argument: str = "") -> ConfigDict:
         "eval.image_size": (1024, 2048),
         "eval.every": 5000,
     }
-    config = select(config, "tfds=cityscapes", cityscapes=recipe)
-    return select(config, argument, cityscapes=recipe)
+    return select(config, argument, default="tfds=cityscapes", cityscapes=recipe)

@@ -1,9 +1,10 @@
 """A small hybrid that tells cell nuclei from background (DSB 2018).
 
 Command:  python -m hybrid_jax.main --config=configs/nuclei_segmentation.py
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: one CPU core (AMD EPYC)
+Time:     13 min, compilation and evaluations included
+Result:   validation mIoU 0.870; plain ResNet 0.873
+          (last checkpoint, seed 0, one run each)
 
 The data lies in /data/nuclei or where `:seg=(IMAGES,MASKS)` says.
 `:fusion=resnet` is a plain ResNet of equal cost under the same recipe.
@@ -32,8 +33,8 @@ def get_config(argument: str = "") -> ConfigDict:
         "train.batch_size": 8,
         "eval.every": 200,
     }
-    config = select(config, "seg=(/data/nuclei/images,/data/nuclei/masks)", seg=recipe)
-    config = select(config, argument, seg=recipe)
+    nuclei = "seg=(/data/nuclei/images,/data/nuclei/masks)"
+    config = select(config, argument, default=nuclei, seg=recipe)
     if config.model.fusion == "resnet":
         config.model.resnet_options.blocks = (1, 2, 2)  # the hybrid's cost, 0.60 GMAC
     return config

@@ -34,5 +34,4 @@ def get_config(argument: str = "") -> ConfigDict:
         "train.batch_size": 32,
         "eval.every": 750,
     }
-    config = select(config, "shapes", shapes=recipe)
-    return select(config, argument, shapes=recipe)
+    return select(config, argument, default="shapes", shapes=recipe)

@@ -28,5 +28,4 @@ def get_config(argument: str = "") -> ConfigDict:
     config.log.every = 50
     # The test split has the sizes of the training split: jitter only makes it slower.
     recipe = {"train.epochs": 9.0, "train.batch_size": 32, "eval.every": 750}
-    config = select(config, "shapes", shapes=recipe)
-    return select(config, argument, shapes=recipe)
+    return select(config, argument, default="shapes", shapes=recipe)

@@ -27,5 +27,4 @@ def get_config(argument: str = "") -> ConfigDict:
         "train.epochs": 72.0,
         "train.batch_size": 64,
     }
-    config = select(config, "voc=/data/VOCdevkit/VOC2012", voc=recipe)
-    return select(config, argument, voc=recipe)
+    return select(config, argument, default="voc=/data/VOCdevkit/VOC2012", voc=recipe)

@@ -47,12 +47,15 @@ class Features:
         mask: (B, H, W) bool, True where the image is real and not padding; None if all is.
         intermediates: chosen transformer blocks, for decoders that want depth instead of
             scale; empty unless asked for by `Fusion.taps`.
+        image_hw: (H, W) of the images in px, which `Hybrid` tells its head; cells may
+            reach past them. None where only the maps are known.
     """
 
     maps: dict[int, jax.Array]
     pooled: jax.Array
     mask: jax.Array | None = None
     intermediates: tuple[BlockFeatures, ...] = ()
+    image_hw: tuple[int, int] | None = struct.field(pytree_node=False, default=None)
 
 
 class Batch(TypedDict, total=False):
@@ -93,6 +96,7 @@ class Batch(TypedDict, total=False):
     faulty: np.ndarray
 
 
+VOID = 255  # in masks, of pixels where nothing is asked
 COUNTERS = ("skipped", "dropped", "faulty")
 """Keys of `Batch` that are counted on the host and do not travel to the devices."""
 

@@ -18,7 +18,9 @@ from hybrid_jax.errors import UserError, nearest
 _WORD = re.compile(r"(?:\([^()]*\)|\[[^\[\]]*\]|[^,])+")
 
 
-def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> ConfigDict:
+def select(
+    config: ConfigDict, argument: str, *, default: str = "", **recipes: Mapping[str, Any]
+) -> ConfigDict:
     """Returns `config` set up for the data and the keys that `argument` names.
 
     `fusion.OPTION=VALUE` sets an option of the chosen fusion, `head.OPTION=VALUE` one of
@@ -30,6 +32,7 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
         argument: `DATA[,KEY=VALUE...]`; DATA may be empty (keep `data.name`), a name such
             as `imagenet2012`, or a prefix with a path or two: `folder=/data/birds` or
             `folder:/data/birds`, `seg=(/data/images,/data/masks)`.
+        default: the data where `argument` names none; "" keeps `data.name`.
         recipes: data name -> dotted config keys that this experiment sets for it.
 
     Raises:
@@ -38,7 +41,9 @@ def select(config: ConfigDict, argument: str, **recipes: Mapping[str, Any]) -> C
     words = _WORD.findall(argument)
     options = [word for word in words if word.startswith(("fusion.", "head."))]
     words = [word for word in words if word not in options]
-    if words and words[0].split("=")[0] not in _KEYS:
+    if not (words and _is_data(words[0])):
+        words = _WORD.findall(default) + words
+    if words and _is_data(words[0]):
         name = _data_name(_data_word(words))
         kind = name.split(":")[0]
         config.data.name = name
@@ -82,6 +87,10 @@ def _set_options(config: ConfigDict, part: str, words: list[str]) -> None:
             own[name] = text  # a bare word, such as a kind of merge
     if words:
         options.unlock()[config.model[part]] = own
+
+
+def _is_data(word: str) -> bool:
+    return word.split("=")[0] not in _KEYS
 
 
 def _data_word(words: list[str]) -> str:

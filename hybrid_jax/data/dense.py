@@ -87,7 +87,8 @@ class DenseRows:
         row |= _geometry(place)
         if "boxes" in self._targets:
             boxes, kept = place.boxes(example["boxes_xyxy_px"])
-            # A crowd is one box around many objects: no example of either class.
+            # A crowd is one box around many objects and no example of one; its cells train
+            # as background.
             kept &= ~np.asarray(example.get("box_crowd", np.zeros(len(boxes), bool)))
             row |= self._box_rows(boxes[kept], example["box_labels"][kept])
         if "segmentation" in self._targets:

@@ -49,6 +49,7 @@ class Hybrid(nnx.Module):
         """
         keys = (None, None) if key is None else jax.random.split(key)
         features = self.features(images, train=train, key=keys[0])
+        features = features.replace(image_hw=images.shape[1:3])
         if content_yxyx_px is not None:
             mask = rectangle_mask(content_yxyx_px, hw=images.shape[1:3])
             features = features.replace(mask=mask)

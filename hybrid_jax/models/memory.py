@@ -123,9 +123,9 @@ class MemoryMaker(nnx.Module):
 
 
 def _image_hw(features: Features) -> tuple[int, int]:
-    """Returns the size of the images; without a mask, of their finest map's cells."""
-    if features.mask is not None:
-        return features.mask.shape[1:3]
+    """Returns the size of the images; where it is not told, of their finest map's cells."""
+    if features.image_hw is not None:
+        return features.image_hw
     stride = min(features.maps)
     h, w = features.maps[stride].shape[1:3]
     return h * stride, w * stride

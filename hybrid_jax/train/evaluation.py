@@ -20,8 +20,9 @@ from hybrid_jax.train.distributed import (
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.state import TrainState
 
-# Device sums waiting to be fetched; a few keep the device busy, many would keep batches.
-_IN_FLIGHT = 8
+# Batches whose sums wait to be fetched: a few keep the device busy. Predictions may be
+# whole maps at the original resolution, of which two are enough.
+_SUMS_IN_FLIGHT, _PREDICTIONS_IN_FLIGHT = 8, 2
 
 
 def evaluate_split(
@@ -62,6 +63,7 @@ def evaluate_split(
     batches = DevicePrefetch(rows, sharding=sharding, size=data.prefetch)
     shown = progress and is_main_process() and sys.stderr.isatty()
     gathered = _Gathered(task.scorer(source) if is_main_process() else None)
+    in_flight = _SUMS_IN_FLIGHT if gathered.scorer is None else _PREDICTIONS_IN_FLIGHT
     waiting: list = []
     counts: collections.Counter[str] = collections.Counter()
     try:
@@ -71,7 +73,7 @@ def evaluate_split(
         ):
             counts.update(more)
             waiting.append(eval_step(params, state.mutable, batch))
-            if len(waiting) > _IN_FLIGHT:
+            if len(waiting) > in_flight:
                 gathered.add(*waiting.pop(0))
         for results in waiting:
             gathered.add(*results)

@@ -2,6 +2,7 @@
 
 import re
 
+import experiments
 import pytest
 
 from hybrid_jax.config import defaults
@@ -153,3 +154,32 @@ def test_argument_sets_the_head_and_its_options():
 def test_boxes_or_masks_that_cannot_be_found_are_quoted(argument, message):
     with pytest.raises(UserError, match=re.escape(message)):
         select(defaults("tiny"), argument)
+
+
+def test_default_is_the_data_of_an_argument_that_names_none():
+    recipe = {"data.max_boxes": 7}
+    for argument in ("", "fusion=resnet", "lr=0.5,fusion.stride=8"):
+        options = dict(default="voc=/data/v", voc=recipe)
+        config = select(defaults("tiny"), argument, **options)
+        assert (config.data.name, config.data.max_boxes) == ("voc:/data/v", 7)
+    config = select(defaults("tiny"), "coco=/a,/b", **options)
+    assert config.data.name == "coco:/a,/b"
+    assert config.data.max_boxes == defaults("tiny").data.max_boxes
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "path"),
+    [
+        ("shapes_detection", "voc=/data/v", "data.max_boxes"),
+        ("shapes_segmentation", "seg=/a,/b", "data.image_size"),
+        ("ade20k_dpt_hybrid", "voc_seg=/data/v", "data.reduce_zero_label"),
+        ("ade20k_r26_vit_s_fpn", "voc_seg=/data/v", "data.reduce_zero_label"),
+    ],
+)
+def test_other_data_gets_nothing_of_a_recipe(name, argument, path):
+    def value(config):
+        return config.data[path.removeprefix("data.")]
+
+    get_config = experiments.load(name).get_config
+    assert value(get_config(argument)) == value(defaults("tiny"))
+    assert value(get_config("")) != value(defaults("tiny"))

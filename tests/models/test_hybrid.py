@@ -112,6 +112,10 @@ def test_without_a_key_nobody_has_one():
         assert last_call(who) == dict(train=False, key=None)
 
 
+def test_head_is_told_the_size_of_the_images():
+    assert build()(IMAGES).image_hw == HW
+
+
 def test_mask_is_what_content_leaves_and_none_without_it():
     model = build()
     assert model(IMAGES).mask is None
