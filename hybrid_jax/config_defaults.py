@@ -134,7 +134,7 @@ def _data() -> dict[str, Any]:
         randaugment_magnitude=9.0,  # 0 to 10
         colour_jitter=0.0,  # brightness, contrast and saturation by up to this factor
         on_bad_image="raise",  # or "skip": take the next example and count
-        on_bad_annotation="raise",  # or "skip": leave the object out and count
+        on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
         max_boxes=100,  # objects per image in training; more are left out and counted
         reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
         workers=0,  # decoding processes; 0 decodes in threads of this one

@@ -62,8 +62,8 @@ class Batch(TypedDict, total=False):
     """What the data yields and the tasks read; numpy on the host.
 
     Keys every batch has: `image` (B, H, W, 3) uint8, `mask` (B,) bool, True for a real
-    example and False for a padded row, `skipped` (B,) int32, unreadable images passed over
-    on the way to this row. By the targets that a task asks for:
+    example and False for a padded row, `skipped` (B,) int32, unreadable examples
+    passed over on the way to this row. By the targets that a task asks for:
 
     - "label": `label` (B,) int32.
     - "boxes": `boxes_xyxy_px` (B, M, 4) float32 in px of `image`, `box_labels` (B, M)

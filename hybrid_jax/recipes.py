@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.usual_recipes import USUAL, set_all, usual_images
 
 # Commas part the words, but not inside a pair of brackets.
 _WORD = re.compile(r"(?:\([^()]*\)|\[[^\[\]]*\]|[^,])+")
@@ -48,9 +49,9 @@ def select(
         kind = name.split(":")[0]
         config.data.name = name
         unversioned = ":".join(name.split(":")[:2]) if kind == "tfds" else name
-        _USUAL.get(unversioned, _USUAL.get(kind, _folder))(config)
+        USUAL.get(unversioned, USUAL.get(kind, usual_images))(config)
         own = recipes.get(unversioned.removeprefix("tfds:"), recipes.get(kind, {}))
-        _set_all(config, own)
+        set_all(config, own)
     for word in words:
         key, _, text = word.partition("=")
         if key not in _KEYS:
@@ -61,7 +62,7 @@ def select(
             )
         path, parse = _KEYS[key]
         try:
-            _set_all(config, {path: parse(text)})
+            set_all(config, {path: parse(text)})
         except ValueError as error:
             raise UserError(
                 f"config argument {word!r}: cannot read {text!r} as {parse.__name__}."
@@ -117,7 +118,7 @@ def _data_name(word: str) -> str:
             )
         return f"{kind}:{path[1:-1] if path[0] + path[-1] == '()' else path}"
     if word in _NAMES:
-        return f"tfds:{word}" if f"tfds:{word}" in _USUAL else word
+        return f"tfds:{word}" if f"tfds:{word}" in USUAL else word
     known = (*_NAMES, *(f"{kind}=..." for kind in _PLACES))
     raise UserError(
         f"config argument {word!r}: unknown data.{nearest(word, (*_NAMES, *_KEYS))} "
@@ -156,98 +157,6 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "layer_decay": ("optimizer.layer_decay", float),
 }
 
-
-def _set_all(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    with config.unlocked(), config.ignore_type():
-        for path, value in values.items():
-            branch, _, leaf = path.rpartition(".")
-            node = config
-            for name in filter(None, branch.split(".")):
-                node = node[name]
-            node[leaf] = value
-    # A run is as long as its epochs or its steps say, whichever was set last.
-    if "train.steps" in values:
-        config.train.epochs = None
-    elif "train.epochs" in values:
-        config.train.steps = None
-
-
-def _digits(config: ConfigDict) -> None:
-    config.data.crop = "resize"
-    config.task.flip = 0.0
-
-
-def _pace(config: ConfigDict, *, every: int) -> None:
-    """Evaluates and saves as often as suits the length of the run."""
-    config.eval.every = every
-    config.checkpoint.every = every
-
-
-def _shapes(config: ConfigDict) -> None:
-    _pace(config, every=500)
-    _set_all(config, {"train.epochs": 20.0})
-    config.data.image_size = 128 if config.data.name == "shapes128" else 64
-    config.data.crop = "resize"
-    config.task.flip = 0.5
-
-
-def _mnist(config: ConfigDict) -> None:
-    _pace(config, every=500)
-    _set_all(config, {"train.epochs": 5.0})
-    config.data.crop = "pad"
-    config.data.image_size = 32
-    config.data.pad_px = 2
-    config.task.flip = 0.0
-
-
-def _cifar(config: ConfigDict) -> None:
-    _pace(config, every=500)
-    _set_all(config, {"train.epochs": 100.0, "train.batch_size": 512})
-    config.data.crop = "pad"
-    config.data.image_size = 32
-    config.task.flip = 0.5
-    config.data.randaugment_layers = 2
-
-
-def _folder(config: ConfigDict) -> None:
-    _pace(config, every=500)
-    config.data.crop = "random_resized"
-    config.data.eval_crop = 0.875
-    config.task.flip = 0.5
-    _set_all(config, {"train.epochs": 30.0})
-
-
-def _boxes_or_masks(config: ConfigDict) -> None:
-    _pace(config, every=500)
-    usual = {"data.crop": "scale_jitter", "task.flip": 0.5, "train.epochs": 30.0}
-    _set_all(config, usual)
-
-
-def _imagenet2012(config: ConfigDict) -> None:
-    _folder(config)
-    config.data.image_size = 224
-    config.data.randaugment_layers = 2
-    config.data.randaugment_magnitude = 10.0
-    config.task.mixup = 0.2
-    _set_all(config, {"train.epochs": 300.0, "train.batch_size": 4096})
-    _pace(config, every=2500)
-    config.log.every = 50
-
-
-_WITH_BOXES_OR_MASKS = (
-    *("coco", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
-    *("tfds:scene_parse150", "tfds:cityscapes"),
-)
-_USUAL = {
-    "digits": _digits,
-    "shapes": _shapes,
-    "shapes128": _shapes,
-    "mnist": _mnist,
-    "folder": _folder,
-    "tfds:cifar10": _cifar,
-    "tfds:cifar100": _cifar,
-    "tfds:imagenet2012": _imagenet2012,
-} | dict.fromkeys(_WITH_BOXES_OR_MASKS, _boxes_or_masks)
 
 # AugReg's transfer (Steiner et al., 2021): images of 448 px, crops of 384 px, flips, and
 # no regularisation but those. A square of 384 of 448 px is 0.73 of the area.
@@ -302,7 +211,7 @@ def finetune(model: str, argument: str, **pretrained: str) -> ConfigDict:
     config.hardware.cpu.update(batch_size=16, image_size=128, steps=160)
     config.eval.every = 100
     config.checkpoint.every = 500
-    _set_all(config, _TRANSFERS[config.data.name])
+    set_all(config, _TRANSFERS[config.data.name])
     config = select(config, argument, **_TRANSFERS)
     if not config.model.pretrained:
         config.model.update(pretrained)

@@ -8,13 +8,22 @@ class CheckedSource:
     """The examples of a source with usable annotations alone (see `check_annotations`).
 
     Who trains and who scores see the same: `faulty` of an example counts what was left out.
+    Where the source cannot give an example at all, its `BadAnnotationError` is passed on,
+    and the pipeline takes it or leaves it (see `errors_to_skip`).
 
     Args:
-        source: with boxes or masks.
+        source: with boxes or masks. If it has `first_fault`, a `BadAnnotationError` or
+            None, that is of the first of the examples it already knows it cannot give.
         skip: whether to leave out what is faulty; otherwise it raises.
+
+    Raises:
+        BadAnnotationError: `first_fault`, at once, if nothing is to be skipped.
     """
 
     def __init__(self, source: Source, *, skip: bool):
+        fault = getattr(source, "first_fault", None)
+        if fault is not None and not skip:
+            raise fault
         self._source = source
         self._skip = skip
 
@@ -31,7 +40,8 @@ class CheckedSource:
 
         Raises:
             BadImageError: the file of this example cannot be read.
-            BadAnnotationError: something is faulty and nothing is to be skipped.
+            BadAnnotationError: something is faulty and nothing is to be skipped, or the
+                source has no annotation to check.
         """
         return self._checked(self._source[index])
 

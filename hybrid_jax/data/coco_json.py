@@ -14,6 +14,7 @@ import numpy as np
 from hybrid_jax.errors import UserError
 
 _NO_BOX = (float("nan"),) * 4
+_TO_DO = "Correct it, or leave such out with --config.data.on_bad_annotation=skip."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +24,15 @@ class CocoTable:
     Attributes:
         names: K names of categories, by ascending id.
         category_ids: their ids; label k is the category `category_ids[k]`.
-        image_ids: N ids of images, int or str, in the order of the file.
+        image_ids: N ids of images, int or str, in the order of the file; None if missing.
         file_names: N paths below the folder of the images.
+        image_faults: N texts, what makes an image's entry unusable; "" for all others.
+        first_fault: of an image or annotation; "" if there is none.
         sizes_hw: (N, 2) int32, as the file says, 0 where it does not.
         offsets: (N + 1,) int64; the objects of image i are offsets[i] to offsets[i + 1].
         boxes_xyxy_px: (M, 4) float32; NaN for an object whose box is missing.
-        labels: (M,) int32; -1 for a category that is not in the file.
+        labels: (M,) int32; -1 for a category that is not in the file, and for annotations
+            that are unusable: without an image they stand with the first.
         crowd: (M,) bool, regions of many objects.
         ids: (M,) int64, of the annotations; the order in the file where there are none.
         areas_px: (M,) float32, of the outlines; of the boxes where they are missing.
@@ -36,8 +40,10 @@ class CocoTable:
 
     names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    image_ids: list[int | str]
+    image_ids: list[int | str | None]
     file_names: list[str]
+    image_faults: list[str]
+    first_fault: str
     sizes_hw: np.ndarray
     offsets: np.ndarray
     boxes_xyxy_px: np.ndarray
@@ -55,6 +61,7 @@ class CocoTable:
             self,
             image_ids=[self.image_ids[i] for i in chosen],
             file_names=[self.file_names[i] for i in chosen],
+            image_faults=[self.image_faults[i] for i in chosen],
             sizes_hw=self.sizes_hw[chosen],
             offsets=np.concatenate([[0], np.cumsum(counts)]),
             boxes_xyxy_px=self.boxes_xyxy_px[objects],
@@ -68,10 +75,11 @@ class CocoTable:
 def read_coco_json(path: pathlib.Path) -> CocoTable:
     """Reads a file with `images`, `annotations` and `categories`.
 
-    What is wrong with one box or category is left to `data.on_bad_annotation`.
+    What is wrong with one image or annotation is left to `data.on_bad_annotation`.
 
     Raises:
-        UserError: the file is missing, no json, or lacks a key; names file, key and id.
+        UserError: the file is missing, no json, or lacks one of the three; a category lacks
+            a key; an id is there twice. Names file, key and id.
     """
     content = _load(path)
     images, annotations, categories = (
@@ -83,24 +91,32 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     )
     category_ids = tuple(number for number, _ in categories)
     _check_once(category_ids, "category", path)
-    image_ids = [_value(image, "id", "image", path) for image in images]
-    _check_once(image_ids, "image", path)
+    image_faults = [_image_fault(image, path) for image in images]
+    image_ids = [image.get("id") for image in images]
+    _check_once((one for one in image_ids if one is not None), "image", path)
     table = dict(
         names=tuple(text for _, text in categories),
         category_ids=category_ids,
         image_ids=image_ids,
-        file_names=[str(_value(image, "file_name", "image", path)) for image in images],
+        # Splits are shared out by names, so each needs one of its own.
+        file_names=[
+            str(image.get("file_name") or f"image {number} without file_name")
+            for number, image in enumerate(images)
+        ],
+        image_faults=image_faults,
         sizes_hw=np.array(
             [[image.get("height") or 0, image.get("width") or 0] for image in images],
             np.int32,
         ).reshape(-1, 2),
     )
-    owners = _owners(annotations, image_ids, path)
+    owners, faults = _owners(annotations, image_ids, path)
     order = np.argsort(owners, kind="stable")
     counts = np.bincount(owners, minlength=len(images))
-    objects = _objects(annotations, category_ids, path)
+    objects = _objects(annotations, category_ids)
+    objects["labels"][list(faults)] = -1
     return CocoTable(
         **table,
+        first_fault=next(filter(None, [*image_faults, *faults.values()]), ""),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         **{key: values[order] for key, values in objects.items()},
     )
@@ -171,32 +187,48 @@ def _check_once(ids: Iterable[int | str], what: str, path: pathlib.Path) -> None
         seen.add(one)
 
 
+def _image_fault(image: dict[str, Any], path: pathlib.Path) -> str:
+    """Returns what makes the entry unusable, '' if nothing does."""
+    given = {key: value for key, value in image.items() if value is not None}
+    try:
+        for key in ("id", "file_name"):
+            _value(given, key, "image", path)
+    except UserError as error:
+        return f"{error} {_TO_DO}"
+    return ""
+
+
 def _owners(
-    annotations: list[dict], image_ids: list[int | str], path: pathlib.Path
-) -> np.ndarray:
-    """Returns the number of each annotation's image, (M,) int64."""
+    annotations: list[dict], image_ids: list[int | str | None], path: pathlib.Path
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Returns the number of each annotation's image, (M,) int64, and row -> fault."""
     number_of = {image_id: number for number, image_id in enumerate(image_ids)}
-    owners = np.empty(len(annotations), np.int64)
+    number_of.pop(None, None)
+    owners, faults = np.zeros(len(annotations), np.int64), {}
     for row, annotation in enumerate(annotations):
-        image_id = _value(annotation, "image_id", "annotation", path)
+        try:
+            image_id = _value(annotation, "image_id", "annotation", path)
+            if "id" in annotation:
+                _number(annotation, "id", "annotation", path)
+        except UserError as error:
+            faults[row] = f"{error} {_TO_DO}"
+            continue
+        owners[row] = number_of.get(image_id, 0)
         if image_id not in number_of:
-            raise UserError(
+            faults[row] = (
                 f"annotations {str(path)!r}: the annotation of id "
                 f"{annotation.get('id', row + 1)} belongs to the image {image_id!r}, which "
-                f"is not among its {len(image_ids)} images."
+                f"is not among its {len(image_ids)} images. {_TO_DO}"
             )
-        owners[row] = number_of[image_id]
-    return owners
+    return owners, faults
 
 
 def _objects(
-    annotations: list[dict], category_ids: tuple[int, ...], path: pathlib.Path
+    annotations: list[dict], category_ids: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     label_of = {number: label for label, number in enumerate(category_ids)}
-    ids = [
-        _number(annotation, "id", "annotation", path) if "id" in annotation else row + 1
-        for row, annotation in enumerate(annotations)
-    ]
+    known = [annotation.get("id") for annotation in annotations]
+    ids = [x if isinstance(x, int) else row + 1 for row, x in enumerate(known)]
     boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)
     corners, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
     areas = [a.get("area") for a in annotations]

@@ -59,12 +59,14 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     if ids is None:
         raise BadAnnotationError(
             f"mask {os.fspath(path)!r}: expected one channel of class ids (grey or "
-            f"palette), got mode {mode!r}. Save the ids themselves, not their colours."
+            f"palette), got mode {mode!r}. Save the ids themselves, not their colours, or "
+            f"leave such masks out with --config.data.on_bad_annotation=skip."
         )
     if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
         raise BadAnnotationError(
             f"mask {os.fspath(path)!r}: expected class ids 0 to 254 and 255 for void, got "
-            f"{ids.min()} to {ids.max()}."
+            f"{ids.min()} to {ids.max()}. Correct it, or leave such masks out with "
+            f"--config.data.on_bad_annotation=skip."
         )
     return ids.astype(np.uint8)
 

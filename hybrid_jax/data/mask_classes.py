@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hybrid_jax.data.decode import image_hw, read_mask
-from hybrid_jax.errors import BadImageError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 _VOID = 255
 _MASKS_READ = 200
@@ -59,7 +59,7 @@ def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
 
 
 def _largest_id(path: pathlib.Path) -> int:
-    with contextlib.suppress(BadImageError):
+    with contextlib.suppress(BadImageError, BadAnnotationError):
         mask = read_mask(path)
         return int(np.max(mask, initial=0, where=mask != _VOID))
     return 0

@@ -14,7 +14,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
-from hybrid_jax.data.rows import EvalRows, ReadableExamples, TrainRow, rows_for
+from hybrid_jax.data.rows import (
+    EvalRows,
+    ReadableExamples,
+    TrainRow,
+    errors_to_skip,
+    rows_for,
+)
 from hybrid_jax.errors import UserError
 
 # Rows that one thread collates at a time. More make bursts: all threads finish a large
@@ -37,7 +43,9 @@ def train_batches(
 
     Every epoch is shuffled anew; batches cross the borders of epochs, so none is short
     and data sets may be smaller than a batch. Process p gets the p-th of `process_count`
-    equal runs of rows.
+    equal runs of rows. For an example whose image or annotation cannot be read the next
+    one is taken, counted by `skipped`, if `data.on_bad_image` or `on_bad_annotation` is
+    "skip".
 
     Args:
         source: the training split.
@@ -53,10 +61,11 @@ def train_batches(
 
     Raises:
         UserError: an empty split, or a batch that the processes cannot share equally.
-            Iterating raises it too, for images that cannot be read.
+            Iterating raises it too, for examples that cannot be read.
     """
     _check_shares(source, batch_size=batch_size, process_count=process_count)
-    examples = ReadableExamples(source) if data.on_bad_image == "skip" else source
+    skip = errors_to_skip(data)
+    examples = ReadableExamples(source, skip=skip) if skip else source
     # Random steps come before the rows are shared out: Grain seeds them by position.
     rows = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
     rows = rows.random_map(TrainRow(rows_for(targets, data=data)))
@@ -86,8 +95,9 @@ def eval_batches(
     """Returns this process's rows of all examples, once, in order.
 
     Each process gets the same number of batches, ceil(len(source) / batch_size). Rows
-    beyond the end are zeros with `mask` False; so are unreadable images, counted by
-    `skipped`, if `data.on_bad_image` is "skip".
+    beyond the end are zeros with `mask` False; so are examples whose image or annotation
+    cannot be read, counted by `skipped`, if `data.on_bad_image` or `on_bad_annotation` is
+    "skip".
 
     Args:
         source: the split to evaluate.
@@ -106,7 +116,7 @@ def eval_batches(
         source,
         rows=rows_for(targets, data=data),
         num_rows=math.ceil(len(source) / batch_size) * batch_size,
-        skip_bad=data.on_bad_image == "skip",
+        skip=errors_to_skip(data),
     )
     local_rows = ProcessRows(
         grain.MapDataset.source(rows),
@@ -189,7 +199,7 @@ class GrainBatches:
         """Returns the next batch.
 
         Raises:
-            UserError: an image of it cannot be read; names the file.
+            UserError: an example of it cannot be read; names the file.
         """
         try:
             pieces = [next(self._pieces) for _ in range(self._pieces_per_batch)]

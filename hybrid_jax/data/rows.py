@@ -1,4 +1,4 @@
-"""Single rows of batches: examples read, replaced if unreadable, and padded."""
+"""Single rows of batches: examples read, replaced if unusable, and padded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,21 +9,29 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Example, Source
 from hybrid_jax.data.dense import DenseRows
 from hybrid_jax.data.transforms import EvalTransform, TrainTransform
-from hybrid_jax.errors import BadImageError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
+
+
+def errors_to_skip(data: ConfigDict) -> tuple[type[UserError], ...]:
+    """Returns the errors of single examples that `config.data` wants passed over."""
+    chosen = {BadImageError: data.on_bad_image, BadAnnotationError: data.on_bad_annotation}
+    return tuple(error for error, choice in chosen.items() if choice == "skip")
 
 
 class ReadableExamples:
-    """A source that never raises for a bad image but gives the next good one.
+    """A source that never raises for a bad example but gives the next good one.
 
     Args:
         source: what to read.
+        skip: the errors that make an example a bad one; others are raised.
 
     Example `i` is the first readable one of i, i + 1, ... (around the end), so it depends
     on nothing but `i` and the files; `skipped` counts those passed over.
     """
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, *, skip: tuple[type[UserError], ...]):
         self._source = source
+        self._skip = skip
 
     def __len__(self) -> int:
         return len(self._source)
@@ -32,18 +40,18 @@ class ReadableExamples:
         """Returns the example with `skipped` added.
 
         Raises:
-            UserError: not one image of the data set is readable.
+            UserError: not one example of the data set is readable.
         """
         total = len(self._source)
         for skipped in range(total):
             try:
                 example = self._source[(index + skipped) % total]
-            except BadImageError as error:
+            except self._skip as error:
                 last_error = error
                 continue
             return {**example, "skipped": skipped}
         raise UserError(
-            f"none of the {total} images can be read. The last error: {last_error}"
+            f"none of the {total} examples can be read. The last error: {last_error}"
         )
 
 
@@ -116,8 +124,8 @@ class EvalRows:
         source: what to read.
         rows: what to make of each example.
         num_rows: length, at least that of the source.
-        skip_bad: whether an unreadable image becomes a masked row with `skipped` 1;
-            otherwise its `BadImageError` is raised.
+        skip: the errors that make an example a masked row with `skipped` 1; others are
+            raised.
     """
 
     def __init__(
@@ -126,12 +134,12 @@ class EvalRows:
         *,
         rows: LabelRows | DenseRows,
         num_rows: int,
-        skip_bad: bool,
+        skip: tuple[type[UserError], ...],
     ):
         self._source = source
         self._rows = rows
         self._num_rows = num_rows
-        self._skip_bad = skip_bad
+        self._skip = skip
 
     def __len__(self) -> int:
         return self._num_rows
@@ -141,9 +149,7 @@ class EvalRows:
             return self._masked(index, skipped=0)
         try:
             example = self._source[index]
-        except BadImageError:
-            if not self._skip_bad:
-                raise
+        except self._skip:
             return self._masked(index, skipped=1)
         return self._rows.evaluate(example) | {
             "mask": np.bool_(True),

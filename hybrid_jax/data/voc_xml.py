@@ -23,7 +23,8 @@ def read_voc_xml(path: pathlib.Path) -> ElementTree.Element:
     except (OSError, ElementTree.ParseError) as error:
         raise BadAnnotationError(
             f"annotations {str(path)!r} cannot be read: {error}. Every image of the split "
-            f"needs such a file."
+            f"needs such a file: correct it, or leave out images without one with "
+            f"--config.data.on_bad_annotation=skip."
         ) from error
 
 

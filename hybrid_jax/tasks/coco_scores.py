@@ -13,7 +13,6 @@ import numpy as np
 from etils import epath
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.errors import BadImageError
 from hybrid_jax.tasks.ground_truth import ground_truth
 
 _WITHOUT_OBJECTS = -1.0
@@ -22,10 +21,11 @@ _IMAGE, _BOX, _SCORE, _CATEGORY = 0, slice(1, 5), 5, 6
 
 
 class CocoScorer:
-    """Collects boxes and scores them as COCO does, over every image of a split.
+    """Collects boxes and scores them as COCO does, over the images that were evaluated.
 
-    An image for which nothing is added counts as one in which nothing was found; one that
-    cannot be read does not count. Of each image the 100 best boxes count. Crowds are no
+    Those are the images passed to `add`, whether or not anything was found in them. One
+    that was passed over, because it or its annotation cannot be read, does not count: none
+    of its objects is a miss. Of each image the 100 best boxes count. Crowds are no
     misses, and boxes inside them no mistakes. Objects are small below 32² px of area and
     large above 96²; their area is that of their masks, or of their boxes where there are
     none.
@@ -41,10 +41,14 @@ class CocoScorer:
         ids = info.box_category_ids or range(1, len(self._names) + 1)
         self._category_ids = np.asarray(ids, np.int64)
         self._rows: list[np.ndarray] = []
+        self._added: set[int] = set()
         self._evaluated: hotcoco.COCOeval | None = None
 
     def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
-        """Takes what `Detection.predict` returns for the examples `index` (b,)."""
+        """Takes what `Detection.predict` returns for the examples `index` (b,).
+
+        Those without a valid box too: their objects are misses.
+        """
         image, place = np.nonzero(predictions["valid"])
         boxes = np.asarray(predictions["boxes_xyxy_px"], np.float64)[image, place]
         rows = np.empty((len(image), 7), np.float64)
@@ -53,6 +57,8 @@ class CocoScorer:
         rows[:, _SCORE] = predictions["scores"][image, place]
         rows[:, _CATEGORY] = self._category_ids[predictions["labels"][image, place]]
         self._rows.append(rows)
+        self._added.update(np.asarray(index).tolist())
+        self.__dict__.pop("truth", None)  # what `cached_property` keeps
         self._evaluated = None
 
     def scores(self) -> dict[str, float]:
@@ -98,18 +104,15 @@ class CocoScorer:
 
     @functools.cached_property
     def truth(self) -> dict[str, list[dict[str, Any]]]:
-        """The split in COCO's form.
+        """The images added so far, in COCO's form.
 
         Ids of images are the source's own where those are numbers, else their index + 1:
         among boxes of one score those of the lower id count first, so that other ids would
         make other scores. `original_id` is the source's own in any case.
         """
         images, annotations = [], []
-        for index in range(len(self._source)):
-            try:
-                example = ground_truth(self._source, index)
-            except BadImageError:
-                continue
+        for index in sorted(self._added):
+            example = ground_truth(self._source, index)
             height, width = map(int, example["original_hw"])
             known = np.asarray(example.get("image_id", index + 1)).item()
             images.append(

@@ -7,7 +7,7 @@ def ground_truth(source: Source, index: int) -> Example:
     """Returns example `index` without `image` but with `original_hw`, (height, width).
 
     Raises:
-        BadImageError: the example cannot be read.
+        BadImageError, BadAnnotationError: the image or what is known of it cannot be read.
     """
     if hasattr(source, "annotations"):
         return source.annotations(index)

@@ -7,7 +7,7 @@ from hybrid_jax.train.distributed import sum_over_processes
 
 # What the counters of a batch count, in words.
 _WORDS = {
-    "skipped": "unreadable images skipped",
+    "skipped": "unreadable examples skipped",
     "dropped": "objects left out for want of room (data.max_boxes)",
     "faulty": "faulty annotations left out",
 }

@@ -130,7 +130,7 @@ def test_train_row_and_eval_rows_add_their_keys():
     rows = DenseRows(_data(), BOTH)
     added = {"mask": ((), "bool"), "skipped": ((), "int32")}
     assert _types(TrainRow(rows)(example(skipped=2), _rng())) == TYPES | added
-    evaluated = EvalRows(ListedSource([example()]), rows=rows, num_rows=2, skip_bad=False)
+    evaluated = EvalRows(ListedSource([example()]), rows=rows, num_rows=2, skip=())
     added["index"] = ((), "int32")
     assert [_types(evaluated[i]) for i in range(2)] == [TYPES | added] * 2
     assert [bool(evaluated[i]["mask"]) for i in range(2)] == [True, False]

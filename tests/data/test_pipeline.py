@@ -5,10 +5,12 @@ import threading
 import numpy as np
 import pytest
 from data_examples import NumberedSource, data_config, truncate, write_class_folders
+from dense_examples import ListedSource, example
 
+from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.pipeline import eval_batches, train_batches
 from hybrid_jax.data.sources import open_source
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 
 def _train(source, *, count: int, data=None, batch_size=8, **options):
@@ -227,8 +229,43 @@ def test_torn_image_is_masked_in_evaluation(folder_with_torn_image):
 
 def test_data_set_of_torn_images_ends_with_an_error():
     source = NumberedSource(4, bad=(0, 1, 2, 3))
-    with pytest.raises(UserError, match="none of the 4 images can be read"):
+    with pytest.raises(UserError, match="none of the 4 examples can be read"):
         _train(source, count=1, data=data_config(on_bad_image="skip"))
+
+
+class _Broken(ListedSource):
+    """The last of four examples raises."""
+
+    def __init__(self, error):
+        super().__init__([example() for _ in range(4)])
+        self.error = error
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise self.error
+        return super().__getitem__(index)
+
+
+_FLAGS = {"on_bad_image": BadImageError, "on_bad_annotation": BadAnnotationError}
+
+
+@pytest.mark.parametrize("flag", _FLAGS)
+def test_each_flag_skips_and_counts_errors_of_its_own_kind_alone(flag):
+    options = dict(data=data_config(**{flag: "skip"}), targets=("boxes",), batch_size=4)
+    for other, error in _FLAGS.items():
+        source = CheckedSource(_Broken(error("broken")), skip=flag == "on_bad_annotation")
+        if other != flag:
+            with pytest.raises(error, match="broken"):
+                _train(source, count=1, **options)
+            with pytest.raises(error, match="broken"):
+                _evaluate(source, **options)
+            continue
+        (batch,) = _train(source, count=1, **options)
+        assert batch["mask"].all()
+        assert sorted(batch["skipped"]) == [0, 0, 0, 1]
+        (batch,) = _evaluate(source, **options)
+        assert batch["mask"].tolist() == [True, True, True, False]
+        assert batch["skipped"].tolist() == [0, 0, 0, 1]
 
 
 def test_close_ends_the_worker_processes():

@@ -10,18 +10,20 @@ from hybrid_jax.data.rows import (
     TrainRow,
     rows_for,
 )
-from hybrid_jax.errors import BadImageError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
+
+SKIP = (BadImageError,)
 
 
 def test_unreadable_examples_give_way_to_the_next():
-    examples = ReadableExamples(NumberedSource(6, bad=(0, 2, 3, 5)))
+    examples = ReadableExamples(NumberedSource(6, bad=(0, 2, 3, 5)), skip=SKIP)
     read = [(e["label"], e["skipped"]) for e in (examples[i] for i in range(6))]
     assert read == [(1, 1), (1, 0), (4, 2), (4, 1), (4, 0), (1, 2)]
 
 
 def test_data_set_of_unreadable_images_is_an_error():
-    examples = ReadableExamples(NumberedSource(3, bad=(0, 1, 2)))
-    with pytest.raises(UserError, match="none of the 3 images .*'number_0.jpg'"):
+    examples = ReadableExamples(NumberedSource(3, bad=(0, 1, 2)), skip=SKIP)
+    with pytest.raises(UserError, match="none of the 3 examples .*'number_0.jpg'"):
         examples[1]
 
 
@@ -40,17 +42,17 @@ def test_train_row_has_the_types_of_a_batch():
     assert result["label"] == 4
 
 
-def _eval_rows(source, *, num_rows: int, skip_bad: bool) -> EvalRows:
+def _eval_rows(source, *, num_rows: int, skip=()) -> EvalRows:
     return EvalRows(
         source,
         rows=LabelRows(data_config()),
         num_rows=num_rows,
-        skip_bad=skip_bad,
+        skip=skip,
     )
 
 
 def test_eval_rows_end_with_masked_zeros():
-    rows = _eval_rows(NumberedSource(3), num_rows=5, skip_bad=False)
+    rows = _eval_rows(NumberedSource(3), num_rows=5)
     assert len(rows) == 5
     assert [bool(rows[i]["mask"]) for i in range(5)] == [True] * 3 + [False] * 2
     assert [int(rows[i]["index"]) for i in range(5)] == [0, 1, 2, 3, 4]
@@ -59,13 +61,13 @@ def test_eval_rows_end_with_masked_zeros():
 
 
 def test_eval_rows_mask_what_cannot_be_read():
-    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip_bad=True)
+    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip=SKIP)
     assert [bool(rows[i]["mask"]) for i in range(3)] == [True, False, True]
     assert [int(rows[i]["skipped"]) for i in range(3)] == [0, 1, 0]
 
 
 def test_eval_rows_raise_for_what_cannot_be_read():
-    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip_bad=False)
+    rows = _eval_rows(NumberedSource(3, bad=(1,)), num_rows=3, skip=(BadAnnotationError,))
     with pytest.raises(BadImageError, match="number_1"):
         rows[1]
 

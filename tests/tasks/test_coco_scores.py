@@ -6,10 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from hybrid_jax.config import defaults
 from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.data.pipeline import eval_batches
+from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.tasks.coco_scores import CocoScorer
 
@@ -76,13 +80,14 @@ def predictions(source, index, *, seed=1):
 
 
 def scored(source, *, without=(), batch=3, **options):
-    """Returns a scorer with predictions for all images but `without`, in odd batches."""
+    """Returns a scorer of all images, with nothing in `without`, in odd batches."""
     scorer = CocoScorer(source)
-    left = [index for index in range(len(source)) if index not in without][::-1]
+    left = list(range(len(source)))[::-1]
     for start in range(0, len(left), batch):
         chosen = left[start : start + batch]
         rows = [predictions(source, index, **options) for index in chosen]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        stacked["valid"] &= ~np.isin(chosen, without)[:, None]
         scorer.add(stacked, np.array(chosen, np.int32))
     return scorer
 
@@ -152,19 +157,19 @@ def test_scoring_prints_nothing_and_is_json(capfd):
 
 def test_what_is_added_later_counts():
     source, scorer = Boxes(), CocoScorer(Boxes())
-    before = scorer.scores()
+    before, nothing = scorer.scores(), scorer.truth
     rows = [predictions(source, index) for index in range(len(source))]
     for index, row in enumerate(rows):
         scorer.add({k: x[None] for k, x in row.items()}, np.array([index]))
-    assert before["AP"] == 0.0
+        assert len(scorer.truth["images"]) == index + 1
+    assert before["AP"] == -1.0
+    assert nothing["images"] == nothing["annotations"] == []
     assert scorer.scores() == scored(source).scores()
 
 
 def test_nothing_predicted_is_nothing_found(tmp_path):
     source = Boxes()
-    scorer = CocoScorer(source)
-    empty = predictions(source, 1) | dict(valid=np.zeros(ROOM, bool))
-    scorer.add({k: x[None] for k, x in empty.items()}, np.array([1]))
+    scorer = scored(source, without=range(len(source)))
     found = scorer.scores()
     assert {found[name] for name in NUMBERS} == {0.0}
     assert found["AP/cell"] == 0.0
@@ -221,6 +226,40 @@ def test_source_without_annotations_and_with_an_unreadable_image():
     lost = left["images"].pop(bad)["id"]
     left["annotations"] = [a for a in left["annotations"] if a["image_id"] != lost]
     assert scorer.scores() == by_pycocotools(left, scorer.results())
+
+
+def test_objects_of_a_half_written_file_are_no_misses(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    for name in ("whole.jpg", "half.jpg"):
+        Image.fromarray(noise).save(tmp_path / name)
+    half = (tmp_path / "half.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(half[: len(half) // 2])
+    boxes = [dict(id=i, image_id=i, category_id=1, bbox=[2, 3, 20, 30]) for i in (1, 2)]
+    content = dict(
+        images=[dict(id=1, file_name="half.jpg"), dict(id=2, file_name="whole.jpg")],
+        annotations=boxes,
+        categories=[dict(id=1, name="cell")],
+    )
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    data = defaults().data
+    data.update(name=f"coco:{tmp_path},{tmp_path}/{{split}}.json", image_size=(64, 64))
+    data.update(threads=1, on_bad_image="skip")
+    source = open_split(data, split="train")
+    assert len(source.annotations(0)["boxes_xyxy_px"]) == 1  # its header is whole
+    (batch,) = eval_batches(source, data=data, targets=("boxes",), batch_size=2)
+    assert batch["mask"].tolist() == [False, True]
+    scorer = CocoScorer(source)
+    found = dict(
+        boxes_xyxy_px=np.float32([[[2, 3, 22, 33]]] * 2),
+        scores=np.ones((2, 1), np.float32),
+        labels=np.zeros((2, 1), np.int32),
+        valid=np.ones((2, 1), bool),
+    )
+    scorer.add(
+        {k: x[batch["mask"]] for k, x in found.items()}, batch["index"][batch["mask"]]
+    )
+    assert [image["id"] for image in scorer.truth["images"]] == [2]
+    assert scorer.scores()["AR100"] == 1.0  # 0.5 with the other's object
 
 
 def test_files_have_the_ids_of_the_annotations_and_the_usual_table(tmp_path):

@@ -40,6 +40,8 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
 
     Raises:
         UserError: as `open_source`, or masks are to be reduced and there are none.
+        BadAnnotationError: an example is known to have no usable annotation, and such are
+            not to be skipped.
     """
     source = open_source(data.name, split=split)
     if data.reduce_zero_label and not source.info.segmentation_names:

@@ -44,6 +44,9 @@ class CocoSource:
     Raises:
         UserError: a path is missing, the split is empty, or the file is not as expected
             (see `read_coco_json`).
+
+    Attributes:
+        first_fault: of the entries of the file that cannot be used; None if all can.
     """
 
     def __init__(self, location: str, *, split: str):
@@ -62,6 +65,8 @@ class CocoSource:
         self._table = table if places.by_split else _share(table, split)
         if not self._table.image_ids:
             raise UserError(f"data {self._name!r}: split {split!r} has no images.")
+        fault = table.first_fault
+        self.first_fault = BadAnnotationError(fault) if fault else None
 
     def __len__(self) -> int:
         return len(self._table.image_ids)
@@ -71,7 +76,8 @@ class CocoSource:
 
         Raises:
             BadImageError: the file cannot be read; names it and the image's id.
-            BadAnnotationError: it is not of the size that the json file says.
+            BadAnnotationError: it is not of the size that the json file says, or its entry
+                there lacks a key.
         """
         image = self._read(read_image, index)
         return {"image": image, **self._boxes(index, image.shape[:2])}
@@ -85,6 +91,8 @@ class CocoSource:
         return self._folder / self._table.file_names[index]
 
     def _read(self, reader, index: int):
+        if self._table.image_faults[index]:
+            raise BadAnnotationError(self._table.image_faults[index])
         try:
             return reader(self._path(index))
         except BadImageError as error:
@@ -102,7 +110,8 @@ class CocoSource:
                 f"{table.image_ids[index]!r} is said to be {said[0]}x{said[1]} px, but "
                 f"{self._path(index)}, turned upright as its EXIF data says, is "
                 f"{hw[0]}x{hw[1]} px (height x width). Its boxes would be off: correct "
-                f"the file, or take out width and height if the boxes are right."
+                f"the file, take out width and height if the boxes are right, or leave "
+                f"such images out with --config.data.on_bad_annotation=skip."
             )
         rows = slice(*table.offsets[index : index + 2])
         return {

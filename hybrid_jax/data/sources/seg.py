@@ -11,12 +11,12 @@ from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.splits import USUAL_NAMES, share_of
 from hybrid_jax.data.two_places import TwoPlaces, two_places
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadAnnotationError, UserError
 
 _EXAMPLE = "/data/ade20k/images,/data/ade20k/annotations"
 _MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")  # none of them loses anything
 
-_Pairs = dict[str, tuple[pathlib.Path, pathlib.Path]]
+_Pairs = dict[str, tuple[pathlib.Path, pathlib.Path | None]]
 
 
 @SOURCES.register("seg")
@@ -46,16 +46,24 @@ class SegSource:
         split: see above.
 
     Raises:
-        UserError: a missing folder or split, an image without a mask.
+        UserError: a missing folder or split, or not one image with a mask.
+
+    Attributes:
+        first_fault: that images of the split have no mask; None if all have one.
     """
 
     def __init__(self, location: str, *, split: str):
         places = _by_folders(two_places("seg", location, example=_EXAMPLE))
+        self._places, self._split = places, split
         self._pairs = list(_pairs(places, split).items())
+        missing = [image for _, (image, mask) in self._pairs if mask is None]
+        self.first_fault: BadAnnotationError | None = None
+        if missing:
+            self.first_fault = self._without_mask(missing, of=len(self._pairs))
         names = _listed(places)
         if names is None:
             trained = _pairs(places, "train").values()
-            names = numbered_classes([mask for _, mask in trained])
+            names = numbered_classes([mask for _, mask in trained if mask])
         images = _all_images(places) | {image for _, (image, _) in self._pairs}
         self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
 
@@ -67,19 +75,36 @@ class SegSource:
 
         Raises:
             BadImageError: one of the files cannot be read.
-            BadAnnotationError: the mask holds colours instead of ids.
+            BadAnnotationError: there is no mask, or it holds colours instead of ids.
         """
-        image_id, (image, mask) = self._pairs[index]
-        return {"image": read_image(image), **_mask(image_id, mask)}
+        _, (image, _) = self._pairs[index]
+        return {"image": read_image(image), **self._mask(index)}
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
+        _, (image, _) = self._pairs[index]
+        return {"original_hw": image_hw(image), **self._mask(index)}
+
+    def _mask(self, index: int) -> Example:
         image_id, (image, mask) = self._pairs[index]
-        return {"original_hw": image_hw(image), **_mask(image_id, mask)}
+        if mask is None:
+            raise self._without_mask([image], of=1)
+        return {"segmentation": read_mask(mask), "image_id": image_id, "where": str(mask)}
+
+    def _without_mask(self, images: list[pathlib.Path], *, of: int) -> BadAnnotationError:
+        return BadAnnotationError(
+            f"{_no_masks(self._places, self._split, images, of=of)} Or leave such images "
+            f"out with --config.data.on_bad_annotation=skip."
+        )
 
 
-def _mask(image_id: str, mask: pathlib.Path) -> Example:
-    return {"segmentation": read_mask(mask), "image_id": image_id, "where": str(mask)}
+def _no_masks(places: TwoPlaces, split: str, images: list[pathlib.Path], *, of: int) -> str:
+    return (
+        f"data {places.name!r}: {len(images)} of {of} images have no mask "
+        f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {places.of(split)[1]}, the "
+        f"first is {images[0]}. Add the masks, or give the names as patterns: "
+        f"/images/*_photo.jpg,/masks/*_labels.png."
+    )
 
 
 def _by_folders(places: TwoPlaces) -> TwoPlaces:
@@ -93,27 +118,21 @@ def _by_folders(places: TwoPlaces) -> TwoPlaces:
 
 
 def _pairs(places: TwoPlaces, split: str) -> _Pairs:
-    """Returns name -> (image, mask) of one split, sorted by name."""
+    """Returns name -> (image, mask) of one split, sorted by name; None without a mask."""
     if not places.by_split:
         check_split(places.name, split=split, splits=USUAL_NAMES)
     image_place, mask_place = places.of(split)
     images = _files(image_place, EXTENSIONS, name=places.name)
     masks = _files(mask_place, _MASK_EXTENSIONS, name=places.name)
-    missing = [shared for shared in images if shared not in masks]
-    if missing:
-        raise UserError(
-            f"data {places.name!r}: {len(missing)} of {len(images)} images have no mask "
-            f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {mask_place}, the first "
-            f"is {images[missing[0]]}. Add the masks, or give the names as patterns: "
-            f"/images/*_photo.jpg,/masks/*_labels.png."
-        )
+    if images and masks.keys().isdisjoint(images):
+        raise UserError(_no_masks(places, split, list(images.values()), of=len(images)))
     chosen = sorted(images) if places.by_split else share_of(images, split=split)
     if not chosen:
         raise UserError(
             f"data {places.name!r}: split {split!r} has no images "
             f"({' '.join(EXTENSIONS)}) in {image_place}."
         )
-    return {shared: (images[shared], masks[shared]) for shared in chosen}
+    return {shared: (images[shared], masks.get(shared)) for shared in chosen}
 
 
 def _files(

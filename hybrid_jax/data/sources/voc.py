@@ -6,6 +6,7 @@ from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.voc_folders import CLASSES, VocFolders
 from hybrid_jax.data.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
+from hybrid_jax.errors import BadAnnotationError
 
 
 @SOURCES.register("voc")
@@ -23,14 +24,18 @@ class VocSource:
     corners), `box_labels`, `box_crowd` for difficult objects, and `image_id`, the ID.
 
     The classes are VOC's 20 if the train split names no other; else those it names, in
-    alphabetical order. To know them, its xml files are read when the source is opened.
+    alphabetical order. To know them, its xml files are read when the source is opened;
+    one that cannot be read is an error only to those who ask for its example.
 
     Args:
         location: the folder.
         split: "train", "validation", "test", or the name of another list.
 
     Raises:
-        UserError: no such folder or split, or an xml file that cannot be read.
+        UserError: no such folder or split, or not one readable xml file in it.
+
+    Attributes:
+        first_fault: the error of the first xml file that cannot be read; None without.
     """
 
     def __init__(self, location: str, *, split: str):
@@ -39,12 +44,20 @@ class VocSource:
         )
         self._ids = self._folders.ids(split)
         trained = self._folders.ids("train")
+        self.first_fault: BadAnnotationError | None = None
         facts = {}  # id -> (names, size); the elements of all files would fill the memory
         for image_id in dict.fromkeys([*trained, *self._ids]):
-            root = self._xml(image_id)
+            try:
+                root = self._xml(image_id)
+            except BadAnnotationError as error:
+                # A new one: the old one's traceback would keep all that is read here.
+                self.first_fault = self.first_fault or BadAnnotationError(str(error))
+                continue
             facts[image_id] = names_in(root), size_hw_in(root)
-        names = set().union(*(facts[image_id][0] for image_id in trained))
-        sizes = [facts[image_id][1] for image_id in self._ids]
+        sizes = [facts[image_id][1] for image_id in self._ids if image_id in facts]
+        if self.first_fault and not (sizes and facts.keys() & set(trained)):
+            raise self.first_fault  # of every example: another folder is meant
+        names = set().union(*(facts[i][0] for i in trained if i in facts))
         known = all(height for height, _ in sizes)
         self.info = DatasetInfo(
             box_names=CLASSES if names <= set(CLASSES) else tuple(sorted(names)),

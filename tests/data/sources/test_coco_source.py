@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from data_examples import random_image, truncate
+from data_examples import data_config, random_image, truncate
 from dense_examples import coco_content, write_coco, write_image
 from PIL import Image
 from pycocotools.coco import COCO
 
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
@@ -174,11 +175,61 @@ def _without(key: str, part: str) -> dict:
 
 
 @pytest.mark.parametrize(
+    ("changes", "message", "counts", "boxes"),
+    [
+        (
+            _without("id", "images"),
+            "the image of .*a.png.* lacks the key 'id'",
+            (1, 2),
+            [1, 0, 0],
+        ),
+        (
+            _without("file_name", "images"),
+            "image of id 3 lacks .* 'file_name'",
+            (1, 0),
+            [1, 0, 0],
+        ),
+        (
+            _without("image_id", "annotations"),
+            "annotation of id 12 lacks .*_id'",
+            (0, 1),
+            [1, 2, 0],
+        ),
+        (
+            dict(annotations=[dict(id=1, image_id=8, bbox=[1, 2, 3, 4], category_id=4)]),
+            "annotation of id 1 belongs to the image 8, which is not among its 3",
+            (0, 1),
+            [0, 0, 0],
+        ),
+        (
+            dict(annotations=[dict(id="x", image_id=3, bbox=[1, 2, 3, 4], category_id=4)]),
+            "whole numbers as 'id' of every annotation, got 'x'",
+            (0, 1),
+            [0, 0, 0],
+        ),
+    ],
+)
+def test_entry_that_cannot_be_used_is_named_or_counted(
+    tmp_path, changes, message, counts, boxes
+):
+    source = _open(tmp_path, **changes)
+    with pytest.raises(BadAnnotationError, match=message) as caught:
+        CheckedSource(source, skip=False)
+    assert str(tmp_path) in str(caught.value)
+    (batch,) = eval_batches(
+        CheckedSource(source, skip=True),
+        data=data_config(crop="resize", on_bad_annotation="skip"),
+        targets=("boxes",),
+        batch_size=3,
+    )
+    assert (batch["skipped"].sum(), batch["faulty"].sum()) == counts
+    assert batch["mask"].tolist() == [True, not counts[0], True]
+    assert batch["box_mask"].sum(1).tolist() == boxes
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (_without("id", "images"), "the image of .*a.png.* lacks the key 'id'"),
-        (_without("file_name", "images"), "image of id 3 lacks the key 'file_name'"),
-        (_without("image_id", "annotations"), "annotation of id 12 lacks .* 'image_id'"),
         (_without("name", "categories"), "category of id 4 lacks the key 'name'"),
         (_without("id", "categories"), "the category of .*cat.* lacks the key 'id'"),
         (dict(images=3), "under the key 'images', found something else"),
@@ -186,10 +237,6 @@ def _without(key: str, part: str) -> dict:
         (dict(images=coco_content()["images"] * 2), "the image of id 7 is there twice"),
         (dict(categories=[dict(id=1, name="a")] * 2), "category of id 1 is there twice"),
         (dict(categories=[dict(id="x", name="a")]), "whole numbers as 'id' .* got 'x'"),
-        (
-            dict(annotations=[dict(id=1, image_id=8)]),
-            "annotation of id 1 belongs to the image 8, which is not among its 3",
-        ),
         (dict(images=[], annotations=[]), "split 'train' has no images"),
     ],
 )

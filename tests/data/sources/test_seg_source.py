@@ -128,13 +128,31 @@ def test_mask_of_another_size_is_named_or_void(name, tmp_path):
 
 def test_masks_of_colours_are_refused(name, tmp_path):
     Image.fromarray(random_image()).save(tmp_path / "masks/training/b.png")
-    with pytest.raises(UserError, match="training/b.png': .* mode 'RGB'"):
-        open_source(name, split="train")
+    source = open_source(name, split="train")
+    assert source.info.segmentation_names == ("0", "1", "2", "3")
+    for read in (source.__getitem__, source.annotations):
+        with pytest.raises(BadAnnotationError, match="training/b.png': .* mode 'RGB'"):
+            read(0)
 
 
-def test_images_without_masks_are_named(name, tmp_path):
+def test_image_without_mask_is_named_or_skipped(name, tmp_path):
     (tmp_path / "masks/training/b.png").unlink()
-    with pytest.raises(UserError, match="1 of 2 images have no mask .*training/b.jpg"):
+    source = open_source(name, split="train")
+    message = "1 of 2 images have no mask .*masks/training, .*training/b.jpg"
+    with pytest.raises(BadAnnotationError, match=message):
+        CheckedSource(source, skip=False)
+    kept = CheckedSource(source, skip=True)
+    for read in (kept.__getitem__, kept.annotations):
+        with pytest.raises(BadAnnotationError, match="have no mask .*training/b.jpg"):
+            read(0)
+        assert read(1)["image_id"] == "deep/a"
+    assert CheckedSource(open_source(name, split="validation"), skip=False)
+
+
+def test_folder_of_other_masks_is_refused(name, tmp_path):
+    (tmp_path / "masks/training/b.png").unlink()
+    (tmp_path / "masks/training/deep").rename(tmp_path / "masks/training/deeper")
+    with pytest.raises(UserError, match="2 of 2 images have no mask .*masks/training,"):
         open_source(name, split="train")
 
 

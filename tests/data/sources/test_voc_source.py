@@ -123,11 +123,28 @@ def test_missing_image_is_named(name, tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "<annotation>", "no xml"])
-def test_xml_that_cannot_be_read_is_named(name, tmp_path, text):
-    path = tmp_path / "Annotations/one.xml"
+def test_xml_that_cannot_be_read_is_named_or_skipped(name, tmp_path, text):
+    path = tmp_path / "Annotations/two.xml"
     path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(UserError, match=r"Annotations/one.xml' cannot be read"):
-        open_source(name, split="train")
+    source = open_source(name, split="train")
+    assert source.info.box_names == ("cell", "rod")
+    assert source.info.largest_hw == (20, 30)
+    message = r"Annotations/two.xml' cannot be read"
+    with pytest.raises(BadAnnotationError, match=message):
+        CheckedSource(source, skip=False)
+    kept = pickle.loads(pickle.dumps(CheckedSource(source, skip=True)))
+    for read in (kept.__getitem__, kept.annotations):
+        with pytest.raises(BadAnnotationError, match=message):
+            read(0)
+        assert read(1)["image_id"] == "one"
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_split_without_readable_xml_is_refused(name, tmp_path, split):
+    for image_id in ("one", "two") if split == "train" else ("three",):
+        (tmp_path / f"Annotations/{image_id}.xml").unlink()
+    with pytest.raises(BadAnnotationError, match=r"Annotations/\w+.xml' cannot be read"):
+        open_source(name, split=split)
 
 
 def test_unknown_split_lists_the_lists(name, tmp_path):
