@@ -64,6 +64,7 @@ _POSITIVE = (
     "data.max_boxes",
     "task.detection.nms_candidates",
     "task.detection.max_detections",
+    "task.detection.centre_radius",
     "task.segmentation.slide_stride",
     "data.prefetch",
     "optimizer.rsqrt_timescale",
@@ -83,7 +84,6 @@ _NOT_NEGATIVE = (
     "task.segmentation.auxiliary_weight",
     *(f"task.detection.{name}_weight" for name in ("class", "l1", "giou", "quality")),
     "task.detection.focal_gamma",
-    "task.detection.centre_radius",
 )
 _RATES = (
     "task.label_smoothing",

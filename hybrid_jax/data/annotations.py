@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.errors import BadAnnotationError
 
 _PER_BOX = ("boxes_xyxy_px", "box_labels", "box_crowd", "box_ids", "box_areas_px")
 # Annotation tools round outwards and count pixels from 0 or from 1.
 _OUTSIDE_PX = 1.0
-_VOID = 255
 
 
 def check_annotations(
@@ -86,16 +85,16 @@ def _checked_mask(
             f"the mask is {mask.shape[0]}x{mask.shape[1]} px, the image {hw[0]}x{hw[1]} "
             f"(height x width)"
         )
-        return np.full(hw, _VOID, mask.dtype), fault
+        return np.full(hw, VOID, mask.dtype), fault
     classes = len(info.segmentation_names)
-    unknown = (mask >= classes) & (mask != _VOID)
+    unknown = (mask >= classes) & (mask != VOID)
     if not unknown.any():
         return mask, ""
     fault = (
         f"the mask holds the id {mask[unknown].max()}, the classes are 0 to {classes - 1} "
         f"and 255 is void"
     )
-    return np.where(unknown, mask.dtype.type(_VOID), mask), fault
+    return np.where(unknown, mask.dtype.type(VOID), mask), fault
 
 
 def _where(example: Example, fault: str) -> str:

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import Example
+from hybrid_jax.contracts import VOID, Example
 from hybrid_jax.data import photometric
 from hybrid_jax.data.placement import (
-    VOID,
     Placement,
     letterboxed,
     scale_jittered,

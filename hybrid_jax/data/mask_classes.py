@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from hybrid_jax.contracts import VOID
 from hybrid_jax.data.decode import image_hw, read_mask
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
-_VOID = 255
 _MASKS_READ = 200
 _MOST_HEADERS = 25_000  # reading more would keep a user waiting
 _THREADS = 16  # files are waited for, not computed on
@@ -25,7 +25,7 @@ def listed_classes(path: pathlib.Path) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
     names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    if not 0 < len(names) <= _VOID:
+    if not 0 < len(names) <= VOID:
         raise UserError(
             f"{path}: expected 1 to 255 names of classes, one a line, the first for id 0; "
             f"got {len(names)}."
@@ -61,7 +61,7 @@ def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
 def _largest_id(path: pathlib.Path) -> int:
     with contextlib.suppress(BadImageError, BadAnnotationError):
         mask = read_mask(path)
-        return int(np.max(mask, initial=0, where=mask != _VOID))
+        return int(np.max(mask, initial=0, where=mask != VOID))
     return 0
 
 

@@ -10,10 +10,10 @@ import math
 import numpy as np
 from PIL import Image
 
+from hybrid_jax.contracts import VOID
 from hybrid_jax.data.geometry import FILTERS
 
 PADDING_U8 = 128  # grey: about zero once normalised
-VOID = 255  # of masks: nothing is asked here
 _LEAST_SIDE_PX = 1.0  # of a box after cropping, in px of the frame
 _LEAST_VISIBLE = 0.2  # share of a box that must be left by a crop
 

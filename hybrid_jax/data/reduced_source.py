@@ -4,10 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.data.checked_source import CheckedSource
-
-_VOID = 255
 
 
 class ReducedSource:
@@ -41,5 +39,5 @@ class ReducedSource:
 def _reduced(example: Example) -> Example:
     mask = example["segmentation"]
     # Counting down in bytes takes 0 to 255 by itself.
-    reduced = np.where(mask == _VOID, mask, mask - np.uint8(1))
+    reduced = np.where(mask == VOID, mask, mask - np.uint8(1))
     return {**example, "segmentation": reduced}

@@ -7,6 +7,7 @@ P_s = norm(conv3x3(S_s))                                           (B, H/s, W/s,
 import jax
 from flax import nnx
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec
@@ -21,6 +22,9 @@ class FPN(nnx.Module):
         channels: C of every map it returns.
         levels: strides returned; maps coarser than the finest of them take part even if
             they are not returned.
+
+    Raises:
+        UserError: no levels.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class FPN(nnx.Module):
         levels: tuple[int, ...],
         rngs: nnx.Rngs,
     ):
+        if not levels:
+            raise UserError("feature pyramid: levels: expected one or more, got none.")
         self.strides = tuple(s for s in sorted(in_channels) if s >= min(levels))
         self.levels = tuple(sorted(levels))
         conv = dict(activation=None, rngs=rngs)

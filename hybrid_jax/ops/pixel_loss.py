@@ -1,15 +1,15 @@
 """Cross-entropy of every pixel, from logits that are coarser than the pixels."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from hybrid_jax.contracts import VOID
 from hybrid_jax.ops.bilinear import axis_weights, centres, sample
 from hybrid_jax.ops.row_strips import map_strips, strip_count
-
-VOID = 255  # of labels: nothing is asked here
 
 
 def pixel_cross_entropy(
@@ -17,8 +17,9 @@ def pixel_cross_entropy(
 ) -> jax.Array:
     """Returns the cross-entropy summed over all pixels that are not void.
 
-    The logits are enlarged bilinearly, strip by strip, and a strip is computed again in
-    the backward pass where there are several: at full size they may be gigabytes.
+    The logits are enlarged bilinearly, unless there is one for each pixel, strip by strip,
+    and a strip is computed again in the backward pass where there are several: at full
+    size they may be gigabytes.
 
     Args:
         logits: (B, h, w, K); cell (i, j) covers the pixels from (i * stride, j * stride).
@@ -53,22 +54,20 @@ def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: 
     """Sums a measure of (scores (B, r, W, K), labels (B, r, W)) over strips of r rows."""
     stride, (H, W) = options["stride"], labels.shape[1:]
     logits = logits.astype(jnp.float32)
+    count = strip_count(H, per_row=W * logits.shape[-1], largest=options["largest"])
+    again = jax.checkpoint if count > 1 else lambda function: function
+    how = dict(count=count, fills=(0.0, VOID))
+    if stride == 1 and logits.shape[1:3] == (H, W):
+        sums = map_strips(again(measure), (logits, labels), axes=(1, 1), **how)
+        return jnp.sum(sums, 0)
     rows = axis_weights(centres(H, stride=stride), logits.shape[1])
     columns = axis_weights(centres(W, stride=stride), logits.shape[2])
-    count = strip_count(H, per_row=W * logits.shape[-1], largest=options["largest"])
 
     def strip(rows, labels, logits):
         return measure(sample(logits, rows, columns), labels)
 
-    again = strip if count == 1 else jax.checkpoint(strip)
-    sums = map_strips(
-        lambda rows, labels: again(rows, labels, logits),
-        (rows, labels),
-        axes=(0, 1),
-        count=count,
-        fills=(0.0, VOID),
-    )
-    return jnp.sum(sums, 0)
+    enlarged = functools.partial(again(strip), logits=logits)
+    return jnp.sum(map_strips(enlarged, (rows, labels), axes=(0, 1), **how), 0)
 
 
 def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:

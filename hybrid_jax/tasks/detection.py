@@ -17,6 +17,7 @@ from hybrid_jax.tasks.answers import answer_boxes
 from hybrid_jax.tasks.coco_scores import CocoScorer
 from hybrid_jax.tasks.dense_detection import dense_candidates, dense_loss
 from hybrid_jax.tasks.drawing import draw_boxes
+from hybrid_jax.tasks.label_options import refuse_label_options
 from hybrid_jax.tasks.set_detection import set_candidates, set_loss
 
 DetectionOutputs = DenseDetectionOutputs | SetDetectionOutputs
@@ -29,12 +30,16 @@ class Detection:
     Args:
         task: the `task` branch of a config.
         info: of the data set.
+
+    Raises:
+        UserError: an option that is for labels alone.
     """
 
     targets = ("boxes",)
     main_score = "AP"
 
     def __init__(self, task: Mapping[str, Any], info: DatasetInfo):
+        refuse_label_options(task, name="detection")
         self.task = task
         self.info = info
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hybrid_jax.contracts import VOID
+
 SHOWN_SCORE = 0.3  # of boxes; the many guesses below would hide the image
 _LEAST_SIDE_PX = 256  # smaller images are enlarged, so that names can be read
 _BLEND = 0.5  # weight of a class's colour over the image
-_VOID = 255
 _GREYISH = 90  # difference of channels below which a colour is none
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -78,7 +79,7 @@ def draw_segmentation(
     weight = np.full(ids.shape, _BLEND)
     weight[:, :-1][ids[:, :-1] != ids[:, 1:]] = 1.0
     weight[:-1][ids[:-1] != ids[1:]] = 1.0
-    weight[ids == _VOID] = 0.0
+    weight[ids == VOID] = 0.0
     weight = weight[..., None]
     mixed = np.rint(image_u8 * (1.0 - weight) + colours[ids] * weight).astype(np.uint8)
     largest = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
@@ -94,7 +95,7 @@ def draw_lines(image_u8: np.ndarray, lines: Sequence[str]) -> np.ndarray:
 def class_shares(segmentation: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns (K,) float64: of the pixels (H, W) uint8 that are not void, each class's."""
     counts = np.bincount(segmentation.ravel(), minlength=256)
-    return counts[:num_classes] / max(counts[:_VOID].sum(), 1)
+    return counts[:num_classes] / max(counts[:VOID].sum(), 1)
 
 
 @functools.cache
@@ -105,7 +106,7 @@ def _all_colours() -> np.ndarray:
     grid = grid[np.ptp(grid, axis=1) > _GREYISH]
     chosen = [np.array([255.0, 0.0, 0.0])]
     distance = np.full(len(grid), np.inf)
-    while len(chosen) < _VOID:
+    while len(chosen) < VOID:
         distance = np.minimum(distance, np.linalg.norm(grid - chosen[-1], axis=1))
         chosen.append(grid[np.argmax(distance)])
     return np.rint(chosen).astype(np.uint8)

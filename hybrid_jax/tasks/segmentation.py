@@ -7,18 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hybrid_jax.contracts import Batch, DatasetInfo, Mean, Source
+from hybrid_jax.contracts import VOID, Batch, DatasetInfo, Mean, Source
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.pixel_loss import VOID, pixel_cross_entropy, pixel_hits
+from hybrid_jax.ops.pixel_loss import pixel_cross_entropy, pixel_hits
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.answers import answer_pixels, own_pixels
 from hybrid_jax.tasks.drawing import draw_segmentation
+from hybrid_jax.tasks.label_options import refuse_label_options
 from hybrid_jax.tasks.segmentation_inference import check_passes, segment
 from hybrid_jax.tasks.segmentation_prediction import original_classes
 from hybrid_jax.tasks.segmentation_scores import SegmentationScorer
-
-_OTHERS_OPTIONS = ("mixup", "cutmix", "erase", "label_smoothing")
 
 
 @TASKS.register("segmentation")
@@ -38,17 +37,7 @@ class Segmentation:
     main_score = "mIoU"
 
     def __init__(self, task: Mapping[str, Any], info: DatasetInfo):
-        for name in _OTHERS_OPTIONS:
-            if task[name]:
-                raise UserError(
-                    f"config.task.{name}: expected 0.0 for task 'segmentation', got "
-                    f"{task[name]!r}: it is for labels of whole images."
-                )
-        if task["loss"] != "softmax":
-            raise UserError(
-                f"config.task.loss: expected 'softmax' for task 'segmentation', got "
-                f"{task['loss']!r}: every pixel has one class."
-            )
+        refuse_label_options(task, name="segmentation")
         self.task = task
         self.info = info
         self.options = task["segmentation"]
@@ -195,7 +184,7 @@ def canvas_of(
             compiled programs.
 
     Raises:
-        UserError: neither is known, or the canvas is too small.
+        UserError: neither is known, or the canvas is no pair or too small.
     """
     if canvas is None and largest_hw is None:
         raise UserError(
@@ -205,6 +194,11 @@ def canvas_of(
     if canvas is None:
         return tuple(-(-side // 32) * 32 for side in largest_hw)
     canvas = (canvas,) * 2 if isinstance(canvas, int) else tuple(canvas)
+    if len(canvas) != 2 or min(canvas) < 1:
+        raise UserError(
+            f"config.task.segmentation.canvas: expected a pair of px (height, width), or "
+            f"one number for both, got {canvas}."
+        )
     if largest_hw is not None and not _fits(largest_hw, canvas):
         raise UserError(
             f"config.task.segmentation.canvas: expected at least {tuple(largest_hw)}, the "

@@ -139,6 +139,8 @@ def window_starts(side: int, *, window: int, share: float) -> list[int]:
 def _pixels(outputs: SegmentationOutputs, hw: tuple[int, int]) -> jax.Array:
     """Returns the logits of every pixel, (B, *hw, K) float32."""
     logits = outputs.logits.astype(jnp.float32)
+    if outputs.stride == 1 and logits.shape[1:3] == tuple(hw):
+        return logits
     rows, columns = (
         axis_weights(centres(side, stride=outputs.stride), cells)
         for side, cells in zip(hw, logits.shape[1:3], strict=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from hybrid_jax.contracts import VOID
 from hybrid_jax.ops.bilinear import axis_weights, sample
-from hybrid_jax.ops.pixel_loss import VOID
 from hybrid_jax.ops.row_strips import map_strips, strip_count
 from hybrid_jax.outputs import SegmentationOutputs
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from hybrid_jax.contracts import Source
+from hybrid_jax.contracts import VOID, Source
 from hybrid_jax.errors import BadAnnotationError, UserError
 from hybrid_jax.tasks.ground_truth import ground_truth
 
-_VOID = 255
 _ABSENT = -1.0
 
 
@@ -97,12 +96,12 @@ class SegmentationScorer:
         # One number of 16 bits for each of all possible pairs, whatever K is.
         pairs = truth.astype(np.uint16) * 256 + predicted.astype(np.uint16)
         counts = np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
-        counts, classes = counts[:_VOID], len(self._names)
+        counts, classes = counts[:VOID], len(self._names)
         if counts[classes:].any():
             wrong = int(np.flatnonzero(counts.sum(1))[-1])
             raise BadAnnotationError(
                 f"the mask of {_where(example, number)}: expected the classes 0 to "
-                f"{classes - 1} or {_VOID} for void, got {wrong}. Correct it, or see "
+                f"{classes - 1} or {VOID} for void, got {wrong}. Correct it, or see "
                 f"config.data.reduce_zero_label."
             )
         if counts[:, classes:].any():

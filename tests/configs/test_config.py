@@ -184,6 +184,7 @@ def test_steps_speak_before_epochs():
         ("task.segmentation.slide_stride", 0.0, "a positive number"),
         ("task.segmentation.auxiliary_weight", -0.1, "zero or more"),
         ("task.detection.max_detections", 0, "a positive number"),
+        ("task.detection.centre_radius", 0.0, "a positive number"),
         ("task.detection.giou_weight", -1.0, "zero or more"),
         ("task.detection.nms_iou", 1.5, r"a number in \[0, 1\]"),
         ("data.interpolation", "nearest", "one of bicubic, bilinear"),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hybrid_jax.config import defaults, resolve
-from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.contracts import VOID, DatasetInfo
 from hybrid_jax.tasks import TASKS
 
 INFO = DatasetInfo(
@@ -14,7 +14,6 @@ INFO = DatasetInfo(
     largest_hw=(256, 256),
 )
 _ROOM = 3  # rows for boxes
-_VOID = 255
 
 
 def task_for(name, *, hw):
@@ -58,6 +57,6 @@ def batch_for(targets, *, hw):
         batch["boxes_xyxy_px"][0, :2] = boxes
     if "segmentation" in targets:
         classes = rng.integers(0, len(INFO.segmentation_names), (2, H, W))
-        classes[:, : H // 4] = _VOID
+        classes[:, : H // 4] = VOID
         batch["segmentation"] = classes.astype(np.uint8)
     return batch

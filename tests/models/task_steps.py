@@ -39,17 +39,23 @@ class Step:
     evaluate: Callable
 
 
-def step_of(fusion, head, *, dtype="float32"):
-    """Describes a registered fusion under a registered head, as the training step does."""
-    task, num_classes = task_for(HEADS.get(head).task, hw=BUILT_FOR)
+def build_model_of(fusion, head, *, dtype="float32", options=None):
+    """Builds a registered fusion under a registered head; its arrays are only shapes."""
+    _, num_classes = task_for(HEADS.get(head).task, hw=BUILT_FOR)
     config = defaults("tiny").model
     config.update(fusion=fusion, head=head, dtype=dtype)
+    config.head_options.unlock().update({head: options or {}})
     config.resnet_options.update(blocks=RESNET.blocks, width=RESNET.width)
     sizes = dict(width=VIT.width, depth=VIT.depth, heads=VIT.heads, mlp_dim=VIT.mlp_dim)
     config.vit_options.update(sizes)
-    options = dict(num_classes=num_classes, image_size=BUILT_FOR)
-    model = nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(params=0), **options))
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    built = dict(num_classes=num_classes, image_size=BUILT_FOR)
+    return nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(params=0), **built))
+
+
+def step_of(fusion, head, **how):
+    """Describes a model as the training step sees it; `how` as in `build_model_of`."""
+    task, _ = task_for(HEADS.get(head).task, hw=BUILT_FOR)
+    graph, params, rest = nnx.split(build_model_of(fusion, head, **how), nnx.Param, ...)
 
     def loss(params, rest, batch, key):
         model = nnx.merge(graph, params, rest, copy=True)
@@ -116,6 +122,9 @@ def stand_in_for(seen, *, dtype):
 @functools.cache
 def check_head_takes(head, seen, *, sizes):
     """A head and its task train and answer at two sizes, in shapes alone, in bfloat16.
+
+    Nothing is computed, the head has its default options, and in place of the fusion
+    stands one with maps of its strides and channels.
 
     Args:
         seen: from `read_by`.

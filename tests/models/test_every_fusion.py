@@ -134,7 +134,12 @@ def test_tree_mode_refuses_a_shared_part():
 
 @pytest.mark.parametrize("head", HEADS.names())
 def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion, head):
-    # That its maps have the shapes they must is looked at above.
+    """Shapes and dtypes alone, traced, under a stand-in with the fusion's channels.
+
+    That the fusion's maps have these shapes is looked at above. A step is really taken in
+    `test_every_head.py`: by the fusion `vit` alone, under every head
+    with its default options at one size; some heads at a second, `detr` in two variants.
+    """
     check_head_takes(head, read_by(head, fusion), sizes=((97, 131), (64, 96)))
 
 

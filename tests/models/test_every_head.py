@@ -7,17 +7,36 @@ import pytest
 from parameters import names_and_leaves, random_like
 from small_fusion import BUILT_FOR, quick_jit
 from task_batches import batch_for
-from task_steps import check_head_takes, step_of
+from task_steps import build_model_of, check_head_takes, step_of
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.tasks import TASKS
 
+# At a second size their steps would take a minute of compilation; `check_head_takes`
+# traces them there, and `detr` takes one with the options of RT-DETR.
+SLOW_TO_COMPILE = ("detr", "dpt", "fcos", "fpn")
+RTDETR = dict(
+    strides=(8, 16, 32),
+    queries=12,
+    dim=32,
+    heads=4,
+    mlp_dim=48,
+    encoder_layers=1,
+    decoder_layers=2,
+    attention="deformable",
+    query_selection=True,
+    denoising=8,
+)
 
-@pytest.mark.parametrize("head", HEADS.names())
-def test_head_trains_a_step_on_one_map(head):
-    # `vit` has one map, so every other stride a head wants is made of it.
-    step = step_of("vit", head)
-    batch, key = batch_for(step.targets, hw=BUILT_FOR), jax.random.key(0)
+
+def gradient_sizes(head, *, hw=BUILT_FOR, **how):
+    """Takes a step; returns the parts of its loss and the norm of each gradient.
+
+    The fusion is `vit`: it has one map, so every other stride a head wants is made of it.
+    """
+    step = step_of("vit", head, **how)
+    batch, key = batch_for(step.targets, hw=hw), jax.random.key(0)
     gradient = quick_jit(jax.value_and_grad(step.loss, has_aux=True))
     state = random_like(step.params), random_like(step.rest)
     (total, mean), gradients = gradient(*state, batch, key)
@@ -27,9 +46,49 @@ def test_head_trains_a_step_on_one_map(head):
         assert float(sum(mean.parts.values())) == pytest.approx(float(total), rel=1e-4)
     sizes = {k: float(jnp.linalg.norm(g)) for k, g in names_and_leaves(gradients).items()}
     assert np.isfinite(list(sizes.values())).all(), sizes
+    return mean.parts, sizes
+
+
+def check_parts_are_reached(sizes):
     for part in ("backbone", "pyramid", "head"):
         of_part = [size for name, size in sizes.items() if name.startswith(f"{part}.")]
         assert not of_part or max(of_part) > 0.0, f"no gradient reaches the {part}"
+
+
+@pytest.mark.parametrize("head", HEADS.names())
+def test_head_trains_a_step_on_one_map(head):
+    check_parts_are_reached(gradient_sizes(head)[1])
+
+
+@pytest.mark.parametrize("head", [h for h in HEADS.names() if h not in SLOW_TO_COMPILE])
+def test_head_trains_a_step_at_a_size_that_is_a_multiple_of_nothing(head):
+    check_parts_are_reached(gradient_sizes(head, hw=(97, 131))[1])
+
+
+def test_detr_as_rtdetr_teaches_every_parameter_but_those_that_cannot_tell():
+    parts, sizes = gradient_sizes("detr", hw=(97, 131), options=RTDETR)
+    assert all(float(parts[name]) > 0.0 for name in ("proposals", "denoising"))
+    # What is the same for all keys of a query falls out of its softmax, to rounding.
+    cannot = {f"head.decoder.layers.{i}.self_attn.key.bias" for i in range(2)}
+    assert {name for name, size in sizes.items() if not size > 1e-4} == cannot
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        ("detr", {}),
+        ("fcos", {}),
+        ("fcos", dict(neck="none")),
+        ("fpn", {}),
+        ("linear_pixels", {}),
+        ("segmenter", {}),
+        ("transunet", {}),
+    ],
+)
+def test_head_of_maps_refuses_to_have_none(head, options):
+    with pytest.raises(UserError, match=f"head '{head}': strides: expected one") as error:
+        build_model_of("vit", head, options=options | dict(strides=()))
+    assert "\n" not in str(error.value).partition("\n---")[0]  # JAX notes below
 
 
 @pytest.mark.parametrize("name", HEADS.names())

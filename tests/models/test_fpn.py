@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.fpn import FPN
 from hybrid_jax.specs import ResNetSpec
 
@@ -61,3 +62,8 @@ def test_maps_finer_than_its_levels_have_no_parameters():
         ("lateral", "1"),
         ("smooth", "0"),
     }
+
+
+def test_no_levels_are_refused():
+    with pytest.raises(UserError, match="levels: expected one or more, got none"):
+        shapes(())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from hybrid_jax.ops.pixel_loss import VOID, pixel_cross_entropy, pixel_hits
+from hybrid_jax.contracts import VOID
+from hybrid_jax.ops.pixel_loss import pixel_cross_entropy, pixel_hits
 from hybrid_jax.ops.row_strips import map_strips, strip_count
 
 K = 5
@@ -82,6 +83,24 @@ def test_gradient_at_batch_64_is_finite_and_nan_of_void_images_stays_out():
         1e4 * logits[real][:2], labels[real][:2], stride=4, largest_strip=3 * 7 * K
     )
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("largest_strip", [None, 3 * 14 * K])
+def test_logits_of_every_pixel_are_not_enlarged(largest_strip):
+    logits, labels = example(hw=(11, 14), stride=1)
+    options = dict(stride=1, largest_strip=largest_strip)
+    loss, gradient, hits = measured(logits, labels, **options)
+    # A row more of the logits, as of a head with whole cells, takes the other way.
+    past = np.concatenate([logits, np.zeros((2, 1, 14, K), np.float32)], axis=1)
+    wanted = measured(past, labels, **options)
+    np.testing.assert_allclose(loss, wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient, wanted[1][:, :11], atol=1e-6)
+    assert hits == wanted[2]
+    programs = [
+        str(jax.make_jaxpr(lambda x: measured(x, labels, **options))(x))
+        for x in (logits, past)
+    ]
+    assert ["dot_general" in program for program in programs] == [False, True]
 
 
 @pytest.mark.parametrize(

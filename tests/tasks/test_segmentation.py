@@ -9,12 +9,12 @@ import pytest
 from scipy import special
 
 from hybrid_jax.config import defaults
-from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.contracts import VOID, DatasetInfo
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks import TASKS
 
-K, VOID = 4, 255
+K = 4
 NAMES = tuple(f"class {k}" for k in range(K))
 
 
@@ -176,12 +176,11 @@ def test_a_prediction_is_drawn_and_told_without_its_canvas():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(mixup=0.2), "config.task.mixup: expected 0.0 for task 'segmentation'"),
-        (dict(label_smoothing=0.1), "config.task.label_smoothing: expected 0.0"),
-        (dict(loss="sigmoid"), "config.task.loss: expected 'softmax'"),
         (dict(segmentation=dict(slide_stride=1.5)), r"slide_stride: expected a share in"),
         (dict(segmentation=dict(scales=(0.0, 1.0))), r"scales: expected one or more"),
         (dict(segmentation=dict(canvas=(30, 60))), r"canvas: expected at least \(40, 50\)"),
+        (dict(segmentation=dict(canvas=(512,))), r"segmentation.canvas: expected a pair"),
+        (dict(segmentation=dict(canvas=(64, 0))), r"segmentation.canvas: expected a pair"),
         (dict(info=DatasetInfo(segmentation_names=NAMES)), "canvas: expected a pair"),
     ],
 )

@@ -1,5 +1,7 @@
 """Windows, mirrored passes and scales against what must come out of them."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,13 +150,46 @@ def test_every_pass_is_told_what_is_padding():
 
 
 def test_all_passes_together_are_one_program():
-    outputs = run(
-        coarse,
-        images(),
-        inference="slide",
-        window=(16, 16),
-        flip=True,
-        scales=(0.75, 1.0),
-    )
-    assert outputs.logits.shape == (2, H, W, 3)
-    assert np.isfinite(outputs.logits).all()
+    passes = dict(inference="slide", window=(16, 16), flip=True, scales=(0.75, 1.0))
+    outputs = run(coarse, images(), **passes)
+
+    def slid(image, tops, lefts):
+        """Averages the windows of 16 px, their 4 x 4 cells enlarged."""
+        sums, seen = np.zeros(image.shape), np.zeros((*image.shape[1:3], 1))
+        for top, left in itertools.product(tops, lefts):
+            place = np.s_[:, top : top + 16, left : left + 16]
+            cells = coarse(image[place], content_yxyx_px=None).logits
+            sums[place] += jax.image.resize(cells, (2, 16, 16, 3), "linear")
+            seen[place[1:]] += 1
+        return sums / seen
+
+    wanted = np.zeros((2, H, W, 3))
+    # Windows are 11 px apart, and the last ones end where the image ends.
+    for h, w, *starts in ((16, 20, (0,), (0, 4)), (H, W, (0, 6), (0, 11))):
+        image = jax.image.resize(images(), (2, h, w, 3), "linear")
+        mirrored = slid(image[:, :, ::-1], *starts)[:, :, ::-1]
+        for logits in (slid(image, *starts), mirrored):
+            wanted += jax.image.resize(jnp.asarray(logits), wanted.shape, "linear") / 4
+    assert outputs.stride == 1
+    np.testing.assert_allclose(outputs.logits, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stride", "alike"), [(1, True), (4, False)])
+def test_logits_of_every_pixel_are_not_resampled(stride, alike):
+    model = colours if stride == 1 else coarse
+
+    def flipped(image):
+        options = defaults().task.segmentation
+        options.flip = True
+        return segment(model, image, content_yxyx_px=None, options=options).logits
+
+    assert ("dot_general" not in str(jax.make_jaxpr(flipped)(images()))) == alike
+
+
+def test_logits_that_reach_past_the_image_are_cut_to_it():
+    def past(image, *, content_yxyx_px):
+        logits = jnp.pad(jnp.sin(image), ((0, 0), (0, 2), (0, 1), (0, 0)))
+        return SegmentationOutputs(logits=logits, stride=1)
+
+    logits = run(past, images(), flip=True).logits
+    np.testing.assert_allclose(logits, np.sin(images()), atol=1e-6)
