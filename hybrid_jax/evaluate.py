@@ -39,6 +39,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     check_same_model(path, config)
     state = restored_state(path, experiment)
     step = int(state.step)
+    if is_main_process():
+        print(f"scoring the {config.eval.restore} checkpoint (config.eval.restore)")
     eval_step = experiment.jitted_eval_step()
     results = {}
     for split, source in sources.items():

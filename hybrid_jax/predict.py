@@ -22,7 +22,7 @@ from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import SOURCES, open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks.answers import own_pixels
-from hybrid_jax.tasks.drawing import palette
+from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
@@ -209,6 +209,8 @@ class _Written:
                     print(f"{self._images.paths[index]}: {_in_words(answer)}")
             count = len(self._answers)
             print(f"step {step}: {count} images, predictions in {self._folder}", flush=True)
+            if task == "detection":
+                print(f"boxes scoring under {SHOWN_SCORE} are listed and not drawn")
         if self._unread:
             named = self._unread[:_SPOKEN]
             lines = [f"    {every[i]['image']}: {every[i]['error']}" for i in named]

@@ -65,7 +65,8 @@ def draw_segmentation(
 
     Args:
         image_u8: (H, W, 3) uint8.
-        segmentation: (H, W) uint8 class ids; pixels of 255 stay as they are.
+        segmentation: (H, W) uint8 class ids; pixels of 255, and of a class called
+            "background", stay as they are.
         names: of all classes; the legend has those that occur, the largest first.
 
     Returns:
@@ -79,12 +80,14 @@ def draw_segmentation(
     weight = np.full(ids.shape, _BLEND)
     weight[:, :-1][ids[:, :-1] != ids[:, 1:]] = 1.0
     weight[:-1][ids[:-1] != ids[1:]] = 1.0
-    weight[ids == VOID] = 0.0
+    background = [k for k, name in enumerate(names) if name == "background"]
+    weight[np.isin(ids, [VOID, *background])] = 0.0
     weight = weight[..., None]
     mixed = np.rint(image_u8 * (1.0 - weight) + colours[ids] * weight).astype(np.uint8)
     largest = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
     lines = [f"{names[k]} {100 * shares[k]:.1f} %" for k in largest]
-    return _with_lines(mixed, lines, colours=[tuple(palette(k + 1)[k]) for k in largest])
+    swatches = [None if k in background else tuple(palette(k + 1)[k]) for k in largest]
+    return _with_lines(mixed, lines, colours=swatches)
 
 
 def draw_lines(image_u8: np.ndarray, lines: Sequence[str]) -> np.ndarray:

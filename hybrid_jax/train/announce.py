@@ -22,6 +22,13 @@ def announce(experiment: Experiment, workdir: epath.Path) -> None:
         f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
         flush=True,
     )
+    if experiment.left_to_hardware:
+        kind = "cpu" if jax.default_backend() == "cpu" else "accelerator"
+        print(
+            f"{', '.join(experiment.left_to_hardware)}: as config.hardware.{kind} says; "
+            f"size=, batch= and steps= after the config's colon set them",
+            flush=True,
+        )
     if frozen:
         print(f"{trained:,} of them are trained, {frozen:,} are frozen", flush=True)
     if experiment.weights_report is not None:

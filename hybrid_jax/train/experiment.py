@@ -47,6 +47,7 @@ class Experiment:
         shardings: of the state.
         fills: what published files give the model at the start of a run.
         weights_report: what became of their arrays; None without such files.
+        left_to_hardware: keys that `config.hardware` filled.
     """
 
     config: ConfigDict
@@ -60,6 +61,7 @@ class Experiment:
     shardings: TrainState
     fills: tuple[Fill, ...] = ()
     weights_report: Report | None = None
+    left_to_hardware: tuple[str, ...] = ()
 
     @property
     def eval_data(self) -> ConfigDict:
@@ -139,6 +141,8 @@ def prepare(
     weights = None if continued else open_weights(config.model)
     if weights is not None:
         weights.adopt(config)
+    sizes = dict(image_size=config.data.image_size, batch_size=config.train.batch_size)
+    sizes |= dict(steps=config.train.steps or config.train.epochs)
     config = resolve(
         config,
         on_cpu=jax.default_backend() == "cpu",
@@ -175,6 +179,7 @@ def prepare(
         shardings=state_shardings(shapes, mesh),
         fills=fills,
         weights_report=report,
+        left_to_hardware=tuple(name for name, value in sizes.items() if value is None),
     )
 
 

@@ -102,6 +102,19 @@ def test_segmentation_is_blended_outlined_and_void_stays():
     assert (drawn[:20] == 100).all()
 
 
+def test_background_stays_and_has_no_swatch():
+    classes = np.zeros((300, 400), np.uint8)
+    classes[100:200, 150:250] = 1
+    drawn = draw_segmentation(grey(), classes, names=("background", "cell"))
+    outside = np.ones(classes.shape, bool)
+    outside[100:200, 150:250] = False
+    assert (drawn[:300][outside] == 100).all()
+    assert (drawn[150, 200] == np.rint((100 + palette(2)[1].astype(float)) / 2)).all()
+    legend = drawn[300:]
+    assert not (legend == palette(1)[0]).all(-1).any()
+    assert (legend == palette(2)[1]).all(-1).any()
+
+
 def test_legend_has_the_classes_there_are_the_largest_first():
     classes = np.zeros((300, 400), np.uint8)
     classes[100:290] = 2

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from etils import epath
 from small_run import small_config
 from toy_task import TOY, registered
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.train.announce import announce
 from hybrid_jax.train.experiment import prepare
 
 
@@ -21,6 +23,18 @@ def with_toys():
 def test_auto_means_the_main_score_of_the_task(task, score):
     changes = TOY if task == "toy" else {}
     assert prepare(small_config(changes)).config.checkpoint.best_metric == score
+
+
+@pytest.mark.parametrize("left", [(), ("image_size", "steps")])
+def test_start_says_which_sizes_the_hardware_gave(left, capsys):
+    keys = {"image_size": "data.image_size", "steps": "train.steps"}
+    changes = {"train.steps": 6} | {keys[name]: None for name in left}
+    experiment = prepare(small_config(changes))
+    assert experiment.left_to_hardware == left
+    announce(experiment, epath.Path("runs/here"))
+    told = capsys.readouterr().out
+    assert ("image_size, steps: as config.hardware.cpu says" in told) == bool(left)
+    assert ("config.hardware" in told) == bool(left)
 
 
 @pytest.mark.parametrize("metric", ["", "loss"])
