@@ -18,14 +18,19 @@ from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_fusion
 
 ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
-# Every kind of part, each at least once.
+# Every kind of part, each at least once; kinds of different parts share a program.
 PART_VARIANTS = {
-    "batch": dict(resnet=dict(norm="batch")),
-    "timm": dict(resnet=dict(numerics="timm"), vit=dict(gelu="erf")),
-    "dilated": dict(resnet=dict(output_stride=16)),
-    "mean-sincos": dict(vit=dict(pool="mean", positions="sincos2d")),
-    "attention-rope": dict(vit=dict(pool="attention", positions="rope2d")),
-    "registers": dict(vit=dict(registers=2, layer_scale=1e-4, dropout=0.1)),
+    "batch-mean-sincos": dict(
+        resnet=dict(norm="batch"), vit=dict(pool="mean", positions="sincos2d")
+    ),
+    "timm-attention-rope": dict(
+        resnet=dict(numerics="timm"),
+        vit=dict(gelu="erf", pool="attention", positions="rope2d"),
+    ),
+    "dilated-registers": dict(
+        resnet=dict(output_stride=16),
+        vit=dict(registers=2, layer_scale=1e-4, dropout=0.1),
+    ),
     "remat": dict(vit=dict(remat=True)),
 }
 
