@@ -1,13 +1,13 @@
-"""Every registered head trains a step and answers under a whole model, for real."""
+"""Every registered head trains a step and answers under a whole model, for real.
 
-import jax
+The fusion is `vit`: it has one map, so every other stride a head wants is made of it. All
+other pairs take theirs in `test_every_pair_trains.py`.
+"""
+
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from parameters import names_and_leaves, random_like
-from small_fusion import BUILT_FOR, quick_jit
-from task_batches import batch_for
-from task_steps import build_model_of, check_head_takes, step_of
+from real_steps import check_parts_are_reached, gradient_sizes
+from task_steps import build_model_of, check_head_takes
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
@@ -30,43 +30,18 @@ RTDETR = dict(
 )
 
 
-def gradient_sizes(head, *, hw=BUILT_FOR, **how):
-    """Takes a step; returns the parts of its loss and the norm of each gradient.
-
-    The fusion is `vit`: it has one map, so every other stride a head wants is made of it.
-    """
-    step = step_of("vit", head, **how)
-    batch, key = batch_for(step.targets, hw=hw), jax.random.key(0)
-    gradient = quick_jit(jax.value_and_grad(step.loss, has_aux=True))
-    state = random_like(step.params), random_like(step.rest)
-    (total, mean), gradients = gradient(*state, batch, key)
-    assert np.isfinite(total)
-    assert mean.count > 0
-    if mean.parts:
-        assert float(sum(mean.parts.values())) == pytest.approx(float(total), rel=1e-4)
-    sizes = {k: float(jnp.linalg.norm(g)) for k, g in names_and_leaves(gradients).items()}
-    assert np.isfinite(list(sizes.values())).all(), sizes
-    return mean.parts, sizes
-
-
-def check_parts_are_reached(sizes):
-    for part in ("backbone", "pyramid", "head"):
-        of_part = [size for name, size in sizes.items() if name.startswith(f"{part}.")]
-        assert not of_part or max(of_part) > 0.0, f"no gradient reaches the {part}"
-
-
 @pytest.mark.parametrize("head", HEADS.names())
 def test_head_trains_a_step_on_one_map(head):
-    check_parts_are_reached(gradient_sizes(head)[1])
+    check_parts_are_reached(gradient_sizes("vit", head)[1])
 
 
 @pytest.mark.parametrize("head", [h for h in HEADS.names() if h not in SLOW_TO_COMPILE])
 def test_head_trains_a_step_at_a_size_that_is_a_multiple_of_nothing(head):
-    check_parts_are_reached(gradient_sizes(head, hw=(97, 131))[1])
+    check_parts_are_reached(gradient_sizes("vit", head, hw=(97, 131))[1])
 
 
 def test_detr_as_rtdetr_teaches_every_parameter_but_those_that_cannot_tell():
-    parts, sizes = gradient_sizes("detr", hw=(97, 131), options=RTDETR)
+    parts, sizes = gradient_sizes("vit", "detr", hw=(97, 131), options=RTDETR)
     assert all(float(parts[name]) > 0.0 for name in ("proposals", "denoising"))
     # What is the same for all keys of a query falls out of its softmax, to rounding.
     cannot = {f"head.decoder.layers.{i}.self_attn.key.bias" for i in range(2)}
