@@ -19,7 +19,7 @@ import sys
 import time
 
 from configs_path import load
-from readme_table import markdown, write_table
+from readme_table import markdown, percent, write_table
 
 # Config -> held-out split and what is told of it. The nuclei have no third split.
 HELD_OUT = {
@@ -75,7 +75,7 @@ def row(config: str, fusion: str, options) -> list[str]:
     cost = hybrid_jax.describe(experiment)
     runs = [train_and_score(config, fusion, seed, options) for seed in options.seeds]
     split, names = HELD_OUT[config]
-    scores = ", ".join(f"{name} {told([run[name] for run in runs])}" for name in names)
+    scores = ", ".join(f"{name} {percent([run[name] for run in runs])}" for name in names)
     return [
         f"`{config}`",
         f"`{fusion}`",
@@ -84,12 +84,6 @@ def row(config: str, fusion: str, options) -> list[str]:
         f"{split}: {scores}",
         f"{statistics.mean(run['minutes'] for run in runs):.1f}",
     ]
-
-
-def told(values: list[float]) -> str:
-    """Formats shares as percent, with the deviation if there are several."""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def main() -> None:

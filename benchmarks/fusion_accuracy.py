@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from readme_table import markdown, write_table
+from readme_table import markdown, percent, write_table
 
 SCORES = ("top1", "top1_texture", "top1_layout")
 
@@ -92,13 +92,6 @@ def cost(fusion: str) -> tuple[int, int]:
     config = load("tiny_fusions").get_config(f"shapes,fusion={fusion}")
     description = hybrid_jax.describe(config)
     return description.total_params, description.total_macs
-
-
-def percent(values: list[float]) -> str:
-    """Formats accuracies as percent, with the deviation if there are several."""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return mean + deviation
 
 
 def main() -> None:

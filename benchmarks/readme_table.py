@@ -1,7 +1,14 @@
-"""Puts a generated table between its two marks in a Markdown file."""
+"""Generated tables: their cells, and their place between two marks of a Markdown file."""
 
 import pathlib
 import re
+import statistics
+
+
+def percent(values: list[float]) -> str:
+    """Formats shares as percent, with the deviation if there are several."""
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:

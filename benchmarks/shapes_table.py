@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+from readme_table import percent
+
 FUSIONS = ("sequential", "resnet", "vit")
 SHIFTED = ("test_noise", "test_bars", "test_small", "test_large")
 
@@ -51,14 +53,6 @@ def run(fusion: str, seed: int, workdir: pathlib.Path, extra: list[str]) -> dict
     return scores | dict(minutes=json.loads(timing.read_text()))
 
 
-def cell(values: list[float]) -> str:
-    """Formats accuracies as percent, with the deviation if there are several."""
-    mean = 100 * statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -68,12 +62,12 @@ def main() -> None:
     rows = [f"| model | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for fusion in FUSIONS:
         runs = [run(fusion, seed, options.workdir, extra) for seed in options.seeds]
-        cells = [cell([r["test"]["top1"] for r in runs])]
+        cells = [percent([r["test"]["top1"] for r in runs])]
         cells += [
-            cell([r["test"][f"top1_{factor}"] for r in runs])
+            percent([r["test"][f"top1_{factor}"] for r in runs])
             for factor in ("texture", "layout")
         ]
-        cells += [cell([r[split]["top1"] for r in runs]) for split in SHIFTED]
+        cells += [percent([r[split]["top1"] for r in runs]) for split in SHIFTED]
         cells.append(f"{statistics.mean(r['minutes'] for r in runs):.1f}")
         rows.append(f"| {fusion} | {' | '.join(cells)} |")
     print("\n".join(rows))

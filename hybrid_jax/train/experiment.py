@@ -141,8 +141,7 @@ def prepare(
     weights = None if continued else open_weights(config.model)
     if weights is not None:
         weights.adopt(config)
-    sizes = dict(image_size=config.data.image_size, batch_size=config.train.batch_size)
-    sizes |= dict(steps=config.train.steps or config.train.epochs)
+    left_to_hardware = _unset_sizes(config)
     config = resolve(
         config,
         on_cpu=jax.default_backend() == "cpu",
@@ -179,8 +178,17 @@ def prepare(
         shardings=state_shardings(shapes, mesh),
         fills=fills,
         weights_report=report,
-        left_to_hardware=tuple(name for name, value in sizes.items() if value is None),
+        left_to_hardware=left_to_hardware,
     )
+
+
+def _unset_sizes(config: ConfigDict) -> tuple[str, ...]:
+    sizes = dict(
+        image_size=config.data.image_size,
+        batch_size=config.train.batch_size,
+        steps=config.train.steps or config.train.epochs,
+    )
+    return tuple(name for name, value in sizes.items() if value is None)
 
 
 def make_task(config: ConfigDict, info: DatasetInfo) -> Task:
