@@ -164,7 +164,7 @@ def main() -> None:
                 f"`{fusion}`",
                 f"{result['parameters'] / 1e6:.1f}",
                 f"{result['macs'] / 1e9:.2f}",
-                f"{result['images_per_s']:.1f}",
+                f"{result['images_per_s']:#.2g}",
                 f"{result['ratio']:.2f}",
                 ", ".join(map(str, result["strides"])),
             ]

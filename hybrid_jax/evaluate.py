@@ -9,9 +9,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.evaluation import evaluate_split
-from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.restore import restored_state
-from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
+from hybrid_jax.train.restore import restored_run
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
@@ -32,12 +30,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     path = epath.Path(workdir).expanduser().absolute()
     splits = [split.strip() for split in config.eval.split.split(",")]
     sources = {split: open_split(config.data, split=split) for split in splits}
-    config = config.copy_and_resolve_references()
-    adopt_sizes(path, config)
-    experiment = prepare(config, continued=adopt_weights(path, config))
+    experiment, state = restored_run(config, path)
     config = experiment.config
-    check_same_model(path, config)
-    state = restored_state(path, experiment)
     step = int(state.step)
     if is_main_process():
         print(f"scoring the {config.eval.restore} checkpoint (config.eval.restore)")

@@ -9,10 +9,8 @@ from ml_collections import ConfigDict
 from hybrid_jax.pretrained.checkpoint import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
 from hybrid_jax.train.distributed import is_main_process
-from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.restore import restored_state
+from hybrid_jax.train.restore import restored_run
 from hybrid_jax.train.state import merge_model
-from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
 
 
 def export(
@@ -37,14 +35,9 @@ def export(
         UserError: no checkpoint, another model's, or a model other libraries do not have.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    config = config.copy_and_resolve_references()
-    adopt_sizes(path, config)
-    experiment = prepare(config, continued=adopt_weights(path, config))
+    experiment, state = restored_run(config, path)
     config = experiment.config
-    check_same_model(path, config)
-    state = restored_state(path, experiment)
-    params = state.params if state.ema is None else state.ema
-    model = merge_model(experiment.graph, params, state.mutable)
+    model = merge_model(experiment.graph, state.eval_params, state.mutable)
     file = pathlib.Path(output or pathlib.Path(path) / "export" / f"model.{format}")
     images = Preprocessing(
         normalisation=config.model.normalisation,
@@ -53,7 +46,7 @@ def export(
     )
     if is_main_process():
         remarks = save_pretrained(model, file, format=format, preprocessing=images)
-        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.eval_params))
         print(f"step {int(state.step)}: {count:,} parameters written to {file}")
         for remark in remarks:
             print(f"  {remark}", flush=True)

@@ -24,14 +24,14 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.tasks.answers import own_pixels
 from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.train.distributed import is_main_process
-from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
 from hybrid_jax.train.prefetch import DevicePrefetch
-from hybrid_jax.train.restore import restored_state
+from hybrid_jax.train.restore import restored_run
 from hybrid_jax.train.sharding import replicated
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.step import make_eval_step
-from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
+from hybrid_jax.train.workdir import adopt_sizes, adopt_weights
 
 # Batches the devices may be behind; each keeps its predictions, which can be large.
 _IN_FLIGHT = 2
@@ -76,15 +76,13 @@ def predict(
     images = InputImages(inputs, leave_out=folder)
     config = config.copy_and_resolve_references()
     adopt_sizes(path, config)
-    continued = adopt_weights(path, config)
+    adopt_weights(path, config)
     with config.unlocked(), config.ignore_type():
         config.data.on_bad_image = "skip"
         config.data.workers = 0  # threads, so that `images` can say what was wrong
         config.task.segmentation.canvas = None  # as large as the images
     info = _info(config, path, images)
-    experiment = prepare(config, continued=continued, source=InfoAlone(info))
-    check_same_model(path, experiment.config)
-    state = restored_state(path, experiment)
+    experiment, state = restored_run(config, path, source=InfoAlone(info))
     progress = experiment.config.log.progress
     written = _Written(images, folder, experiment.task, progress=progress)
     for rows in _predictions(experiment, state, images):
@@ -128,7 +126,7 @@ def _predictions(
         size=data.prefetch,
     )
     step = _jitted_step(experiment)
-    params = state.params if state.ema is None else state.ema
+    params = state.eval_params
     waiting: collections.deque = collections.deque()
     try:
         for batch, _ in batches:

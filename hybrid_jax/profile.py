@@ -60,10 +60,10 @@ def describe(config: ConfigDict) -> Description:
         config: from a file in `configs/` or `hybrid_jax.config.defaults`.
 
     Raises:
-        UserError: a value out of its range, an unknown name, an image the model cannot
-            take, or a batch that does not divide over the mesh.
+        UserError: no config, a value out of its range, an unknown name, an image the model
+            cannot take, or a batch that does not divide over the mesh.
     """
-    config = resolve(config, on_cpu=jax.default_backend() == "cpu")
+    config = _resolved(config)
     num_classes, notes = _num_classes(config)
     mesh = _planned_mesh(config.mesh)
     train = config.train
@@ -107,6 +107,15 @@ def describe(config: ConfigDict) -> Description:
         images_per_device=images,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
     )
+
+
+def _resolved(config: ConfigDict) -> ConfigDict:
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"describe: expected a config, such as hybrid_jax.config.defaults('tiny') or "
+            f"what get_config() of a file in configs/ returns, got {config!r}."
+        )
+    return resolve(config, on_cpu=jax.default_backend() == "cpu")
 
 
 def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:

@@ -1,5 +1,6 @@
 """`--mode=predict`: the right answer for the right image, whatever the files are called."""
 
+import functools
 import json
 import shutil
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from small_run import command, run, small_config
 
+import hybrid_jax
 from hybrid_jax import predict as predict_module
 from hybrid_jax.data.decode import read_image, read_mask
 from hybrid_jax.data.rows import rows_for
@@ -21,7 +23,7 @@ from hybrid_jax.predict import predict
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
-from hybrid_jax.train.state import merge_model
+from hybrid_jax.train.state import merge_model, split_model
 from hybrid_jax.train.workdir import claim
 
 TASKS = {
@@ -103,6 +105,24 @@ def classifier(tmp_path_factory):
     path = epath.Path(tmp_path_factory.mktemp("classifier"))
     saved(path, config_of("classification"))
     return str(path)
+
+
+def test_model_is_loaded_from_the_workdir_alone(run_of):
+    _, experiment, state, folder, _ = run_of
+    loaded = hybrid_jax.load_trained(folder.parent)
+    _, params, mutable = split_model(loaded)
+    jax.tree.map(np.testing.assert_array_equal, params, state.params)
+    jax.tree.map(np.testing.assert_array_equal, mutable, state.mutable)
+    images = jnp.linspace(-1, 1, 16 * 24 * 3).reshape(1, 16, 24, 3)
+    trained = merge_model(experiment.graph, state.params, state.mutable)
+    # Eight devices and one add in other orders.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, loaded(images), trained(images))
+
+
+def test_folder_without_a_run_holds_no_model(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no config.json"):
+        hybrid_jax.load_trained(tmp_path)
 
 
 def by_hand(experiment, state, path):

@@ -282,6 +282,11 @@ def test_mistake_is_one_message(changes, message):
         describe(small_config(changes))
 
 
+def test_path_in_place_of_a_config_is_refused():
+    with pytest.raises(UserError, match=r"expected a config.* got 'configs/tiny.py'"):
+        describe("configs/tiny.py")
+
+
 def test_mistake_on_the_command_line_is_one_line(tmp_path):
     config = f"--config={ROOT / 'configs/tiny.py'}:size=4"
     words = [sys.executable, "-m", "hybrid_jax.main", "--mode=profile", config]

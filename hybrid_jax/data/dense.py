@@ -58,9 +58,10 @@ class DenseRows:
         else:
             place = stretched(hw, frame_hw=self.hw)
         row = self._row(example, place)
-        row["image"] = photometric.colour_jitter(
-            row["image"], rng, strength=data["colour_jitter"]
-        )
+        # Padding stays the grey that evaluation has, and does not pull at the contrast.
+        top, left, bottom, right = place.content_yxyx_px
+        content = row["image"][top:bottom, left:right]
+        content[:] = photometric.colour_jitter(content, rng, strength=data["colour_jitter"])
         return row
 
     def evaluate(self, example: Example) -> dict[str, np.ndarray]:

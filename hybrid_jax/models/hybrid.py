@@ -83,7 +83,8 @@ def build_model(
         image_size: (H, W) in px that learned positions are made for.
 
     Raises:
-        UserError: unknown names or options, or an image the model cannot take.
+        UserError: unknown names or options, a head of maps without strides, or an image
+            the model cannot take.
     """
     backbone = build_fusion(
         model["fusion"],
@@ -96,6 +97,8 @@ def build_model(
     options = model["head_options"].get(model["head"], {})
     check_options(f"head {model['head']!r}", entry, options)
     wanted = tuple(options.get("strides", entry.strides))
+    if "strides" in options and not wanted:
+        raise UserError(f"head {model['head']!r}: strides: expected one or more, got none.")
     pyramid, channels = None, backbone.channels
     if not set(wanted) <= set(channels):
         pyramid = PyramidAdapter(channels, wanted=wanted, dtype=model["dtype"], rngs=rngs)

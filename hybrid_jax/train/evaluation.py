@@ -51,7 +51,7 @@ def evaluate_split(
         progress: whether to show a bar where there is a terminal.
         written: path without suffix beside which the scorer puts results for other tools.
     """
-    params = state.params if state.ema is None else state.ema
+    params = state.eval_params
     rows = eval_batches(
         source,
         data=data,

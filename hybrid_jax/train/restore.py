@@ -1,11 +1,34 @@
 """The trained state of a workdir, for modes that use it without going on training."""
 
 from etils import epath
+from ml_collections import ConfigDict
 
+from hybrid_jax.contracts import Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoint import Checkpoints
-from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.state import TrainState
+from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
+
+
+def restored_run(
+    config: ConfigDict, workdir: epath.Path, *, source: Source | None = None
+) -> tuple[Experiment, TrainState]:
+    """Returns a run as it was trained, and the checkpoint that `eval.restore` names.
+
+    Args:
+        config: the one the workdir was trained with, on whatever hardware.
+        source: as in `prepare`.
+
+    Raises:
+        UserError: another model's workdir, or nothing has been saved there.
+    """
+    config = config.copy_and_resolve_references()
+    adopt_sizes(workdir, config)
+    continued = adopt_weights(workdir, config)
+    experiment = prepare(config, continued=continued, source=source)
+    check_same_model(workdir, experiment.config)
+    return experiment, restored_state(workdir, experiment)
 
 
 def restored_state(workdir: epath.Path, experiment: Experiment) -> TrainState:

@@ -31,6 +31,11 @@ class TrainState:
     opt_state: Any
     ema: dict[str, Any] | None = None
 
+    @property
+    def eval_params(self) -> dict[str, Any]:
+        """The parameters that are scored and handed on: averaged where there is a copy."""
+        return self.params if self.ema is None else self.ema
+
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
     """Returns the graph definition, the parameters and all other state as plain dicts."""

@@ -61,6 +61,23 @@ def check_same_model(workdir: epath.Path, config: ConfigDict) -> None:
         _refuse(workdir, saved, json.loads(as_json(config)), matters=_alters_model)
 
 
+def saved_config(workdir: epath.Path) -> ConfigDict:
+    """Returns the resolved config of a run; keys younger than it have their defaults.
+
+    Raises:
+        UserError: there is no run.
+    """
+    saved = _saved(workdir)
+    if saved is None:
+        raise UserError(
+            f"{workdir} holds no config.json, so no run. Name the --workdir of one."
+        )
+    config = tree()
+    with config.unlocked(), config.ignore_type():
+        config.update(_with_tuples(saved))
+    return config
+
+
 def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
     """Fills sizes the config leaves to the hardware with those of the run.
 
@@ -106,6 +123,13 @@ def _saved(workdir: epath.Path) -> dict[str, Any] | None:
             f"{path} is not JSON ({error}). Restore it from a copy; if you know the config "
             f"is the one this run began with, remove the file and start again."
         ) from error
+
+
+def _with_tuples(node: Any) -> Any:
+    """Turns JSON's lists back to the tuples that they were."""
+    if isinstance(node, dict):
+        return {key: _with_tuples(value) for key, value in node.items()}
+    return tuple(map(_with_tuples, node)) if isinstance(node, list) else node
 
 
 def _has_checkpoint(workdir: epath.Path) -> bool:

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.data.dense import DenseRows
 from hybrid_jax.data.pipeline import eval_batches, train_batches
+from hybrid_jax.data.placement import PADDING_U8
 from hybrid_jax.data.rows import EvalRows, TrainRow
 from hybrid_jax.errors import UserError
 
@@ -33,8 +34,8 @@ def _types(row) -> dict:
     return {k: (np.shape(v), np.asarray(v).dtype.name) for k, v in row.items()}
 
 
-def _rng():
-    return np.random.default_rng(0)
+def _rng(seed=0):
+    return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize("crop", ["resize", "letterbox", "scale_jitter"])
@@ -45,6 +46,14 @@ def test_rows_of_all_kinds_have_the_same_keys_and_types(crop):
     assert _types(rows.empty()) == TYPES
     assert not rows.empty()["box_mask"].any()
     assert (rows.empty()["segmentation"] == 255).all()
+
+
+def test_padding_keeps_its_grey_under_a_change_of_colours():
+    image = np.full((20, 30, 3), 90, np.uint8)
+    rows = DenseRows(_data(crop="letterbox", colour_jitter=0.9), BOTH)
+    images = [rows.train(example(image=image), _rng(s))["image"] for s in range(8)]
+    assert all((placed[11:] == PADDING_U8).all() for placed in images)
+    assert len({int(placed[:11].mean()) for placed in images}) > 4
 
 
 @pytest.mark.parametrize("target", BOTH)

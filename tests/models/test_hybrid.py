@@ -159,7 +159,7 @@ def test_missing_strides_are_made_between_fusion_and_head():
 
 def test_strides_that_are_there_make_no_pyramid():
     assert build().pyramid is None
-    assert build(strides=()).pyramid is None
+    assert build(strides=(8,)).pyramid is None
 
 
 def test_unreachable_stride_of_a_head_is_refused():

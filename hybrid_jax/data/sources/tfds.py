@@ -1,10 +1,13 @@
 """`tfds:NAME`: data sets that TensorFlow Datasets has prepared, without TensorFlow."""
 
 import functools
+import io
 import os
 import re
+from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.decode import as_rgb
@@ -57,7 +60,9 @@ class TfdsSource:
         tfds_split = _tfds_split(split, tuple(builder.info.splits), name=self._name)
         self._split = split
         self._length = builder.info.splits[tfds_split].num_examples
-        self._records = Lazy(functools.partial(_open_records, location, tfds_split))
+        opened = functools.partial(_open_records, location, tfds_split)
+        self._records = Lazy(opened)
+        self._undecoded = Lazy(functools.partial(opened, undecoded=features.image))
         mask_names = features.mask_names or ()
         if features.mask and not mask_names:
             mask_names = self._numbered_classes(location)
@@ -80,13 +85,19 @@ class TfdsSource:
             BadImageError: the record cannot be decoded.
             UserError: the format has no random access, or the example has no label.
         """
+        return self._read(index, self._records, seen=_image)
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        return self._read(index, self._undecoded, seen=_size)
+
+    def _read(self, index: int, opened: Lazy, *, seen: Callable) -> Example:
         # Outside the try: what it raises concerns the data set, not one example.
-        records = self._records.get()
+        records = opened.get()
         features = self._features
         try:
             record = records[index]
-            image = as_rgb(np.asarray(record[features.image]))
-            example: Example = {"image": image}
+            example, hw = seen(record[features.image])
             if features.mask:
                 example["segmentation"] = mask_in(record[features.mask], features)
         except (OSError, SyntaxError, ValueError) as error:
@@ -98,7 +109,7 @@ class TfdsSource:
             example["label"] = int(record[features.label])
             self._check_label(example["label"], index=index)
         if features.box_names:
-            example |= boxes_in(record["objects"], hw=image.shape[:2])
+            example |= boxes_in(record["objects"], hw=hw)
         example["image_id"] = image_id_in(record, index=index)
         return example | {"where": f"{self._name}, {self._split}, example {index}"}
 
@@ -144,9 +155,25 @@ def _open_builder(location: str):
         ) from error
 
 
-def _open_records(location: str, split: str):
+def _image(stored: np.ndarray) -> tuple[Example, tuple[int, int]]:
+    image = as_rgb(np.asarray(stored))
+    return {"image": image}, image.shape[:2]
+
+
+def _size(stored: bytes) -> tuple[Example, tuple[int, int]]:
+    # As it is stored: TFDS turns no image upright when it decodes one.
+    with Image.open(io.BytesIO(stored)) as image:
+        hw = image.size[::-1]
+    return {"original_hw": hw}, hw
+
+
+def _open_records(location: str, split: str, *, undecoded: str | None = None):
+    """Opens records for random access; the feature `undecoded` comes as it is stored."""
+    from tensorflow_datasets import decode
+
+    decoders = {undecoded: decode.SkipDecoding()} if undecoded else None
     try:
-        return _open_builder(location).as_data_source(split=split)
+        return _open_builder(location).as_data_source(split=split, decoders=decoders)
     except (NotImplementedError, ValueError) as error:
         raise UserError(
             f"data 'tfds:{location}' is prepared in a format without random access. "

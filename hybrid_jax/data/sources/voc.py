@@ -2,6 +2,7 @@
 
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.decode import image_hw, read_image
+from hybrid_jax.data.mask_classes import listed_classes
 from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.voc_folders import CLASSES, VocFolders
@@ -23,9 +24,11 @@ class VocSource:
     split (see `VocFolders`). Examples hold `boxes_xyxy_px` (see `objects_in` for their
     corners), `box_labels`, `box_crowd` for difficult objects, and `image_id`, the ID.
 
-    The classes are VOC's 20 if the train split names no other; else those it names, in
-    alphabetical order. To know them, its xml files are read when the source is opened;
-    one that cannot be read is an error only to those who ask for its example.
+    The classes are those of `classes.txt` in the folder, one a line, if there is one; else
+    VOC's 20 if the train split names no other; else those it names, in alphabetical order:
+    a slip of the pen is a class of its own then. To know them, its xml files are read when
+    the source is opened; one that cannot be read is an error only to those who ask for its
+    example.
 
     Args:
         location: the folder.
@@ -57,10 +60,13 @@ class VocSource:
         sizes = [facts[image_id][1] for image_id in self._ids if image_id in facts]
         if self.first_fault and not (sizes and facts.keys() & set(trained)):
             raise self.first_fault  # of every example: another folder is meant
-        names = set().union(*(facts[i][0] for i in trained if i in facts))
+        named = set().union(*(facts[i][0] for i in trained if i in facts))
+        names = listed_classes(self._folders.root / "classes.txt")
+        if names is None:
+            names = CLASSES if named <= set(CLASSES) else tuple(sorted(named))
         known = all(height for height, _ in sizes)
         self.info = DatasetInfo(
-            box_names=CLASSES if names <= set(CLASSES) else tuple(sorted(names)),
+            box_names=names,
             largest_hw=tuple(map(max, zip(*sizes, strict=True))) if known else None,
         )
 

@@ -97,7 +97,7 @@ class DETR(nnx.Module):
         self.strides, self.queries = tuple(sorted(strides)), queries
         self.shares_of = shares_of
         _check_width(dim, heads=heads)
-        _check(strides=self.strides, queries=queries, decoder_layers=decoder_layers)
+        _check(queries=queries, decoder_layers=decoder_layers)
         self._check_references(denoising)
         sizes = dict(width=dim, heads=heads, mlp_dim=mlp_dim, norm_eps=1e-5)
         sizes |= dict(dropout=dropout, dtype=dtype)
@@ -240,9 +240,7 @@ def _learned(
     return queries, nnx.Param(inverse_sigmoid(boxes))
 
 
-def _check(*, strides: tuple[int, ...], **counts: int) -> None:
-    if not strides:
-        raise UserError("head 'detr': strides: expected one or more, got none.")
+def _check(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise UserError(f"head 'detr': {name}: expected 1 or more, got {count}.")

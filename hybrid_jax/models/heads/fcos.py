@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm, group_count
 from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fpn import FPN
@@ -46,9 +45,6 @@ class FCOS(nnx.Module):
         convs: 3x3 convolutions in each tower.
         neck: "fpn" tells finer maps what all coarser ones know, of whatever stride; "none"
             only brings each map to T channels, for fusions that end in a pyramid.
-
-    Raises:
-        UserError: no strides.
     """
 
     task = "detection"
@@ -67,8 +63,6 @@ class FCOS(nnx.Module):
         convs: int = 2,
         neck: Literal["fpn", "none"] = "fpn",
     ):
-        if not strides:
-            raise UserError("head 'fcos': strides: expected one or more, got none.")
         self.strides = tuple(sorted(strides))
         spec = ResNetSpec(dtype=dtype)  # the necks' GroupNorm and dtype
         if neck == "fpn":

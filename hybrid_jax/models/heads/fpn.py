@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fpn import FPN
 from hybrid_jax.models.heads import HEADS
@@ -39,9 +38,6 @@ class FPNHead(nnx.Module):
         auxiliary: whether the map of stride 16 (the coarsest, if there is none) is read
             too, for a second loss in training.
         dropout: rate before each classifier.
-
-    Raises:
-        UserError: no strides.
     """
 
     task = "segmentation"
@@ -60,8 +56,6 @@ class FPNHead(nnx.Module):
         auxiliary: bool = True,
         dropout: float = 0.1,
     ):
-        if not strides:
-            raise UserError("head 'fpn': strides: expected one or more, got none.")
         spec = ResNetSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]

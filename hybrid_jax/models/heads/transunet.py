@@ -42,8 +42,7 @@ class TransUNet(nnx.Module):
             have stride 4.
 
     Raises:
-        UserError: no strides, ones that are not doubled one by one, or too many or few
-            steps.
+        UserError: strides that are not doubled one by one, or too many or few steps.
     """
 
     task = "segmentation"
@@ -61,8 +60,6 @@ class TransUNet(nnx.Module):
         bottleneck: int = 512,
         steps: tuple[int, ...] = (256, 128, 64, 16),
     ):
-        if not strides:
-            raise UserError("head 'transunet': strides: expected one or more, got none.")
         spec = ResNetSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]

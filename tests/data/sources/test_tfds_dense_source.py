@@ -180,6 +180,22 @@ def test_boxes_of_coco(prepare):
     assert types == {k: v.dtype.name for k, v in last.items() if k.startswith("box")}
 
 
+@pytest.mark.parametrize("kind", [Coco, Voc, SceneParse150, Cityscapes])
+def test_annotations_are_known_without_decoding_the_image(prepare, monkeypatch, kind):
+    source, _ = prepare(kind)
+    expected = [source[i] for i in range(4)]
+
+    def refused(image):
+        raise AssertionError("the image is decoded")
+
+    monkeypatch.setattr("hybrid_jax.data.sources.tfds.as_rgb", refused)
+    for i, example in enumerate(expected):
+        image = example.pop("image")
+        read = source.annotations(i)
+        assert read.pop("original_hw") == image.shape[:2]
+        np.testing.assert_equal(read, example)
+
+
 def test_boxes_without_classes_are_of_one(prepare):
     source, examples = prepare(Voc)
     assert source.info.box_names == ("object",)

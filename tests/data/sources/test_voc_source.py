@@ -77,6 +77,17 @@ def test_classes_are_voc_s_if_they_fit(tmp_path):
     assert [CLASSES[k] for k in source[0]["box_labels"]] == ["dog", "car"]
 
 
+def test_classes_are_those_of_a_list_and_no_slip_of_the_pen(tmp_path):
+    files = {"a": _object("rod") + _object("cell") + _object("cel")}
+    name = _write(tmp_path, files, {"train": "a"})
+    (tmp_path / "classes.txt").write_text("cell\nrod\n")
+    source = open_source(name, split="train")
+    assert source.info.box_names == ("cell", "rod")
+    with pytest.raises(BadAnnotationError, match=r"a.xml': the box of index 2.*unknown"):
+        CheckedSource(source, skip=False)[0]
+    assert CheckedSource(source, skip=True)[0]["box_labels"].tolist() == [1, 0]
+
+
 def test_annotated_images_without_lists_are_shared_out(tmp_path):
     name = _write(tmp_path, {f"{i:02d}": _object() for i in range(20)}, {})
     splits = [open_source(name, split=s) for s in ("train", "validation", "test")]

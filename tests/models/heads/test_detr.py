@@ -214,7 +214,6 @@ def test_boxes_begin_at_their_references():
     ("options", "message"),
     [
         (dict(dim=18, heads=4), "multiple of 4 and of heads"),
-        (dict(strides=()), "strides"),
         (dict(decoder_layers=0), "decoder_layers"),
         (dict(denoising=3), "even number"),
         (dict(query_selection=True, shares_of="content"), "shares_of"),
