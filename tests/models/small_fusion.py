@@ -18,14 +18,6 @@ VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
 BUILT_FOR = (64, 96)
 # Multiples of nothing, smaller and larger than BUILT_FOR, tall and wide, and usual ones.
 OTHER_SIZES = ((97, 131), (33, 65), (200, 40), (224, 224), (384, 640))
-# Most of a test is compilation, and a program run twice gains nothing from optimisation.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +51,7 @@ def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
         module=module,
         params=params,
         apply=apply,
-        forward=quick_jit(lambda params, images: apply(params, images, train=False)),
+        forward=jax.jit(lambda params, images: apply(params, images, train=False)),
     )
 
 

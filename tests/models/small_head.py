@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
-from small_fusion import quick_jit
 
 from hybrid_jax.contracts import BlockFeatures, Features
 from hybrid_jax.models.heads import HEADS
@@ -50,7 +49,7 @@ def random_head(name, **options):
     module = nnx.eval_shape(lambda: construct(name, **options))
     graph, state = nnx.split(module)
     state = random_like(state)
-    apply = quick_jit(lambda state, x: nnx.merge(graph, state)(x, train=False))
+    apply = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))
     return functools.partial(apply, state), as_float64(state)
 
 
@@ -67,7 +66,7 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
     """From a fresh start the loss on four images falls, and moves every parameter."""
     module = nnx.eval_shape(lambda: construct(name, **options))
     graph, _, _ = nnx.split(module, nnx.Param, ...)
-    params, rest = quick_jit(
+    params, rest = jax.jit(
         lambda: nnx.split(construct(name, **options), nnx.Param, ...)[1:]
     )()
     inputs = features(rows=4, taps=taps_given)
@@ -85,7 +84,7 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
             loss += pixel_cross_entropy(out.auxiliary, labels, stride=stride)
         return loss / labels.size
 
-    @quick_jit
+    @jax.jit
     def step(params, state):
         loss, gradient = jax.value_and_grad(loss_of)(params)
         change, state = rule.update(gradient, state)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from parameters import names_and_leaves
-from small_fusion import quick_jit
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.heads.detr import DETR
@@ -156,7 +155,7 @@ def test_selection_refinement_and_points_are_those_of_rtdetr():
         nnx.to_pure_dict(state),
     )
 
-    @quick_jit
+    @jax.jit
     def ours(state, maps):
         return nnx.merge(graph, state)(Features(maps=maps, pooled=jnp.zeros((2, 3))))
 

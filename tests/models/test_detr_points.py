@@ -1,10 +1,10 @@
 """Where deformable attention looks when its references are boxes and maps are padded."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from parameters import random_like
-from small_fusion import quick_jit
 
 from hybrid_jax.models.deformable import DeformableAttention
 from hybrid_jax.specs import ViTSpec
@@ -27,7 +27,7 @@ def attention(levels):
     )
     graph, state = nnx.split(module)
     state = random_like(state)
-    run = quick_jit(lambda state, *a, **kw: nnx.merge(graph, state)(*a, **kw))
+    run = jax.jit(lambda state, *a, **kw: nnx.merge(graph, state)(*a, **kw))
     return lambda *a, **kw: run(state, *a, **kw)
 
 

@@ -20,8 +20,9 @@ from hybrid_jax.models.hybrid import build_fusion
 ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
 # Every kind of part, each at least once; kinds of different parts share a program.
 PART_VARIANTS = {
-    "batch-mean-sincos": dict(
-        resnet=dict(norm="batch"), vit=dict(pool="mean", positions="sincos2d")
+    "batch-mean-sincos-remat": dict(
+        resnet=dict(norm="batch"),
+        vit=dict(pool="mean", positions="sincos2d", remat=True),
     ),
     "timm-attention-rope": dict(
         resnet=dict(numerics="timm"),
@@ -31,7 +32,6 @@ PART_VARIANTS = {
         resnet=dict(output_stride=16),
         vit=dict(registers=2, layer_scale=1e-4, dropout=0.1),
     ),
-    "remat": dict(vit=dict(remat=True)),
 }
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from parameters import names_and_leaves, random_like
-from small_fusion import quick_jit
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.pyramid_adapter import PyramidAdapter
@@ -85,7 +84,7 @@ def test_given_maps_stay_and_gradient_reaches_every_parameter(given):
         for s, c in GIVEN[given].items()
     }
 
-    @quick_jit
+    @jax.jit
     def gradient(params, maps):
         def reading(params):
             made = nnx.merge(graph, params)(maps, image_hw=hw, train=True)
@@ -120,7 +119,7 @@ def lit(given, wanted, hw):
     state = jax.tree_util.tree_map_with_path(value, state)
     x = jnp.eye(h * w).reshape(h * w, h, w, 1)  # one image for each cell
 
-    @quick_jit
+    @jax.jit
     def run(state, x):
         return nnx.merge(graph, state)({given: x}, image_hw=hw, train=False)[wanted]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from parameters import random_like
-from small_fusion import VIT, construct, example_images, quick_jit
+from small_fusion import VIT, construct, example_images
 
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
@@ -21,7 +21,7 @@ def tapped(name, taps):
     module.taps = taps
     graph, state = nnx.split(module)
     state = random_like(state)
-    features = quick_jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(
+    features = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(
         state, example_images(HW)
     )
     return nnx.merge(graph, state), features

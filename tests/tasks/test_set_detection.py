@@ -1,7 +1,5 @@
 """The set loss: against loops in float64, and what must not change it."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +10,6 @@ from hybrid_jax.config import defaults
 from hybrid_jax.outputs import BoxSet, DenoisingOutputs, SetDetectionOutputs
 from hybrid_jax.tasks.set_detection import set_candidates, set_loss
 
-# Most of a test is compilation, and a program run twice gains nothing from optimisation.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 OPTIONS = defaults().task.detection.to_dict() | dict(class_weight=1.5)
 HW = (40, 80)
 K = 3
@@ -121,7 +111,7 @@ def expected_terms(boxes, batch, softmax):
     return total * [1.5, 5.0, 2.0]
 
 
-loss = quick_jit(lambda outputs, batch: set_loss(outputs, batch, OPTIONS))
+loss = jax.jit(lambda outputs, batch: set_loss(outputs, batch, OPTIONS))
 
 
 # No object, one, and four: more than there are queries, or not.
@@ -164,7 +154,7 @@ def test_padding_counts_nowhere_whatever_it_holds():
     )
     np.testing.assert_allclose(ours.total, expected, rtol=1e-4)
     assert ours.count == 7
-    slope = quick_jit(jax.grad(lambda o: set_loss(o, padded, OPTIONS).total))(poisoned)
+    slope = jax.jit(jax.grad(lambda o: set_loss(o, padded, OPTIONS).total))(poisoned)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(slope))
     assert all((x[2] == 0).all() for x in jax.tree.leaves(slope))
 

@@ -6,7 +6,6 @@ import functools
 import jax
 import numpy as np
 import pytest
-from small_fusion import quick_jit
 from toy_task import ONE_BLOCK, TOY, reference_loss, registered
 from train_examples import (
     assert_trees_equal,
@@ -53,7 +52,7 @@ def test_scalars_are_the_global_means_of_every_term():
     batch = host_batch(size=32, real=19)
     state = new_state(experiment)
 
-    @quick_jit
+    @jax.jit
     def logits(state, image):
         model = merge_model(experiment.graph, state.params, state.mutable)
         return model(normalise(image, policy="half"), train=True).logits

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_fusion import quick_jit
 from small_run import small_config
 
 from hybrid_jax.config import as_json
@@ -81,7 +80,7 @@ def new_state(experiment: Experiment, *, lively: bool = False) -> TrainState:
         tuple(config.data.image_size),
     )
     if same not in _states:
-        init = quick_jit(experiment.init)
+        init = jax.jit(experiment.init)
         _states[same] = on_host(init(jax.random.key(config.seed)))
     state = jax.tree.map(np.copy, _states[same])
     if lively:

@@ -4,6 +4,7 @@ import dataclasses
 
 import float64_reference as reference
 import fusion_guarantees as guarantees
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_tokens_equal_the_float64_ones(positions, monkeypatch):
     graph, state = nnx.split(module)
     state = random_like(state)
 
-    @small_fusion.quick_jit
+    @jax.jit
     def forward(state, images):
         m = nnx.merge(graph, state)
         return m.fpn(m.resnet(images, train=False), train=False), m(images)

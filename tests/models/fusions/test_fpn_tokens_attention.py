@@ -105,7 +105,7 @@ def test_recomputed_blocks_give_the_same_gradients(fusion):
         vit = dataclasses.replace(small_fusion.VIT, depth=2, remat=remat)
         graph, state = nnx.split(small_fusion.build(fusion, vit=vit).module)
 
-        @small_fusion.quick_jit
+        @jax.jit
         def gradient(state, x, key):
             def reading(state, x):
                 module = nnx.merge(graph, state)

@@ -39,7 +39,7 @@ def run(module):
     """The maps of its ResNet and its features."""
     graph, state = nnx.split(module)
 
-    @small_fusion.quick_jit
+    @jax.jit
     def apply(state, images):
         module = nnx.merge(graph, state)
         return module.resnet(images, train=False), module(images)

@@ -92,7 +92,7 @@ def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
         return jnp.square(built.apply(params, images, train=False).pooled).sum()
 
     # A classifier reads no map: the branch is trained by the pooled vector or not at all.
-    gradient = names_and_leaves(small_fusion.quick_jit(jax.grad(from_pooled))(params))
+    gradient = names_and_leaves(jax.jit(jax.grad(from_pooled))(params))
     detail = [n for n in gradient if n.startswith(("resnet.", "light.")) and "kernel" in n]
     assert len(detail) > 3
     for name in detail:

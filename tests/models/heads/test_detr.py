@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from parameters import names_and_leaves, random_like
-from small_fusion import quick_jit
 
 from hybrid_jax.config import defaults
 from hybrid_jax.contracts import Features
@@ -41,7 +40,7 @@ def random_head(kind, **changes):
     options = KINDS[kind] | changes
     graph, state = nnx.split(nnx.eval_shape(lambda: construct(**options)))
 
-    @functools.partial(quick_jit, static_argnames="train")
+    @functools.partial(jax.jit, static_argnames="train")
     def apply(state, features, **kw):
         return nnx.merge(graph, state)(features, **kw)
 
@@ -133,7 +132,7 @@ def test_noised_queries_see_their_own_group_alone():
     graph, _ = nnx.split(nnx.eval_shape(lambda: construct(**RTDETR)))
     batch, features = targets_of((1, 1)), features_of(content=(0, 0, 48, 80))
 
-    @quick_jit
+    @jax.jit
     def said(state, shift):
         head = nnx.merge(graph, state)
         make = head.denoising
@@ -169,7 +168,7 @@ def test_all_of_it_learns_from_images_with_none_one_and_too_many_objects(kind, B
         loss = set_loss(outputs, batch, options)
         return loss.total / loss.count
 
-    grads = quick_jit(jax.grad(total, argnums=(0, 1)))(state, features.maps)
+    grads = jax.jit(jax.grad(total, argnums=(0, 1)))(state, features.maps)
     for name, slope in names_and_leaves(grads[0]).items():
         assert np.isfinite(slope).all(), name
         # A softmax takes no notice of a key's bias. DETR's queries are nothing but places
@@ -200,7 +199,7 @@ def test_any_size_and_dtype(kind):
 
 
 def test_boxes_begin_at_their_references():
-    @quick_jit
+    @jax.jit
     def begin():
         head = construct(**SMALL, attention="deformable")
         return jax.nn.sigmoid(head.reference[...]), head(features_of())

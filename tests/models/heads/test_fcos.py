@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 from flax.configurations import config as flax_config
 from parameters import as_float64, names_and_leaves, random_like
-from small_fusion import quick_jit
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
@@ -28,7 +27,7 @@ def construct(*, dtype="float32", **options):
     return FCOS(CHANNELS, width=5, num_classes=K, dtype=dtype, rngs=rngs, **options)
 
 
-quickly = functools.cache(quick_jit)  # tests share the programs of one head
+quickly = functools.cache(jax.jit)  # tests share the programs of one head
 
 
 @functools.cache
@@ -143,7 +142,7 @@ def test_every_box_contains_its_cell_whatever_the_features():
 
 
 def test_new_head_thinks_one_cell_in_a_hundred_holds_each_class():
-    @quick_jit
+    @jax.jit
     def new_logits(maps):
         features = Features(maps=maps, pooled=jnp.zeros((2, 5)))
         return construct()(features, train=False).logits
@@ -162,7 +161,7 @@ def test_gradient_reaches_every_parameter():
             leaves = outputs.logits, outputs.quality_logits, outputs.boxes_xyxy_px
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in leaves)
 
-        gradients = names_and_leaves(quick_jit(jax.grad(total))(state))
+        gradients = names_and_leaves(jax.jit(jax.grad(total))(state))
         silent = [name for name, g in gradients.items() if not np.abs(g).max() > 0]
         assert not silent, f"neck {neck}: {silent}"
 

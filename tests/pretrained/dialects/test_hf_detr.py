@@ -2,12 +2,12 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
 from hf_files import WAYS, torch, transformers
-from small_fusion import quick_jit
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
@@ -75,7 +75,7 @@ def tiny(named="transformers"):
 
 def ours(model):
     graph, state = nnx.split(model)
-    run = quick_jit(lambda state, *a: nnx.merge(graph, state)(a[0], content_yxyx_px=a[1]))
+    run = jax.jit(lambda state, *a: nnx.merge(graph, state)(a[0], content_yxyx_px=a[1]))
     return functools.partial(run, state)
 
 

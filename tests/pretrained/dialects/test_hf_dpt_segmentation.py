@@ -1,11 +1,11 @@
 """DPT-hybrid that segments: transformers' own logits, and relatives refused."""
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
 from hf_files import DPT, WAYS, answer, images, randomised, torch, transformers
-from small_fusion import quick_jit
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
@@ -38,7 +38,7 @@ def tiny(**options):
 
 def run(model, batch):
     graph, state = nnx.split(model)
-    return quick_jit(lambda state, x: nnx.merge(graph, state)(x))(state, batch)
+    return jax.jit(lambda state, x: nnx.merge(graph, state)(x))(state, batch)
 
 
 @pytest.mark.parametrize("way", WAYS)
