@@ -159,6 +159,11 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read the output has left, as `| head` does; no more can be told, and
+        # Python would try once again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)  # as shells report SIGINT
 

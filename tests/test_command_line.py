@@ -1,6 +1,7 @@
 """What a user sees: help, one clear message for each mistake, and a finished run."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -110,6 +111,21 @@ def test_mode_imports_nothing_that_another_one_needs(mode):
     others = {"train.loop", "evaluate", "predict", "profile", "export"} - {mode}
     assert not loaded & {f"hybrid_jax.{name}" for name in others}
     assert not loaded & {"tensorboardX", "torch"}
+
+
+def test_output_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path):
+    words = [*MAIN, TINY, "--mode=profile"]
+    with subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_mistake_in_a_config_file_is_named_by_line(tmp_path):
