@@ -24,9 +24,11 @@ _MODES = ("train", "evaluate", "predict", "profile", "export")
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "The experiment, e.g. configs/r26_vit_b16.py. Words after a colon choose data and "
-    "common keys: configs/r26_vit_b16.py:imagenet2012,size=384. Any key is set with "
-    "--config.<key>=<value>.",
+    "The experiment, a file such as those in configs/. Words after a colon choose data "
+    "(digits, shapes, imagenet2012, folder=PATH, tfds=NAME, coco=(IMAGES,JSON), ...) and "
+    "common keys (size=, fusion=, head=, pretrained=, fusion.OPTION=, ...): "
+    "configs/r26_vit_b16.py:imagenet2012,size=384. A wrong word is answered with all there "
+    "are. Any key is set with --config.<key>=<value>.",
     lock_config=True,
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do with the experiment.")
