@@ -139,6 +139,11 @@ def measured(fusion: str, reference: Worker, options) -> dict:
     return json.loads(kept.read_text())
 
 
+def rate(images_per_s: float) -> str:
+    """Returns two digits that count: 0.24, 2.4, 24, 240."""
+    return f"{images_per_s:.{2 if images_per_s < 1 else 1 if images_per_s < 10 else 0}f}"
+
+
 def main() -> None:
     import hybrid_jax
 
@@ -164,7 +169,7 @@ def main() -> None:
                 f"`{fusion}`",
                 f"{result['parameters'] / 1e6:.1f}",
                 f"{result['macs'] / 1e9:.2f}",
-                f"{result['images_per_s']:#.2g}",
+                rate(result["images_per_s"]),
                 f"{result['ratio']:.2f}",
                 ", ".join(map(str, result["strides"])),
             ]

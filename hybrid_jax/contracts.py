@@ -103,9 +103,9 @@ COUNTERS = ("skipped", "dropped", "faulty")
 Example = dict[str, Any]
 """One example of a source: `image` (H, W, 3) uint8 and, where the source has them,
 `label` int; `boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional,
-`box_crowd` (M,) bool (a region of many objects), `box_ids` (M,) int64 (ids of the
-annotations) and `box_areas_px` (M,) float32 (of the objects' masks); `segmentation` (H, W)
-uint8 with 255 for void; `image_id`, int or str; `where`, the file it comes from."""
+`box_crowd` (M,) bool (a region of many objects), `box_ids` (M,) int64 (in the annotations),
+`box_areas_px` (M,) float32 (of the masks) and `box_written` (M,) str (class as written);
+`segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, its file."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from hybrid_jax.train.restore import restored_run
 from hybrid_jax.train.sharding import replicated
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.step import make_eval_step
-from hybrid_jax.train.workdir import adopt_sizes, adopt_weights
+from hybrid_jax.train.workdir import adopted
 
 # Batches the devices may be behind; each keeps its predictions, which can be large.
 _IN_FLIGHT = 2
@@ -74,9 +74,7 @@ def predict(
     path = epath.Path(workdir).expanduser().absolute()
     folder = pathlib.Path(output or pathlib.Path(path) / "predictions").expanduser()
     images = InputImages(inputs, leave_out=folder)
-    config = config.copy_and_resolve_references()
-    adopt_sizes(path, config)
-    adopt_weights(path, config)
+    config, _ = adopted(config, path)  # `_info` may have to trace the run's model
     with config.unlocked(), config.ignore_type():
         config.data.on_bad_image = "skip"
         config.data.workers = 0  # threads, so that `images` can say what was wrong

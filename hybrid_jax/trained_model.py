@@ -12,7 +12,9 @@ from hybrid_jax.train.state import merge_model
 from hybrid_jax.train.workdir import saved_config
 
 
-def load_trained(workdir: str | os.PathLike, *, restore: str = "best") -> Hybrid:
+def load_trained(
+    workdir: str | os.PathLike, *, restore: str = "best", dtype: str | None = None
+) -> Hybrid:
     """Restores the model of a run, of any task and from its workdir alone.
 
     Neither the config file nor the data set has to be there. The averaged parameters are
@@ -22,23 +24,27 @@ def load_trained(workdir: str | os.PathLike, *, restore: str = "best") -> Hybrid
     Args:
         workdir: of the training run.
         restore: "best", by its score on validation, or "last".
+        dtype: compute dtype, "float32" or "bfloat16"; that of the run if None.
 
     Returns:
-        The model; every device of this process has a copy of its arrays.
+        The model, its arrays on this process's first device.
 
     Raises:
-        UserError: no run there, or no checkpoint of it.
+        UserError: no run there, no checkpoint of it, or an unknown `restore` or `dtype`.
     """
     path = epath.Path(workdir).expanduser().absolute()
     config = saved_config(path)
     with config.unlocked(), config.ignore_type():
         config.eval.restore = restore
-        # The run may have had more devices; no batch is made here.
-        config.mesh.update(data=-1, fsdp=1, tensor=1)
+        config.model.dtype = dtype or config.model.dtype
+        config.task.segmentation.canvas = None  # sizes of images it is not asked for
+        # The run may have had more devices. While it is read, each has a share of the
+        # moments too; and no batch is made.
+        config.mesh.update(data=1, fsdp=-1, tensor=1)
         config.train.update(batch_size=jax.device_count(), accumulate=1)
         config.eval.batch_size = jax.device_count()
     count = classes_in_checkpoint(path, config)
-    size = tuple(config.data.image_size)
-    source = InfoAlone(numbered(count, largest_hw=size))
+    source = InfoAlone(numbered(count, largest_hw=(1, 1)))
     experiment, state = restored_run(config, path, source=source)
-    return merge_model(experiment.graph, state.eval_params, state.mutable)
+    arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
+    return merge_model(experiment.graph, *arrays)

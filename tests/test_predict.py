@@ -1,6 +1,5 @@
 """`--mode=predict`: the right answer for the right image, whatever the files are called."""
 
-import functools
 import json
 import shutil
 
@@ -9,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
-from ml_collections import ConfigDict
 from PIL import Image
-from small_run import command, run, small_config
+from saved_run import TASKS, config_of, saved
+from small_run import command, run
 
-import hybrid_jax
 from hybrid_jax import predict as predict_module
 from hybrid_jax.data.decode import read_image, read_mask
 from hybrid_jax.data.rows import rows_for
@@ -23,57 +21,9 @@ from hybrid_jax.predict import predict
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
-from hybrid_jax.train.state import merge_model, split_model
-from hybrid_jax.train.workdir import claim
+from hybrid_jax.train.state import merge_model
 
-TASKS = {
-    "classification": {"data.name": "digits"},
-    "detection": {
-        "data.name": "shapes",
-        "task.name": "detection",
-        "task.detection.score_threshold": 0.0,
-        "task.detection.max_detections": 7,
-        "model.head": "fcos",
-        "model.head_options": dict(fcos=dict(strides=(4,), tower_channels=8, convs=1)),
-        "data.image_size": (32, 48),
-    },
-    "segmentation": {
-        "data.name": "shapes",
-        "task.name": "segmentation",
-        "model.head": "linear_pixels",
-        "data.image_size": (32, 48),
-    },
-}
 SIZES = [(20, 30), (50, 31), (33, 64), (16, 16), (300, 280), *[(24, 24)] * 6]
-
-
-def config_of(task, changes=None):
-    changes = TASKS[task] | {"eval.batch_size": 8} | (changes or {})
-    options = changes.pop("model.head_options", {})
-    config = small_config(changes)
-    with config.unlocked():
-        config.model.head_options = ConfigDict(options)
-    return config
-
-
-def saved(path, config):
-    """Makes `path` the workdir of a model of random weights; returns it and its state."""
-    experiment = prepare(config)
-    claim(path, experiment.config)
-    random = np.random.default_rng(0)
-
-    def lively(leaf, sharding):
-        noise = np.abs(0.3 * random.standard_normal(leaf.shape))  # variances are positive
-        noise *= random.choice([-1, 1], leaf.shape) if len(leaf.shape) > 1 else 1
-        return jax.device_put(noise.astype(leaf.dtype), sharding)
-
-    # Not `new_state`: nothing has to be compiled for noise.
-    state = jax.tree.map(lively, experiment.shapes, experiment.shardings)
-    state = state.replace(step=jax.device_put(np.int32(3), experiment.shardings.step))
-    checkpoints = Checkpoints(path, keep=1, best_metric="")
-    checkpoints.save(3, state)
-    checkpoints.close()
-    return experiment, jax.device_get(state)
 
 
 @pytest.fixture(scope="module")
@@ -105,24 +55,6 @@ def classifier(tmp_path_factory):
     path = epath.Path(tmp_path_factory.mktemp("classifier"))
     saved(path, config_of("classification"))
     return str(path)
-
-
-def test_model_is_loaded_from_the_workdir_alone(run_of):
-    _, experiment, state, folder, _ = run_of
-    loaded = hybrid_jax.load_trained(folder.parent)
-    _, params, mutable = split_model(loaded)
-    jax.tree.map(np.testing.assert_array_equal, params, state.params)
-    jax.tree.map(np.testing.assert_array_equal, mutable, state.mutable)
-    images = jnp.linspace(-1, 1, 16 * 24 * 3).reshape(1, 16, 24, 3)
-    trained = merge_model(experiment.graph, state.params, state.mutable)
-    # Eight devices and one add in other orders.
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    jax.tree.map(close, loaded(images), trained(images))
-
-
-def test_folder_without_a_run_holds_no_model(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path} holds no config.json"):
-        hybrid_jax.load_trained(tmp_path)
 
 
 def by_hand(experiment, state, path):

@@ -7,7 +7,10 @@ import numpy as np
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.errors import BadAnnotationError
 
-_PER_BOX = ("boxes_xyxy_px", "box_labels", "box_crowd", "box_ids", "box_areas_px")
+_PER_BOX = (
+    *("boxes_xyxy_px", "box_labels", "box_crowd", "box_ids", "box_areas_px"),
+    "box_written",
+)
 # Annotation tools round outwards and count pixels from 0 or from 1.
 _OUTSIDE_PX = 1.0
 
@@ -64,12 +67,14 @@ def _checked_boxes(
         fault = next(words for words, found in faults.items() if found[first])
         ids = example.get("box_ids")
         called = f"index {first}" if ids is None else f"id {ids[first]}"
+        written = example.get("box_written")
+        name = "" if written is None else f" (written {str(written[first])!r})"
         raise BadAnnotationError(
             _where(
                 example,
                 f"the box of {called}, {boxes[first].tolist()} (x0, y0, x1, y1) with "
-                f"label {int(labels[first])}, {fault} ({hw[0]}x{hw[1]} px, height x width; "
-                f"labels 0 to {len(info.box_names) - 1})",
+                f"label {int(labels[first])}{name}, {fault} ({hw[0]}x{hw[1]} px, height x "
+                f"width; labels 0 to {len(info.box_names) - 1})",
             )
         )
     kept = {key: np.asarray(example[key])[~faulty] for key in _PER_BOX if key in example}

@@ -1,4 +1,4 @@
-"""How many classes masks have, from a list of names or from the masks themselves."""
+"""What only the files of masks and images tell: how many classes, and how large."""
 
 import concurrent.futures
 import contextlib
@@ -9,28 +9,11 @@ import numpy as np
 
 from hybrid_jax.contracts import VOID
 from hybrid_jax.data.decode import image_hw, read_mask
-from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 _MASKS_READ = 200
 _MOST_HEADERS = 25_000  # reading more would keep a user waiting
 _THREADS = 16  # files are waited for, not computed on
-
-
-def listed_classes(path: pathlib.Path) -> tuple[str, ...] | None:
-    """Returns the names in a text file, one a line from id 0 on; None without the file.
-
-    Raises:
-        UserError: no names, or more than the ids 0 to 254.
-    """
-    if not path.is_file():
-        return None
-    names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    if not 0 < len(names) <= VOID:
-        raise UserError(
-            f"{path}: expected 1 to 255 names of classes, one a line, the first for id 0; "
-            f"got {len(names)}."
-        )
-    return names
 
 
 def numbered_classes(masks: Sequence[pathlib.Path]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class TfdsFeatures:
         box_names: of the classes of `objects`; empty if there are none with boxes.
         box_category_ids: as in `DatasetInfo`.
         image_hw: the size of all images; None if they differ.
+        image_is_encoded: whether images are kept as files are, with a header.
     """
 
     data_set: str
@@ -52,6 +53,7 @@ class TfdsFeatures:
     box_names: tuple[str, ...]
     box_category_ids: tuple[int, ...]
     image_hw: tuple[int, int] | None
+    image_is_encoded: bool
 
 
 def find_features(info: Any, *, name: str) -> TfdsFeatures:
@@ -94,6 +96,7 @@ def find_features(info: Any, *, name: str) -> TfdsFeatures:
         box_names=box_names,
         box_category_ids=tuple(sorted(_COCO_IDS)) if coco else (),
         image_hw=tuple(shape[:2]) if all(shape[:2]) else None,
+        image_is_encoded=hasattr(features[image], "encoding_format"),
     )
 
 

@@ -40,12 +40,12 @@ def size_hw_in(root: ElementTree.Element) -> tuple[int, int]:
 
 
 def objects_in(root: ElementTree.Element, names: tuple[str, ...]) -> Example:
-    """Returns `boxes_xyxy_px`, `box_labels` and `box_crowd` (of difficult objects).
+    """Returns `boxes_xyxy_px`, `box_labels`, `box_crowd` (difficult) and `box_written`.
 
     VOC counts pixels from 1 and includes the last one, so a box is (xmin - 1, ymin - 1,
     xmax, ymax) in px. Where both corners are the same as written, the box has no area: a
     slip of the mouse, not an object of one pixel. Fractions are kept. A missing number is
-    NaN, an unknown name the label -1.
+    NaN, an unknown name the label -1; the names as they are written come beside.
 
     Args:
         names: of the classes, in the order of their labels.
@@ -56,10 +56,12 @@ def objects_in(root: ElementTree.Element, names: tuple[str, ...]) -> Example:
     boxes = np.array(corners, np.float32).reshape(-1, 4)
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(-1, keepdims=True)
     boxes[:, :2] -= has_area
-    labels = [label_of.get((o.findtext("name") or "").strip(), -1) for o in objects]
+    written = [(o.findtext("name") or "").strip() for o in objects]
+    labels = [label_of.get(name, -1) for name in written]
     return {
         "boxes_xyxy_px": boxes,
         "box_labels": np.array(labels, np.int32),
+        "box_written": np.array(written, str),
         # Neither trained on nor scored, as crowds are not.
         "box_crowd": np.array([_number(o, "difficult") == 1 for o in objects], bool),
     }

@@ -97,7 +97,8 @@ def build_model(
     options = model["head_options"].get(model["head"], {})
     check_options(f"head {model['head']!r}", entry, options)
     wanted = tuple(options.get("strides", entry.strides))
-    if "strides" in options and not wanted:
+    # Taps of a ViT can stand in for maps.
+    if "strides" in options and not wanted and not options.get("taps"):
         raise UserError(f"head {model['head']!r}: strides: expected one or more, got none.")
     pyramid, channels = None, backbone.channels
     if not set(wanted) <= set(channels):

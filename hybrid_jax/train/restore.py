@@ -8,7 +8,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.state import TrainState
-from hybrid_jax.train.workdir import adopt_sizes, adopt_weights, check_same_model
+from hybrid_jax.train.workdir import adopted, check_same_model
 
 
 def restored_run(
@@ -21,11 +21,9 @@ def restored_run(
         source: as in `prepare`.
 
     Raises:
-        UserError: another model's workdir, or nothing has been saved there.
+        UserError: as `prepare`; another model's workdir, or nothing has been saved there.
     """
-    config = config.copy_and_resolve_references()
-    adopt_sizes(workdir, config)
-    continued = adopt_weights(workdir, config)
+    config, continued = adopted(config, workdir)
     experiment = prepare(config, continued=continued, source=source)
     check_same_model(workdir, experiment.config)
     return experiment, restored_state(workdir, experiment)

@@ -70,12 +70,20 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
     saved = _saved(workdir)
     if saved is None:
         raise UserError(
-            f"{workdir} holds no config.json, so no run. Name the --workdir of one."
+            f"{workdir} holds no config.json, so no run. Name the workdir of one."
         )
     config = tree()
     with config.unlocked(), config.ignore_type():
         config.update(_with_tuples(saved))
     return config
+
+
+def adopted(config: ConfigDict, workdir: epath.Path) -> tuple[ConfigDict, bool]:
+    """Returns a copy of `config` with what the run in `workdir` decided, and whether its
+    checkpoint holds the weights; see `adopt_sizes` and `adopt_weights`."""
+    config = config.copy_and_resolve_references()
+    adopt_sizes(workdir, config)
+    return config, adopt_weights(workdir, config)
 
 
 def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
@@ -117,12 +125,16 @@ def _saved(workdir: epath.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        saved = json.loads(path.read_text())
+        if not isinstance(saved, dict):
+            raise ValueError("no keys")
+    except ValueError as error:
         raise UserError(
-            f"{path} is not JSON ({error}). Restore it from a copy; if you know the config "
-            f"is the one this run began with, remove the file and start again."
+            f"{path} is not the JSON of a config ({error}). Restore it from a copy; if you "
+            f"know the config is the one this run began with, remove the file and start "
+            f"again."
         ) from error
+    return saved
 
 
 def _with_tuples(node: Any) -> Any:

@@ -66,6 +66,11 @@ def test_head_of_maps_refuses_to_have_none(head, options):
     assert "\n" not in str(error.value).partition("\n---")[0]  # JAX notes below
 
 
+def test_head_of_taps_needs_no_maps():
+    options = dict(strides=(), taps=(0, 1, 2, 3))
+    assert build_model_of("vit", "dpt", options=options).pyramid is None
+
+
 @pytest.mark.parametrize("name", HEADS.names())
 def test_head_is_for_a_task_that_there_is(name):
     assert HEADS.get(name).task in TASKS.names()

@@ -9,7 +9,13 @@ from small_run import small_config
 
 from hybrid_jax.config import resolve
 from hybrid_jax.errors import UserError
-from hybrid_jax.train.workdir import adopt_sizes, check_same_model, claim, forget_after
+from hybrid_jax.train.workdir import (
+    adopt_sizes,
+    check_same_model,
+    claim,
+    forget_after,
+    saved_config,
+)
 
 
 def claimed(path, changes=None):
@@ -25,6 +31,19 @@ def test_claim_writes_the_config(tmp_path):
     saved = json.loads((tmp_path / "runs/new/config.json").read_text())
     assert saved["data"]["image_size"] == 16
     claimed(tmp_path / "runs/new")
+
+
+def test_saved_config_is_the_one_that_was_claimed(tmp_path):
+    changes = {"data.image_size": (16, 24), "model.resnet_options.blocks": (1, 2)}
+    claimed(tmp_path, changes)
+    assert saved_config(epath.Path(tmp_path)).to_dict() == small_config(changes).to_dict()
+
+
+def test_key_younger_than_the_run_has_its_default(tmp_path):
+    claimed(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"seed": 0', '"older": 0'))
+    assert saved_config(epath.Path(tmp_path)).seed == 0
 
 
 @pytest.mark.parametrize(
@@ -97,7 +116,7 @@ def test_workdir_without_a_checkpoint_may_be_taken_over(tmp_path):
 
 def test_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
-    with pytest.raises(UserError, match=r"config.json is not JSON .*start again"):
+    with pytest.raises(UserError, match=r"config.json is not the JSON of a .*start again"):
         claimed(tmp_path)
 
 

@@ -3,10 +3,11 @@
 import itertools
 import pathlib
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import VOID, DatasetInfo, Example
+from hybrid_jax.data.class_list import listed_classes
 from hybrid_jax.data.decode import image_hw, read_image, read_mask
 from hybrid_jax.data.image_files import EXTENSIONS, files_below
-from hybrid_jax.data.mask_classes import largest_hw, listed_classes, numbered_classes
+from hybrid_jax.data.mask_classes import largest_hw, numbered_classes
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.splits import USUAL_NAMES, share_of
@@ -175,7 +176,7 @@ def _listed(places: TwoPlaces) -> tuple[str, ...] | None:
     fixed = itertools.takewhile(lambda p: "{split}" not in p and "*" not in p, parts)
     folder = pathlib.Path(*fixed).expanduser()
     for place in (folder, folder.parent):
-        names = listed_classes(place / "classes.txt")
+        names = listed_classes(place / "classes.txt", most=VOID)
         if names is not None:
             return names
     return None

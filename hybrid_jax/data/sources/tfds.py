@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -62,7 +63,8 @@ class TfdsSource:
         self._length = builder.info.splits[tfds_split].num_examples
         opened = functools.partial(_open_records, location, tfds_split)
         self._records = Lazy(opened)
-        self._undecoded = Lazy(functools.partial(opened, undecoded=features.image))
+        header = functools.partial(opened, undecoded=features.image)
+        self._headers = Lazy(header) if features.image_is_encoded else self._records
         mask_names = features.mask_names or ()
         if features.mask and not mask_names:
             mask_names = self._numbered_classes(location)
@@ -85,19 +87,28 @@ class TfdsSource:
             BadImageError: the record cannot be decoded.
             UserError: the format has no random access, or the example has no label.
         """
-        return self._read(index, self._records, seen=_image)
+        return self._read(index, self._records, image_or_size=_image)
 
     def annotations(self, index: int) -> Example:
-        """Returns the same without `image`, from its header; raises the same."""
-        return self._read(index, self._undecoded, seen=_size)
+        """Returns the same without `image`, of which only the header is read.
 
-    def _read(self, index: int, opened: Lazy, *, seen: Callable) -> Example:
+        Raises the same, but for pixels that only decoding finds broken.
+        """
+        return self._read(index, self._headers, image_or_size=_size)
+
+    def _read(
+        self,
+        index: int,
+        opened: Lazy,
+        *,
+        image_or_size: Callable[[Any], tuple[Example, tuple[int, int]]],
+    ) -> Example:
         # Outside the try: what it raises concerns the data set, not one example.
         records = opened.get()
         features = self._features
         try:
             record = records[index]
-            example, hw = seen(record[features.image])
+            example, hw = image_or_size(record[features.image])
             if features.mask:
                 example["segmentation"] = mask_in(record[features.mask], features)
         except (OSError, SyntaxError, ValueError) as error:
@@ -160,10 +171,13 @@ def _image(stored: np.ndarray) -> tuple[Example, tuple[int, int]]:
     return {"image": image}, image.shape[:2]
 
 
-def _size(stored: bytes) -> tuple[Example, tuple[int, int]]:
-    # As it is stored: TFDS turns no image upright when it decodes one.
-    with Image.open(io.BytesIO(stored)) as image:
-        hw = image.size[::-1]
+def _size(stored: bytes | np.ndarray) -> tuple[Example, tuple[int, int]]:
+    if isinstance(stored, bytes):
+        # As it is stored: TFDS turns no image upright when it decodes one.
+        with Image.open(io.BytesIO(stored)) as image:
+            hw = image.size[::-1]
+    else:
+        hw = np.shape(stored)[:2]
     return {"original_hw": hw}, hw
 
 

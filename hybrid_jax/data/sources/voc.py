@@ -1,8 +1,8 @@
 """`voc:ROOT`: boxes in the xml format of PASCAL VOC (Everingham et al., 2010)."""
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.class_list import listed_classes
 from hybrid_jax.data.decode import image_hw, read_image
-from hybrid_jax.data.mask_classes import listed_classes
 from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.voc_folders import CLASSES, VocFolders
@@ -26,9 +26,9 @@ class VocSource:
 
     The classes are those of `classes.txt` in the folder, one a line, if there is one; else
     VOC's 20 if the train split names no other; else those it names, in alphabetical order:
-    a slip of the pen is a class of its own then. To know them, its xml files are read when
-    the source is opened; one that cannot be read is an error only to those who ask for its
-    example.
+    a slip of the pen is a class of its own then. To know them and the largest image, the
+    xml files are read when the source is opened; one that cannot be read is an error only
+    to those who ask for its example.
 
     Args:
         location: the folder.

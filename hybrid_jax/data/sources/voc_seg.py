@@ -1,8 +1,9 @@
 """`voc_seg:ROOT`: masks in the layout of PASCAL VOC (Everingham et al., 2010)."""
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import VOID, DatasetInfo, Example
+from hybrid_jax.data.class_list import listed_classes
 from hybrid_jax.data.decode import image_hw, read_image, read_mask
-from hybrid_jax.data.mask_classes import largest_hw, listed_classes
+from hybrid_jax.data.mask_classes import largest_hw
 from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.data.voc_folders import CLASSES, VocFolders
@@ -39,7 +40,8 @@ class VocSegSource:
             annotated="SegmentationClass",
         )
         self._folders, self._ids = folders, folders.ids(split)
-        names = listed_classes(folders.root / "classes.txt") or ("background", *CLASSES)
+        names = listed_classes(folders.root / "classes.txt", most=VOID)
+        names = names or ("background", *CLASSES)
         images = map(folders.image, folders.all_ids().union(self._ids))
         self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
 

@@ -80,12 +80,22 @@ def test_classes_are_voc_s_if_they_fit(tmp_path):
 def test_classes_are_those_of_a_list_and_no_slip_of_the_pen(tmp_path):
     files = {"a": _object("rod") + _object("cell") + _object("cel")}
     name = _write(tmp_path, files, {"train": "a"})
-    (tmp_path / "classes.txt").write_text("cell\nrod\n")
+    (tmp_path / "classes.txt").write_text("\ufeffcell\nrod\n")  # as some editors begin
     source = open_source(name, split="train")
     assert source.info.box_names == ("cell", "rod")
-    with pytest.raises(BadAnnotationError, match=r"a.xml': the box of index 2.*unknown"):
+    with pytest.raises(BadAnnotationError, match=r"a.xml': .*written 'cel'\), is of an un"):
         CheckedSource(source, skip=False)[0]
     assert CheckedSource(source, skip=True)[0]["box_labels"].tolist() == [1, 0]
+
+
+def test_any_number_of_classes_is_listed_each_once(tmp_path):
+    name = _write(tmp_path, {"a": _object("299")}, {"train": "a"})
+    names = "\n".join(map(str, range(300)))
+    (tmp_path / "classes.txt").write_text(names)
+    assert open_source(name, split="train")[0]["box_labels"].tolist() == [299]
+    (tmp_path / "classes.txt").write_text(f"{names}\n7")
+    with pytest.raises(UserError, match=r"classes.txt: '7' stands in two lines"):
+        open_source(name, split="train")
 
 
 def test_annotated_images_without_lists_are_shared_out(tmp_path):

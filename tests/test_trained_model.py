@@ -1,0 +1,81 @@
+"""`load_trained`: a workdir is enough, wherever and of whatever the run was made."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+from saved_run import TASKS, config_of, saved
+
+import hybrid_jax
+from hybrid_jax.errors import UserError
+from hybrid_jax.train.state import merge_model, split_model
+
+IMAGES = jnp.linspace(-1, 1, 16 * 24 * 3).reshape(1, 16, 24, 3)
+
+
+def rewrite(workdir, changes):
+    """Changes what the run is said to have been made with, by dotted keys."""
+    path = workdir / "config.json"
+    config = json.loads(path.read_text())
+    for key, value in changes.items():
+        *branches, name = key.split(".")
+        functools.reduce(dict.__getitem__, branches, config)[name] = value
+    path.write_text(json.dumps(config))
+
+
+def assert_equal(model, params, mutable):
+    _, found, rest = split_model(model)
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+    jax.tree.map(np.testing.assert_array_equal, rest, mutable)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_run_of_any_task_is_loaded_without_its_data_and_devices(tmp_path, task):
+    experiment, state = saved(epath.Path(tmp_path), config_of(task))
+    elsewhere = {"mesh.fsdp": 16, "train.batch_size": 7, "train.accumulate": 3}
+    small = {"task.segmentation.canvas": [8, 8]}  # no image has to be held by it
+    rewrite(tmp_path, {"data.name": "folder:/nowhere"} | elsewhere | small)
+    loaded = hybrid_jax.load_trained(tmp_path)
+    assert_equal(loaded, state.params, state.mutable)
+    images = jax.device_put(IMAGES, jax.devices()[0])  # of no use to arrays elsewhere
+    trained = merge_model(experiment.graph, state.params, state.mutable)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, loaded(images), trained(images))
+
+
+def test_best_or_last_and_the_average_of_its_parameters(tmp_path):
+    config, path = config_of("classification", {"train.ema_decay": 0.9}), tmp_path
+    states = [
+        saved(epath.Path(path), config, step=step, seed=step, scores=dict(top1=score))[1]
+        for step, score in ((3, 0.9), (5, 0.1))
+    ]
+    assert_equal(hybrid_jax.load_trained(path), states[0].ema, states[0].mutable)
+    last = hybrid_jax.load_trained(path, restore="last")
+    assert_equal(last, states[1].ema, states[1].mutable)
+
+
+def test_dtype_may_be_another_than_the_run_s(tmp_path):
+    saved(epath.Path(tmp_path), config_of("classification"))
+    rewrite(tmp_path, {"model.dtype": "bfloat16"})
+    backbones = [
+        hybrid_jax.load_trained(tmp_path, dtype=dtype).backbone
+        for dtype in (None, "float32")
+    ]
+    pooled = [backbone(IMAGES).pooled.dtype.name for backbone in backbones]
+    assert pooled == ["bfloat16", "float32"]
+
+
+def test_folder_without_a_run_holds_no_model(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no config.json"):
+        hybrid_jax.load_trained(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{"])
+def test_config_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config.json is not the JSON of a config"):
+        hybrid_jax.load_trained(tmp_path)
