@@ -37,7 +37,6 @@ def load_trained(
     with config.unlocked(), config.ignore_type():
         config.eval.restore = restore
         config.model.dtype = dtype or config.model.dtype
-        config.task.segmentation.canvas = None  # sizes of images it is not asked for
         # The run may have had more devices. While it is read, each has a share of the
         # moments too; and no batch is made.
         config.mesh.update(data=1, fsdp=-1, tensor=1)
