@@ -36,7 +36,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Where the run is kept and continued from: a directory or a bucket path. "
-    "Default: runs/<name of the config>.",
+    "Default: runs/<name of the config>-<words after the colon>.",
 )
 
 _FORMAT = flags.DEFINE_enum(
@@ -114,6 +114,7 @@ def _explained(error: Exception, argv: list[str]) -> str:
             return f"{frame.filename}, line {frame.lineno}: {text}"
     key = text.split("'")[1] if "'" in text else ""
     given = [word for word in argv if word.startswith("--config.") and key in word]
+    text = text.replace("' Did", "'. Did")
     return f"{', '.join(given)}: the config has no key {text}"
 
 

@@ -37,12 +37,12 @@ def test_help_lists_flags_and_modes():
         ),
         (
             [TINY, "--config.train.step=5"],
-            "--config.train.step=5: the config has no key 'step' "
+            "--config.train.step=5: the config has no key 'step'. "
             'Did you mean "steps" instead of "step"?',
         ),
         (
             [TINY, "--config.trian.steps=5"],
-            "--config.trian.steps=5: the config has no key 'trian' "
+            "--config.trian.steps=5: the config has no key 'trian'. "
             'Did you mean "train" instead of "trian"?',
         ),
         ([TINY, "--config.train.steps=many"], "flag --config.train.steps=many: invalid"),

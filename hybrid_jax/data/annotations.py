@@ -8,8 +8,8 @@ from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.errors import BadAnnotationError
 
 _PER_BOX = (
-    *("boxes_xyxy_px", "box_labels", "box_crowd", "box_ids", "box_areas_px"),
-    "box_written",
+    *("boxes_xyxy_px", "box_labels", "box_crowd"),
+    *("box_ids", "box_areas_px", "box_written"),
 )
 # Annotation tools round outwards and count pixels from 0 or from 1.
 _OUTSIDE_PX = 1.0

@@ -138,10 +138,11 @@ class _Run:
         self.pace = Pace(batch_size=self.config.train.batch_size, batches=self.batches)
 
     def ready(self, *, seconds: float, resumed: bool) -> None:
-        """Says from which step it goes on, and that the first one takes longer."""
+        """Says from which step it goes on, and that the first one, if any, takes longer."""
         self.facts["seconds_to_start"] = seconds
         verb = f"continued from step {self.start}" if resumed else "initialised"
-        self.log.say(f"{verb} in {seconds:.1f} s; the first step compiles")
+        wait = "; the first step compiles" if self.start < self.config.train.steps else ""
+        self.log.say(f"{verb} in {seconds:.1f} s{wait}")
 
     def steps(self, state: TrainState) -> dict[str, float]:
         """Runs from the state's step to the last, or until asked to stop."""
