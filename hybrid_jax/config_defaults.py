@@ -53,6 +53,9 @@ def _model() -> dict[str, Any]:
         head_options=ConfigDict(),  # the same for heads
         normalisation="half",  # "half": [-1, 1]; "imagenet": mean and deviation
         dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
+        # "xla", "cudnn" (fused; NVIDIA GPUs from Ampere on, sixteen bits), or "auto": what
+        # is fastest where the step runs. What a kernel does not take goes through XLA.
+        attention="auto",
         # Published weights: a path, hf://owner/name, gs://…, or a name that
         # `list_pretrained()` knows. One file for the whole model, or one for each half.
         pretrained="",

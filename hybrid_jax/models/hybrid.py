@@ -13,6 +13,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_options
 from hybrid_jax.models.pyramid_adapter import PyramidAdapter
+from hybrid_jax.ops.attention import attention_kernel
 from hybrid_jax.ops.padding_mask import rectangle_mask
 from hybrid_jax.outputs import Outputs
 from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
@@ -22,12 +23,16 @@ class Hybrid(nnx.Module):
     """`head(backbone(images))`; parameters live under `backbone.…` and `head.…`.
 
     Where the head wants strides that the fusion does not give, `pyramid.…` makes them.
+    `attention` names the kernel of all attention inside, see `ops.attention.KERNELS`.
     """
 
-    def __init__(self, backbone: nnx.Module, head: nnx.Module, *, pyramid=None):
+    def __init__(
+        self, backbone: nnx.Module, head: nnx.Module, *, pyramid=None, attention="auto"
+    ):
         self.backbone = backbone
         self.pyramid = pyramid
         self.head = head
+        self.attention = attention
 
     def __call__(
         self,
@@ -47,6 +52,16 @@ class Hybrid(nnx.Module):
                 bottom, right; None if all is.
             targets: a training batch, for heads that learn from noised targets too.
         """
+        with attention_kernel(self.attention):
+            return self._outputs(
+                images,
+                train=train,
+                key=key,
+                content_yxyx_px=content_yxyx_px,
+                targets=targets,
+            )
+
+    def _outputs(self, images, *, train, key, content_yxyx_px, targets) -> Outputs:
         keys = (None, None) if key is None else jax.random.split(key)
         features = self.features(images, train=train, key=keys[0])
         features = features.replace(image_hw=images.shape[1:3])
@@ -115,7 +130,7 @@ def build_model(
     # Fusions may have an attribute of that name for their own use; it is not empty.
     if getattr(head, "taps", ()) and getattr(backbone, "taps", None) == ():
         backbone.taps = tuple(head.taps)
-    return Hybrid(backbone, head, pyramid=pyramid)
+    return Hybrid(backbone, head, pyramid=pyramid, attention=model["attention"])
 
 
 def build_fusion(

@@ -1,13 +1,45 @@
-"""Scaled dot-product attention through the fastest kernel the hardware has."""
+"""Scaled dot-product attention through the kernel that suits platform and shapes."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
+
+from hybrid_jax.ops import cudnn_attention, stored_weights_attention
+from hybrid_jax.ops.platform import platform
+
+KERNELS = ("auto", "xla", "cudnn")
+
+# Tokens. Not measured: half of the smallest tile of cuDNN's kernels, 64 x 64.
+_SHORTEST = 32
+
+_KERNEL: contextvars.ContextVar[str] = contextvars.ContextVar("kernel", default="auto")
+
+
+@contextlib.contextmanager
+def attention_kernel(name: str) -> Iterator[None]:
+    """Makes `attention` use one of `KERNELS` inside the block; "auto" chooses by itself.
+
+    Raises:
+        ValueError: not one of `KERNELS`.
+    """
+    if name not in KERNELS:
+        raise ValueError(f"attention_kernel: expected one of {KERNELS}, got {name!r}.")
+    token = _KERNEL.set(name)
+    try:
+        yield
+    finally:
+        _KERNEL.reset(token)
 
 
 def attention(
     query: jax.Array, key: jax.Array, value: jax.Array, *, bias: jax.Array | None = None
 ) -> jax.Array:
     """Attends from every query to every key.
+
+    A fused kernel takes only some shapes and dtypes. What it does not take goes through
+    XLA, whatever `attention_kernel` says.
 
     Args:
         query: (B, N, heads, d) in the compute dtype.
@@ -18,30 +50,22 @@ def attention(
     Returns:
         (B, N, heads, d); the softmax runs in float32 whatever the dtype.
     """
-    return jax.nn.dot_product_attention(
-        query, key, value, bias, implementation=_implementation(query, key, bias)
-    )
+    kernel = chosen_kernel(query, key)
+    if kernel == "cudnn":
+        return cudnn_attention.attention(query, key, value, bias=bias)
+    if platform() == "tpu":
+        return stored_weights_attention.attention(query, key, value, bias=bias)
+    return jax.nn.dot_product_attention(query, key, value, bias, implementation="xla")
 
 
-def _implementation(query, key, bias) -> str:
-    """cuDNN's fused kernel where it applies; asking for it elsewhere is an error.
+def chosen_kernel(query: jax.Array, key: jax.Array) -> str:
+    """Returns "xla" or "cudnn": the kernel of one call of `attention`.
 
-    Its conditions (jax/_src/cudnn, 2026): 16-bit floats, head width a multiple of 8 and at
-    most 128, and even lengths when there is a bias and a backward pass.
+    "auto" is cuDNN where it applies: it never writes the (N, M) table of weights. A table
+    with one short side is small, and padding that side would cost more than it saves.
     """
-    head_dim = query.shape[-1]
-    fits = head_dim % 8 == 0 and head_dim <= 128
-    even = query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
-    sixteen_bit = query.dtype in (jnp.bfloat16, jnp.float16)
-    if sixteen_bit and fits and (bias is None or even) and _has_flash_attention():
-        return "cudnn"
-    return "xla"
-
-
-def _has_flash_attention() -> bool:
-    """cuDNN's needs an NVIDIA GPU of the Ampere generation (8.0) or later."""
-    if jax.default_backend() != "gpu":
-        return False
-    capability = getattr(jax.local_devices()[0], "compute_capability", "")
-    # AMD's answer is a name such as gfx90a.
-    return capability.replace(".", "").isdigit() and float(capability) >= 8.0
+    kernel = _KERNEL.get()
+    if kernel == "xla" or platform() != "gpu" or not cudnn_attention.applies(query):
+        return "xla"
+    long = min(query.shape[1], key.shape[1]) >= _SHORTEST
+    return "cudnn" if long or kernel == "cudnn" else "xla"

@@ -2,10 +2,12 @@
 
 import jax
 
+from hybrid_jax.ops.platform import platform
+
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies every cell of (B, h, w, C_in) by a (C_in, C_out) kernel."""
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return _matmul_cpu(x, kernel)
     return x @ kernel
 

@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from hybrid_jax.ops.platform import platform
+
 
 def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     """Pools (B, H, W, C) to (B, ceil(H/2), ceil(W/2), C).
@@ -17,7 +19,7 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     if padding == "zeros":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     pads = tuple(_pads(side, padding=padding) for side in x.shape[1:3])
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return _shifted_max(x, pads)
     return jax.lax.reduce_window(
         x,

@@ -1,7 +1,8 @@
 """From a config to everything a run is made of, before anything is computed."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import nnx
@@ -14,6 +15,7 @@ from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.pretrained.fill import Fill
 from hybrid_jax.pretrained.report import Report
 from hybrid_jax.pretrained.weights import open_weights
@@ -48,6 +50,7 @@ class Experiment:
         fills: what published files give the model at the start of a run.
         weights_report: what became of their arrays; None without such files.
         left_to_hardware: keys that `config.hardware` filled.
+        platform: kind of device the steps are traced for, see `ops/platform.py`.
     """
 
     config: ConfigDict
@@ -62,6 +65,7 @@ class Experiment:
     fills: tuple[Fill, ...] = ()
     weights_report: Report | None = None
     left_to_hardware: tuple[str, ...] = ()
+    platform: str | None = None
 
     @property
     def eval_data(self) -> ConfigDict:
@@ -103,7 +107,7 @@ class Experiment:
             self.graph, self.task, self.optimizer, options=options, mesh=self.mesh
         )
         return jax.jit(
-            step,
+            self._traced(step),
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
@@ -116,14 +120,27 @@ class Experiment:
         )
         params = self.shardings.params
         return jax.jit(
-            step,
+            self._traced(step),
             in_shardings=(params, self.shardings.mutable, self.batch_sharding),
             out_shardings=replicated(self.mesh),
         )
 
+    def _traced(self, step: Callable) -> Callable:
+        @functools.wraps(step)
+        def traced(*args):
+            with tracing_for(self.platform):
+                return step(*args)
+
+        return traced
+
 
 def prepare(
-    config: ConfigDict, *, continued: bool = False, source: Source | None = None
+    config: ConfigDict,
+    *,
+    continued: bool = False,
+    source: Source | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    platform: str | None = None,
 ) -> Experiment:
     """Checks a config against the hardware, the data and the model.
 
@@ -131,6 +148,9 @@ def prepare(
         continued: whether the weights come from a checkpoint of the run itself; the
             published files it began with are then not looked for.
         source: stands in for the training split; None opens it.
+        devices: that the steps are compiled for; None takes all of this run.
+        platform: "cpu", "gpu" or "tpu", where it differs from the devices' own: a program
+            can be lowered for another kind, though not compiled.
 
     Raises:
         UserError: whatever can be known to be wrong before anything is compiled.
@@ -142,19 +162,13 @@ def prepare(
     if weights is not None:
         weights.adopt(config)
     left_to_hardware = _unset_sizes(config)
+    platform = platform or (devices or jax.devices())[0].platform
     config = resolve(
         config,
-        on_cpu=jax.default_backend() == "cpu",
+        on_cpu=platform == "cpu",
         num_train_examples=len(source),
     )
-    mesh = make_mesh(config.mesh)
-    check_batch_size(
-        "train.batch_size",
-        config.train.batch_size,
-        mesh,
-        micro_batches=config.train.accumulate,
-    )
-    check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    mesh = _mesh(config, devices=devices)
     task = make_task(config, source.info)
     with config.unlocked():
         if config.checkpoint.best_metric == "auto":
@@ -179,7 +193,21 @@ def prepare(
         fills=fills,
         weights_report=report,
         left_to_hardware=left_to_hardware,
+        platform=platform,
     )
+
+
+def _mesh(config: ConfigDict, *, devices: Sequence[jax.Device] | None) -> Mesh:
+    """Returns the mesh of a resolved config, over which its batches divide."""
+    mesh = make_mesh(config.mesh, devices=devices)
+    check_batch_size(
+        "train.batch_size",
+        config.train.batch_size,
+        mesh,
+        micro_batches=config.train.accumulate,
+    )
+    check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    return mesh
 
 
 def _unset_sizes(config: ConfigDict) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ collectives. Axis types are Auto by name: the default of `jax.make_mesh` is Expl
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,17 +30,20 @@ TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 MIN_FSDP_ELEMENTS = 2**18
 
 
-def make_mesh(axes: dict[str, int]) -> Mesh:
+def make_mesh(axes: dict[str, int], *, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Lays all devices out over the axes `data`, `fsdp`, `tensor`.
 
     Args:
         axes: devices along each axis; one may be -1 and takes what remains.
+        devices: None takes all devices of the run. A program can be compiled for the
+            devices of a topology that is not here (`jax.experimental.topologies`).
 
     Raises:
         UserError: the product does not fit the devices there are.
     """
     sizes = [int(axes[name]) for name in AXES]
-    count = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
     known = math.prod(size for size in sizes if size != -1)
     if sizes.count(-1) == 1 and known > 0 and count % known == 0:
         sizes[sizes.index(-1)] = count // known
@@ -50,7 +54,9 @@ def make_mesh(axes: dict[str, int]) -> Mesh:
             f"exactly. Their product must be {count}; set one axis to -1 to let it take "
             f"the rest."
         )
-    mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    mesh = jax.make_mesh(
+        tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
+    )
     for replicas in mesh.devices.reshape(-1, mesh.shape["tensor"]):
         if len({device.process_index for device in replicas}) > 1:
             raise UserError(

@@ -1,5 +1,6 @@
 """Attention against float64 numpy."""
 
+import functools
 import types
 
 import jax
@@ -9,7 +10,9 @@ import pytest
 from scipy import special
 
 from hybrid_jax.ops import attention as module
-from hybrid_jax.ops.attention import attention
+from hybrid_jax.ops import cudnn_attention, stored_weights_attention
+from hybrid_jax.ops.attention import attention, attention_kernel
+from hybrid_jax.ops.platform import tracing_for
 
 
 def inputs(dtype=np.float32, *, scale=1.0):
@@ -58,39 +61,100 @@ def test_softmax_is_float32_under_bfloat16():
 
 
 @pytest.mark.parametrize(
-    ("backend", "dtype", "head_dim", "tokens", "bias", "expected"),
+    ("kernel", "platform", "dtype", "head_dim", "tokens", "expected"),
     [
-        ("cpu", jnp.bfloat16, 64, 196, False, "xla"),
-        ("gpu", jnp.float32, 64, 196, False, "xla"),
-        ("gpu", jnp.bfloat16, 64, 196, False, "cudnn"),
-        ("gpu", jnp.bfloat16, 64, 197, False, "cudnn"),
-        ("gpu", jnp.bfloat16, 64, 197, True, "xla"),
-        ("gpu", jnp.bfloat16, 64, 196, True, "cudnn"),
-        ("gpu", jnp.float16, 60, 196, False, "xla"),
-        ("gpu", jnp.bfloat16, 160, 196, False, "xla"),
-        ("tpu", jnp.bfloat16, 64, 196, False, "xla"),
+        ("auto", "cpu", jnp.bfloat16, 64, 196, "xla"),
+        ("auto", "gpu", jnp.float32, 64, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 64, 196, "cudnn"),
+        ("auto", "gpu", jnp.bfloat16, 64, 197, "cudnn"),
+        ("auto", "gpu", jnp.float16, 60, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 160, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 64, 1, "xla"),
+        ("auto", "tpu", jnp.bfloat16, 64, 196, "xla"),
+        ("xla", "gpu", jnp.bfloat16, 64, 196, "xla"),
+        ("cudnn", "gpu", jnp.bfloat16, 64, 1, "cudnn"),
+        ("cudnn", "gpu", jnp.float32, 64, 196, "xla"),
+        ("cudnn", "cpu", jnp.bfloat16, 64, 196, "xla"),
     ],
 )
-def test_cudnn_is_asked_for_only_where_it_applies(
-    monkeypatch, backend, dtype, head_dim, tokens, bias, expected
+def test_kernel_is_chosen_by_platform_dtype_and_shape(
+    monkeypatch, kernel, platform, dtype, head_dim, tokens, expected
 ):
-    monkeypatch.setattr(module, "_has_flash_attention", lambda: backend == "gpu")
+    monkeypatch.setattr(cudnn_attention, "has_flash_attention", lambda: True)
     x = jax.ShapeDtypeStruct((2, tokens, 3, head_dim), dtype)
-    assert module._implementation(x, x, x if bias else None) == expected
+    with attention_kernel(kernel), tracing_for(platform):
+        assert module.chosen_kernel(x, x) == expected
+
+
+def test_kernel_outside_its_block_is_chosen_again(monkeypatch):
+    monkeypatch.setattr(cudnn_attention, "has_flash_attention", lambda: True)
+    x = jax.ShapeDtypeStruct((2, 64, 3, 64), jnp.bfloat16)
+    with tracing_for("gpu"):
+        with attention_kernel("xla"):
+            assert module.chosen_kernel(x, x) == "xla"
+        assert module.chosen_kernel(x, x) == "cudnn"
+
+
+def test_unknown_kernel_is_refused():
+    with (
+        pytest.raises(ValueError, match="expected one of .*'flash'"),
+        attention_kernel("flash"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
-    ("backend", "capability", "expected"),
-    [
-        ("gpu", "9.0", True),
-        ("gpu", "8.0", True),
-        ("gpu", "7.5", False),
-        ("gpu", "gfx90a", False),
-        ("cpu", "9.0", False),
-    ],
+    ("capability", "expected"),
+    [("9.0", True), ("8.0", True), ("7.5", False), ("gfx90a", False), (None, False)],
 )
-def test_fused_kernel_needs_an_ampere_gpu(monkeypatch, backend, capability, expected):
-    device = types.SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+def test_fused_kernel_needs_an_ampere_gpu(monkeypatch, capability, expected):
+    device = types.SimpleNamespace()
+    if capability is not None:
+        device.compute_capability = capability
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    assert module._has_flash_attention() is expected
+    assert cudnn_attention.has_flash_attention() is expected
+
+
+FORMS = {
+    "padded for cuDNN": functools.partial(cudnn_attention.attention, implementation="xla"),
+    "weights stored": stored_weights_attention.attention,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias_shape", [None, (2, 1, 1, 7), (1, 3, 5, 7), (2, 3, 5, 7)])
+def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, bias_shape):
+    arrays = [jnp.asarray(x) for x in inputs()]
+    if bias_shape is not None:
+        arrays.append(jax.random.normal(jax.random.key(1), bias_shape))
+
+    def loss(attend):
+        def run(query, key, value, bias=None):
+            return jnp.sum(jnp.sin(attend(query, key, value, bias=bias)))
+
+        return jax.value_and_grad(run, argnums=tuple(range(len(arrays))))(*arrays)
+
+    def plain(query, key, value, *, bias):
+        return jax.nn.dot_product_attention(query, key, value, bias)
+
+    for ours, theirs in zip(
+        jax.tree.leaves(loss(FORMS[form])), jax.tree.leaves(loss(plain)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_weights_are_stored_in_the_compute_dtype():
+    arrays = [jnp.asarray(x, jnp.bfloat16) for x in inputs()]
+    _, pull = jax.vjp(lambda *a: stored_weights_attention.attention(*a, bias=None), *arrays)
+    tables = [x for x in jax.tree.leaves(pull) if x.shape == (2, 3, 5, 7)]
+    assert [x.dtype for x in tables] == [jnp.bfloat16]
+
+
+def test_tpu_programs_store_weights(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        stored_weights_attention, "attention", lambda *a, **k: calls.append(a) or a[0]
+    )
+    with tracing_for("tpu"):
+        attention(*inputs())
+    assert len(calls) == 1

@@ -1,0 +1,65 @@
+"""Attention through cuDNN's fused kernel, for any lengths and biases.
+
+The kernel (jax/_src/cudnn/fused_attention_stablehlo.py, jax 0.10 to 0.12) takes a training
+step of even lengths only, with a bias or without one, and a bias of full lengths only.
+Lengths are padded here, and the padded keys are hidden by their count.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_MULTIPLE = 8  # tokens; rows of sixteen-bit tables then begin at multiples of 16 bytes
+_WIDEST_HEAD = 128  # on every generation that has the kernel
+
+
+def applies(query: jax.Array) -> bool:
+    """Whether the kernel takes queries (B, N, heads, d) of this width and dtype, here."""
+    head_dim = query.shape[-1]
+    fits = head_dim % 8 == 0 and head_dim <= _WIDEST_HEAD
+    sixteen_bit = query.dtype in (jnp.bfloat16, jnp.float16)
+    return sixteen_bit and fits and has_flash_attention()
+
+
+def has_flash_attention() -> bool:
+    """Whether the first device is an NVIDIA GPU of the Ampere generation (8.0) or later."""
+    capability = getattr(jax.local_devices()[0], "compute_capability", "")
+    # AMD's answer is a name such as gfx90a; other devices have none.
+    return capability.replace(".", "").isdigit() and float(capability) >= 8.0
+
+
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    bias: jax.Array | None,
+    implementation: str = "cudnn",
+) -> jax.Array:
+    """Attends from every query to every key; arguments as of `ops.attention.attention`.
+
+    Args:
+        implementation: of `jax.nn.dot_product_attention`. "xla" computes the same from
+            the same padded arrays on any device.
+    """
+    B, N, heads, _ = query.shape
+    M = key.shape[1]
+    more_queries, more_keys = -N % _MULTIPLE, -M % _MULTIPLE
+    if bias is not None:
+        # Over examples and heads the kernel broadcasts by itself.
+        bias = jnp.broadcast_to(bias.astype(query.dtype), (*bias.shape[:2], N, M))
+        bias = jnp.pad(bias, ((0, 0), (0, 0), (0, more_queries), (0, more_keys)))
+    lengths = jnp.full(B, M, jnp.int32) if more_keys else None
+    out = jax.nn.dot_product_attention(
+        _longer(query, more_queries),
+        _longer(key, more_keys),
+        _longer(value, more_keys),
+        bias,
+        key_value_seq_lengths=lengths,
+        implementation=implementation,
+    )
+    return out[:, :N]
+
+
+def _longer(x: jax.Array, tokens: int) -> jax.Array:
+    """Appends tokens of zeros to (B, N, heads, d)."""
+    return jnp.pad(x, ((0, 0), (0, tokens), (0, 0), (0, 0))) if tokens else x
