@@ -20,7 +20,12 @@ def tree() -> ConfigDict:
             optimizer=_optimizer(),
             hardware=_hardware(),
             # Mesh axes; one of them may be -1: all remaining devices.
-            mesh=dict(data=-1, fsdp=1, tensor=1),
+            mesh=dict(
+                data=-1,
+                fsdp=1,
+                tensor=1,
+                fsdp_min_elements=2**14,  # smaller arrays are kept whole
+            ),
             checkpoint=dict(
                 every=1000,  # steps between saves; the last step is always saved
                 keep=2,  # newest checkpoints kept

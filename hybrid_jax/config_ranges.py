@@ -52,6 +52,7 @@ _CHOICES = {
     "eval.restore": ("best", "last"),
 }
 _POSITIVE = (
+    "mesh.fsdp_min_elements",
     "train.steps",
     "train.epochs",
     "train.batch_size",

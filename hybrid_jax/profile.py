@@ -96,7 +96,7 @@ def describe(config: ConfigDict) -> Description:
         attention=_attentions(flow.products),
         memory=step_memory(
             shapes,
-            state_shardings(shapes, mesh),
+            state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
             kept,
             images=images,
             accumulate=train.accumulate,

@@ -84,7 +84,7 @@ class Conv(nnx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def prepared_kernel(self) -> jax.Array:
-        """Returns the kernel that is convolved with: float32, standardized where it is so."""
+        """Returns the kernel that is convolved with, in float32: standardized or raw."""
         if self.standardised is None:
             return self.kernel[...]
         return standardise(self.kernel[...], numerics=self.standardised)

@@ -48,11 +48,19 @@ def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool 
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one fused projection for query, key and value."""
+    """Multi-head self-attention with one fused projection for query, key and value.
+
+    Its kernel is (D, 3, D), not (D, 3 D): its last axis can be split by heads over
+    devices, each of which then has the query, key and value of its own heads.
+    """
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
-        self.qkv = linear(
-            spec, spec.width, 3 * spec.width, rngs=rngs, kernel_init=_xavier_each
+        self.qkv = nnx.LinearGeneral(
+            spec.width,
+            (3, spec.width),
+            kernel_init=_xavier_each,
+            dtype=jnp.dtype(spec.dtype),
+            rngs=rngs,
         )
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
         self.heads = spec.heads

@@ -1,8 +1,9 @@
-"""Attention that keeps its weights for the backward pass in the compute dtype.
+"""Attention whose tables, (N, M) for each head, are written in the compute dtype.
 
-The automatic gradient of a softmax in float32 keeps the (N, M) table of logits or weights
-in float32 and reads it again. Here one table in the compute dtype is all that is kept:
-under bfloat16 half the bytes. The gradient is computed by hand from it, sums in float32.
+The products of a TPU add up in float32. Plain attention also writes the logits in float32
+and keeps the weights so for the backward pass; an unfused kernel is bound by these bytes.
+Here logits and weights are rounded to the compute dtype as they are written, as in the
+attention of Flax, and only the weights are kept. Softmax and sums run in float32.
 """
 
 import jax
@@ -22,8 +23,8 @@ def attention(
 
 
 def _forward(query, key, value, bias):
-    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32)
-    logits = logits * query.shape[-1] ** -0.5
+    logits = jnp.einsum("bnhd,bmhd->bhnm", _scaled(query), key)
+    logits = logits.astype(jnp.float32)
     if bias is not None:
         logits = logits + bias.astype(jnp.float32)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
@@ -33,19 +34,20 @@ def _forward(query, key, value, bias):
 
 def _backward(residuals, g):
     query, key, value, bias, weights = residuals
-    dtype = query.dtype
     grad_value = jnp.einsum("bhnm,bnhd->bmhd", weights, g)
-    grad_weights = jnp.einsum(
-        "bnhd,bmhd->bhnm", g, value, preferred_element_type=jnp.float32
-    )
+    grad_weights = jnp.einsum("bnhd,bmhd->bhnm", g, value).astype(jnp.float32)
     exact = weights.astype(jnp.float32)
     inner = jnp.sum(grad_weights * exact, axis=-1, keepdims=True)
     grad_logits = exact * (grad_weights - inner)
     grad_bias = None if bias is None else _summed_to(grad_logits, bias)
-    scaled = (grad_logits * query.shape[-1] ** -0.5).astype(dtype)
-    grad_query = jnp.einsum("bhnm,bmhd->bnhd", scaled, key)
-    grad_key = jnp.einsum("bhnm,bnhd->bmhd", scaled, query)
+    grad_logits = grad_logits.astype(query.dtype)
+    grad_query = _scaled(jnp.einsum("bhnm,bmhd->bnhd", grad_logits, key))
+    grad_key = jnp.einsum("bhnm,bnhd->bmhd", grad_logits, _scaled(query))
     return grad_query, grad_key, grad_value, grad_bias
+
+
+def _scaled(query: jax.Array) -> jax.Array:
+    return query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
 
 
 def _summed_to(grad: jax.Array, bias: jax.Array) -> jax.Array:

@@ -85,16 +85,22 @@ def grid_positions(grid: tuple[int, int]) -> Codec:
 
 def _joined(read_one: Callable, write_one: Callable) -> Codec:
     def read(query, key, value):
-        return (np.concatenate([read_one(a) for a in (query, key, value)], -1),)
+        return (np.stack([read_one(a) for a in (query, key, value)], -2),)
 
     def write(joined):
-        return tuple(write_one(a) for a in np.split(joined, 3, -1))
+        return tuple(write_one(joined[..., part, :]) for part in range(3))
 
     return Codec(read, write)
 
 
-# Query, key and value as three linear maps (out, in), or as three vectors: ours is one
-# kernel (D, 3 D), one bias (3 D).
+# Query, key and value as one linear map (3 D, D), or as one vector (3 D): ours is one
+# kernel (D, 3, D), one bias (3, D).
+QKV_LINEAR_OI = one(
+    lambda a: a.T.reshape(a.shape[1], 3, -1), lambda a: a.reshape(a.shape[0], -1).T
+)
+QKV_BIAS = one(lambda a: a.reshape(3, -1), lambda a: a.reshape(-1))
+
+# The same as three linear maps (out, in), or as three vectors.
 QKV_LINEARS_OI = _joined(lambda a: a.T, lambda a: a.T)
 QKV_BIASES = _joined(lambda a: a, lambda a: a)
 
@@ -107,7 +113,7 @@ def qkv_heads(heads: int) -> Codec:
 
 
 def qkv_head_biases(heads: int) -> Codec:
-    """Returns the codec of three biases (heads, d) for our one (3 D,)."""
+    """Returns the codec of three biases (heads, d) for our one (3, D)."""
     return _joined(lambda a: a.reshape(-1), lambda a: a.reshape(heads, -1))
 
 

@@ -13,6 +13,8 @@ from hybrid_jax.pretrained.checkpoint import Architecture, Entry, Hints, Stored,
 from hybrid_jax.pretrained.codecs import (
     CONV_OIHW,
     LINEAR_OI,
+    QKV_BIAS,
+    QKV_LINEAR_OI,
     SAME,
     grid_positions,
     positions,
@@ -201,7 +203,10 @@ def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
 def _block(i: int, *, scaled: bool) -> list[Entry]:
     ours, theirs = f"vit/blocks/{i}", f"blocks.{i}"
     entries = norm(f"{ours}/norm1", f"{theirs}.norm1")
-    entries += _linear(f"{ours}/attn/qkv", f"{theirs}.attn.qkv")
+    entries += [
+        entry(f"{ours}/attn/qkv/kernel", f"{theirs}.attn.qkv.weight", QKV_LINEAR_OI),
+        entry(f"{ours}/attn/qkv/bias", f"{theirs}.attn.qkv.bias", QKV_BIAS),
+    ]
     entries += _linear(f"{ours}/attn/out", f"{theirs}.attn.proj")
     entries += norm(f"{ours}/norm2", f"{theirs}.norm2")
     for layer in ("fc1", "fc2"):

@@ -18,6 +18,7 @@ from orbax.checkpoint import v1 as ocp
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.older_layouts import as_saved, brought_up, older_shape
 from hybrid_jax.train.state import TrainState, path_name
 
 _LOWER_IS_BETTER = ("loss", "ece")
@@ -170,7 +171,8 @@ class Checkpoints:
             if saved is None:
                 raise ValueError("what its arrays are cannot be read")
             self._check_shapes(step, saved, shapes)
-            state = self._orbax.load(step, target)
+            asked = as_saved(target, shapes_by_path(saved))
+            state = brought_up(self._orbax.load(step, asked), target)
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - Orbax raises many kinds
@@ -181,10 +183,11 @@ class Checkpoints:
     def _check_shapes(self, step: int, saved: Any, shapes: TrainState) -> None:
         """Orbax answers a foreign target with a bare IndexError; this one says what."""
         found, wanted = shapes_by_path(saved), shapes_by_path(shapes)
+        older = {path: older_shape(path, shape) for path, shape in wanted.items()}
         differing = sorted(
             path
             for path in found.keys() | wanted.keys()
-            if found.get(path) != wanted.get(path)
+            if found.get(path) not in (wanted.get(path), older.get(path))
         )
         if differing:
             shown = "\n".join(

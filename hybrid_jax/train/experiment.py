@@ -104,7 +104,12 @@ class Experiment:
             normalisation=config.model.normalisation,
         )
         step = make_train_step(
-            self.graph, self.task, self.optimizer, options=options, mesh=self.mesh
+            self.graph,
+            self.task,
+            self.optimizer,
+            options=options,
+            mesh=self.mesh,
+            shardings=self.shardings.params,
         )
         return jax.jit(
             self._traced(step),
@@ -163,11 +168,7 @@ def prepare(
         weights.adopt(config)
     left_to_hardware = _unset_sizes(config)
     platform = platform or (devices or jax.devices())[0].platform
-    config = resolve(
-        config,
-        on_cpu=platform == "cpu",
-        num_train_examples=len(source),
-    )
+    config = resolve(config, on_cpu=platform == "cpu", num_train_examples=len(source))
     mesh = _mesh(config, devices=devices)
     task = make_task(config, source.info)
     with config.unlocked():
@@ -189,7 +190,7 @@ def prepare(
         graph=graph,
         init=init,
         shapes=shapes,
-        shardings=state_shardings(shapes, mesh),
+        shardings=state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
         fills=fills,
         weights_report=report,
         left_to_hardware=left_to_hardware,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.errors import UserError
@@ -21,13 +20,12 @@ AXES = ("data", "fsdp", "tensor")
 # First match wins; the entries stand for the last dimensions of the array. Optimizer
 # moments end in their parameter's path, so the same rules place them.
 TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
-    (r"(qkv|query|key|value|fc1)/kernel$", (None, "tensor")),
-    (r"(qkv|query|key|value|fc1)/bias$", ("tensor",)),
+    (r"attn/qkv/kernel$", (None, None, "tensor")),
+    (r"attn/qkv/bias$", (None, "tensor")),
+    (r"(query|key|value|fc1)/kernel$", (None, "tensor")),
+    (r"(query|key|value|fc1)/bias$", ("tensor",)),
     (r"(attn/out|probe_pool/out|fc2)/kernel$", ("tensor", None)),
 )
-
-# Smaller arrays are cheaper to copy than to gather.
-MIN_FSDP_ELEMENTS = 2**18
 
 
 def make_mesh(axes: dict[str, int], *, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -98,16 +96,25 @@ def check_batch_size(
         )
 
 
-def state_shardings(shapes: Any, mesh: Mesh) -> Any:
-    """Returns the sharding of every leaf of a state, from its path and its shape."""
+def state_shardings(shapes: Any, mesh: Mesh, *, min_elements: int) -> Any:
+    """Returns the sharding of every leaf of a state, from its path and its shape.
+
+    Args:
+        min_elements: smaller arrays are whole on every device of the axis `fsdp`: they are
+            cheaper to keep than to gather.
+    """
 
     def place(path, leaf):
-        return NamedSharding(mesh, _spec(path_name(path), leaf.shape, mesh))
+        spec = array_spec(path_name(path), leaf.shape, mesh, min_elements=min_elements)
+        return NamedSharding(mesh, spec)
 
     return jax.tree_util.tree_map_with_path(place, shapes)
 
 
-def _spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def array_spec(
+    path: str, shape: tuple[int, ...], mesh: Mesh, *, min_elements: int
+) -> PartitionSpec:
+    """Returns how one array lies on the mesh, see `state_shardings`."""
     spec: list[str | None] = [None] * len(shape)
     for pattern, axes in TENSOR_RULES:
         if re.search(pattern, path) and len(shape) >= len(axes):
@@ -117,9 +124,21 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
                     spec[first + offset] = axis
             break
     fsdp = mesh.shape["fsdp"]
-    if fsdp > 1 and math.prod(shape) >= MIN_FSDP_ELEMENTS:
-        for index in np.argsort(shape)[::-1]:
+    if fsdp > 1 and math.prod(shape) >= min_elements:
+        for index in _fsdp_order(path, shape):
             if spec[index] is None and shape[index] % fsdp == 0:
                 spec[index] = "fsdp"
                 break
     return PartitionSpec(*spec)
+
+
+def _fsdp_order(path: str, shape: tuple[int, ...]) -> list[int]:
+    """Returns the axes in the order in which they are tried: the longest first.
+
+    Of a convolution (kh, kw, C_in, C_out) it is the last one: weights are standardized
+    over all others, which then are whole on every device.
+    """
+    axes = sorted(range(len(shape)), key=lambda axis: -shape[axis])
+    if len(shape) == 4 and path.endswith("kernel"):
+        axes = sorted(range(len(shape)), reverse=True)
+    return axes

@@ -12,6 +12,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.contracts import Task
 from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.train.compute_form import (
+    cast_dtypes,
+    mark_standardized,
+    put_together,
+    standardize,
+    standardized_kernels,
+)
 from hybrid_jax.train.freezing import fix_frozen_norms, join, paths_of, split
 from hybrid_jax.train.optimizer import Optimizer, branch_of
 from hybrid_jax.train.sharding import batch_sharding
@@ -24,7 +31,7 @@ class StepOptions:
 
     Attributes:
         seed: of all randomness; each step folds its own number in.
-        accumulate: micro-batches per step.
+        accumulate: micro-batches per step; their gradients are summed in float32.
         ema_decay: of the averaged parameters, where the state has them.
         normalisation: name of the image policy.
     """
@@ -42,8 +49,9 @@ def make_train_step(
     *,
     options: StepOptions,
     mesh: Mesh,
+    shardings: Mapping[str, Any],
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
-    """Returns `step(state, batch) -> (state, scalars)`.
+    """Returns `step(state, batch) -> (state, scalars)`; `shardings` are the parameters'.
 
     The scalars are float32: `loss`, one `loss_<term>` for each term of it that the task
     names, `grad_norm`, and one `grad_norm_<branch>` for each branch that is trained. The
@@ -52,7 +60,11 @@ def make_train_step(
     """
 
     def loss_sum(trained, frozen, mutable, batch, key):
-        model = merge_model(graph, join(trained, frozen), mutable)
+        params = join(trained, frozen)
+        dtypes = cast_dtypes(merge_model(graph, params, mutable))
+        params = put_together(params, shardings, dtypes)
+        model = merge_model(graph, params, mutable)
+        mark_standardized(model)
         fix_frozen_norms(model, paths_of(frozen))
         key_augment, key_model = jax.random.split(key)
         image = normalise(batch["image"], policy=options.normalisation)
@@ -94,11 +106,14 @@ def make_train_step(
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         trained, frozen = optimizer.split(state.params)
-        model = (trained, frozen, state.mutable)
+        kernels = standardized_kernels(merge_model(graph, state.params, state.mutable))
+        prepared, pull = jax.vjp(lambda x: standardize(x, kernels), trained)
+        model = (prepared, standardize(frozen, kernels), state.mutable)
         if options.accumulate > 1:
             sums, count, grads, mutable = accumulated(*model, batch, key)
         else:
             (_, (sums, count, mutable)), grads = grad_of_sum(*model, batch, key)
+        (grads,) = pull(grads)
         count = jnp.maximum(count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

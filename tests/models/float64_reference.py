@@ -165,6 +165,11 @@ def linear(x, p):
     return x @ p["kernel"] + p["bias"]
 
 
+def qkv(x, p):
+    """Query, key and value from one kernel (D, 3, D): (..., 3, D)."""
+    return np.einsum("...i,ipo->...po", x, p["kernel"]) + p["bias"]
+
+
 def attend(query, key, value):
     """One image and head at a time; (B, N, heads, d)."""
     out = np.empty((*query.shape[:3], value.shape[-1]))
@@ -195,10 +200,9 @@ def vit_tokens(images, p, *, patch, heads, form="tanh", eps=1e-6):
 
 def block(x, p, *, heads, form, eps):
     B, N, D = x.shape
-    qkv = linear(layer_norm(x, p["norm1"], eps=eps), p["attn"]["qkv"])
+    parts = qkv(layer_norm(x, p["norm1"], eps=eps), p["attn"]["qkv"])
     query, key, value = (
-        qkv[..., part * D : (part + 1) * D].reshape(B, N, heads, D // heads)
-        for part in range(3)
+        parts[..., part, :].reshape(B, N, heads, D // heads) for part in range(3)
     )
     y = linear(attend(query, key, value).reshape(B, N, D), p["attn"]["out"])
     x = x + y * (p["scale1"]["gamma"] if "scale1" in p else 1.0)

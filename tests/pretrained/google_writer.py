@@ -164,15 +164,20 @@ def expected(model: GoogleModel, file: dict[str, np.ndarray]) -> dict[str, np.nd
         same(f"{path}/mlp/fc1", f"{key}/MlpBlock_0/Dense_0")
         same(f"{path}/mlp/fc2", f"{key}/MlpBlock_0/Dense_1")
         at = f"{key}/{_ATTENTION}"
-        # All heads of the queries, then of the keys, then of the values.
+        # The heads of the queries side by side; below them the keys' and the values'.
         for part in ("kernel", "bias"):
-            ours[f"backbone/{path}/attn/qkv/{part}"] = np.concatenate(
+            ours[f"backbone/{path}/attn/qkv/{part}"] = np.stack(
                 [
-                    file[f"{at}/{name}/{part}"][..., head, :]
+                    np.concatenate(
+                        [
+                            file[f"{at}/{name}/{part}"][..., head, :]
+                            for head in range(model.heads)
+                        ],
+                        axis=-1,
+                    )
                     for name in ("query", "key", "value")
-                    for head in range(model.heads)
                 ],
-                axis=-1,
+                axis=-2,
             )
         ours |= _projections(f"backbone/{path}/attn", at, model, file, ["out"])
     same("vit/norm", "Transformer/encoder_norm", norm)

@@ -63,8 +63,8 @@ class Pair:
             at = f"{key}.attention.attention.{name}"
             weights.append(self.only(f"{at}.weight", D, D))
             biases.append(self.only(f"{at}.bias", D))
-        self.ours[f"{path}/attn/qkv/kernel"] = np.concatenate(weights).T
-        self.ours[f"{path}/attn/qkv/bias"] = np.concatenate(biases)
+        self.ours[f"{path}/attn/qkv/kernel"] = np.stack([w.T for w in weights], 1)
+        self.ours[f"{path}/attn/qkv/bias"] = np.stack(biases)
         self.linear(f"{path}/attn/out", f"{key}.attention.output.dense", D, D)
         self.linear(f"{path}/mlp/fc1", f"{key}.intermediate.dense", HIDDEN, D)
         self.linear(f"{path}/mlp/fc2", f"{key}.output.dense", D, HIDDEN)

@@ -11,7 +11,6 @@ from flax import nnx
 from small_run import small_config
 
 from hybrid_jax.models.hybrid import create_model
-from hybrid_jax.train import sharding
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import Kept, kept_for_backward, step_memory
@@ -106,10 +105,11 @@ def test_estimate_is_near_what_xla_keeps(name):
 
 
 @pytest.mark.parametrize("mesh", [(8, 1, 1), (2, 4, 1), (2, 2, 2)], ids=str)
-def test_state_takes_what_a_device_really_holds(mesh, monkeypatch):
-    monkeypatch.setattr(sharding, "MIN_FSDP_ELEMENTS", 64)
+def test_state_takes_what_a_device_really_holds(mesh):
     axes = dict(zip(("mesh.data", "mesh.fsdp", "mesh.tensor"), mesh, strict=True))
-    experiment = prepare(small_config(axes | {"train.ema_decay": 0.9}))
+    experiment = prepare(
+        small_config(axes | {"train.ema_decay": 0.9, "mesh.fsdp_min_elements": 64})
+    )
     memory = step_memory(
         experiment.shapes, experiment.shardings, NOTHING, images=0, accumulate=1
     )

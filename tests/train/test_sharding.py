@@ -58,10 +58,10 @@ def test_micro_batch_and_evaluation_batch_must_divide_too():
         prepare(small_config({"train.batch_size": 16, "eval.batch_size": 12}))
 
 
-def specs(monkeypatch, mesh: dict[str, int]) -> dict[str, PartitionSpec]:
+def specs(mesh: dict[str, int]) -> dict[str, PartitionSpec]:
     """Returns the placement of every array of a small hybrid's state, by path."""
-    monkeypatch.setattr(sharding, "MIN_FSDP_ELEMENTS", 2**11)
     changes = {f"mesh.{axis}": size for axis, size in mesh.items()}
+    changes["mesh.fsdp_min_elements"] = 2**11
     changes |= {"train.ema_decay": 0.9, "train.batch_size": 16}
     placed = prepare(small_config(changes)).shardings
     return {
@@ -70,15 +70,15 @@ def specs(monkeypatch, mesh: dict[str, int]) -> dict[str, PartitionSpec]:
     }
 
 
-def test_rules_place_the_parameters_of_both_parts(monkeypatch):
-    placed = specs(monkeypatch, dict(data=2, fsdp=2, tensor=2))
+def test_rules_place_the_parameters_of_both_parts():
+    placed = specs(dict(data=2, fsdp=2, tensor=2))
     block = "params/backbone/vit/blocks/1"
     stage = "params/backbone/resnet/stages/0/blocks/0"
     assert {path: placed[path] for path in placed if path.startswith(block)} == {
         f"{block}/attn/out/bias": PartitionSpec(None),
         f"{block}/attn/out/kernel": PartitionSpec("tensor", None),  # 32 x 32: small
-        f"{block}/attn/qkv/bias": PartitionSpec("tensor"),
-        f"{block}/attn/qkv/kernel": PartitionSpec("fsdp", "tensor"),
+        f"{block}/attn/qkv/bias": PartitionSpec(None, "tensor"),
+        f"{block}/attn/qkv/kernel": PartitionSpec("fsdp", None, "tensor"),
         f"{block}/mlp/fc1/bias": PartitionSpec("tensor"),
         f"{block}/mlp/fc1/kernel": PartitionSpec("fsdp", "tensor"),
         f"{block}/mlp/fc2/bias": PartitionSpec(None),
@@ -94,14 +94,14 @@ def test_rules_place_the_parameters_of_both_parts(monkeypatch):
     assert placed["step"] == PartitionSpec()
 
 
-def test_axis_of_one_device_shards_nothing(monkeypatch):
-    placed = specs(monkeypatch, dict(data=8, fsdp=1, tensor=1))
+def test_axis_of_one_device_shards_nothing():
+    placed = specs(dict(data=8, fsdp=1, tensor=1))
     used = {axis for spec in placed.values() for axis in spec} - {None}
     assert used <= {"tensor"}  # of one device
 
 
-def test_moments_and_average_lie_where_their_parameters_do(monkeypatch):
-    placed = specs(monkeypatch, dict(data=2, fsdp=2, tensor=2))
+def test_moments_and_average_lie_where_their_parameters_do():
+    placed = specs(dict(data=2, fsdp=2, tensor=2))
     params = {p.removeprefix("params/"): placed[p] for p in placed if p[:7] == "params/"}
     followers = 0
     for path, spec in placed.items():
@@ -114,7 +114,11 @@ def test_moments_and_average_lie_where_their_parameters_do(monkeypatch):
 
 def test_indivisible_dimensions_stay_whole():
     mesh = make_mesh(dict(data=1, fsdp=2, tensor=4))
-    spec = sharding._spec("params/vit/blocks/0/mlp/fc1/kernel", (999, 515), mesh)
+    spec = sharding.array_spec(
+        "params/vit/blocks/0/mlp/fc1/kernel", (999, 515), mesh, min_elements=2
+    )
     assert spec == PartitionSpec(None, None)
-    spec = sharding._spec("params/vit/blocks/0/mlp/fc1/kernel", (998, 516), mesh)
+    spec = sharding.array_spec(
+        "params/vit/blocks/0/mlp/fc1/kernel", (998, 516), mesh, min_elements=2
+    )
     assert spec == PartitionSpec("fsdp", "tensor")

@@ -39,8 +39,8 @@ def small_experiment(
 @functools.cache
 def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
     config = small_config(dict(changes))
+    config.mesh.fsdp_min_elements = 2**8
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "MIN_FSDP_ELEMENTS", 2**8)
         if mesh == "single":
             one = jax.make_mesh(
                 (1, 1, 1),
@@ -48,7 +48,7 @@ def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
                 axis_types=(sharding.AxisType.Auto,) * 3,
                 devices=jax.devices()[:1],
             )
-            patch.setattr(experiment_module, "make_mesh", lambda axes: one)
+            patch.setattr(experiment_module, "make_mesh", lambda axes, **_: one)
         else:
             config.mesh.update(MESHES[mesh])
         return prepare(config)

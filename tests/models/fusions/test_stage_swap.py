@@ -47,7 +47,7 @@ def plain():
 def attend(x, p, table, hw, *, heads=3, prefix=2):
     """Self-attention of (B, prefix + h * w, D) with a bias per offset of grid cells."""
     B, N, D = x.shape
-    qkv = reference.linear(x, p["qkv"]).reshape(B, N, 3, heads, D // heads)
+    qkv = reference.qkv(x, p["qkv"]).reshape(B, N, 3, heads, D // heads)
     bias = np.zeros((heads, N, N))
     for query in np.ndindex(hw):
         for key in np.ndindex(hw):

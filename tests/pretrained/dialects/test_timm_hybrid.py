@@ -72,6 +72,9 @@ def by_hand(blocks, *, patch):
         block, name = f"backbone/vit/blocks/{i}", f"blocks.{i}"
         norm(f"{block}/norm1", f"{name}.norm1", D)
         linear(f"{block}/attn/qkv", f"{name}.attn.qkv", 3 * D, D)
+        for part in ("kernel", "bias"):
+            at = f"{block}/attn/qkv/{part}"
+            ours[at] = ours[at].reshape(*ours[at].shape[:-1], 3, D)
         linear(f"{block}/attn/out", f"{name}.attn.proj", D, D)
         norm(f"{block}/norm2", f"{name}.norm2", D)
         linear(f"{block}/mlp/fc1", f"{name}.mlp.fc1", MLP, D)

@@ -40,6 +40,9 @@ def by_hand():
     file["patch_embed.proj.weight"] = file["patch_embed.proj.weight"][:, :, None, None]
     norm("backbone/vit/blocks/0/norm1", "blocks.0.norm1")
     linear("backbone/vit/blocks/0/attn/qkv", "blocks.0.attn.qkv", 3 * D, D)
+    for part in ("kernel", "bias"):
+        at = f"backbone/vit/blocks/0/attn/qkv/{part}"
+        ours[at] = ours[at].reshape(*ours[at].shape[:-1], 3, D)
     linear("backbone/vit/blocks/0/attn/out", "blocks.0.attn.proj", D, D)
     norm("backbone/vit/blocks/0/norm2", "blocks.0.norm2")
     linear("backbone/vit/blocks/0/mlp/fc1", "blocks.0.mlp.fc1", MLP, D)

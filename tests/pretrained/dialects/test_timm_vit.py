@@ -53,6 +53,9 @@ def by_hand(*, scaled=False, cls=True, row=True, registers=0, patch=4, grid=(3, 
             ("mlp/fc2", "mlp.fc2", (D, MLP)),
         ):
             pair(f"blocks/{i}/{path}", f"blocks.{i}.{name}", shape)
+        for part in ("kernel", "bias"):
+            at = f"{VIT}blocks/{i}/attn/qkv/{part}"
+            ours[at] = ours[at].reshape(*ours[at].shape[:-1], 3, D)
         for n in (1, 2) if scaled else ():
             both(f"blocks/{i}/scale{n}/gamma", f"blocks.{i}.ls{n}.gamma", (D,))
     pair("norm", "norm", (D,))
