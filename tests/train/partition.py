@@ -1,0 +1,71 @@
+"""What the compiler makes of a training step on eight devices."""
+
+import dataclasses
+import re
+
+import jax
+
+from hybrid_jax.contracts import COUNTERS
+from hybrid_jax.data.pipeline import train_batches
+from hybrid_jax.ops.collectives import Collective, collectives
+
+# Rows of a batch: five for each of eight devices. No array of a small model has an axis
+# that it divides, so what has one belongs to the examples.
+ROWS = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """The exchanges between the devices in one step.
+
+    Attributes:
+        collectives: all of them.
+        warnings: what the partitioner says of copies it could not avoid.
+    """
+
+    collectives: list[Collective]
+    warnings: list[str]
+
+    def gathered_examples(self) -> list[str]:
+        """Returns what brings rows of all devices together; sums are none of them."""
+        return [
+            f"{one.op} {one.shape} of {one.name}"
+            for one in self.collectives
+            if one.op not in ("all-reduce", "reduce-scatter")
+            and any(size % ROWS == 0 for size in _sizes(one.shape))
+        ]
+
+
+def partition_of(experiment, capfd) -> Partition:
+    """Compiles the training step of an experiment whose batch has `ROWS` rows.
+
+    Args:
+        capfd: pytest's fixture; the partitioner writes to the process's standard error.
+    """
+    config = experiment.config
+    assert config.train.batch_size == ROWS
+    batches = train_batches(
+        experiment.source,
+        data=config.data,
+        targets=experiment.task.targets,
+        batch_size=ROWS,
+        seed=0,
+        start_step=0,
+    )
+    batch = next(batches)
+    batches.close()
+    shapes = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for name, x in batch.items()
+        if name not in COUNTERS
+    }
+    capfd.readouterr()
+    compiled = experiment.jitted_train_step().lower(experiment.shapes, shapes).compile()
+    said = capfd.readouterr().err.splitlines()
+    warnings = [line for line in said if "full rematerialization" in line]
+    return Partition(collectives(compiled.as_text()), warnings)
+
+
+def _sizes(shape: str) -> list[int]:
+    axes = re.findall(r"\[([\d,]+)\]", shape)
+    return [int(size) for listed in axes for size in listed.split(",")]
