@@ -24,7 +24,7 @@ def tree() -> ConfigDict:
                 data=-1,
                 fsdp=1,
                 tensor=1,
-                fsdp_min_elements=2**14,  # smaller arrays are kept whole
+                fsdp_min_elements=2**12,  # smaller arrays are kept whole
             ),
             checkpoint=dict(
                 every=1000,  # steps between saves; the last step is always saved
