@@ -8,9 +8,10 @@
 #
 # N is the number of processes; all that follows goes to hybrid_jax.main. When one process
 # fails, the others are asked to end and are killed --grace seconds later; the exit status
-# is that of the first failure. Ctrl-C and SIGTERM are passed on (the run saves and ends);
-# a second one kills. No process is left, even if this script is killed with SIGKILL
-# (on Linux; see launch/guard.py). HJ_PYTHON is the Python to use (default: python).
+# is that of the first failure. SIGTERM is passed on, Ctrl-C too, as SIGTERM, which several
+# processes can answer (the run saves and ends); a second one kills. No process is left, even
+# if this script is killed with SIGKILL (on Linux; see launch/guard.py). HJ_PYTHON is the
+# Python to use (default: python).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/command_line.sh
@@ -20,6 +21,7 @@ python=${HJ_PYTHON:-python}
 grace=10
 guards=()
 first_failure=0
+interrupted=0 # or the status that shells expect after a Ctrl-C
 
 parse() {
   read_words "$0" "$@"
@@ -59,9 +61,9 @@ start() {
   done
 }
 
-# Passes a signal to all processes that are left; a second one kills them.
+# Asks all processes that are left to end; if they were asked before, it kills them.
 ask_all() {
-  if ((${#guards[@]})); then kill -s "$1" "${guards[@]}" 2>/dev/null || true; fi
+  if ((${#guards[@]})); then kill -s TERM "${guards[@]}" 2>/dev/null || true; fi
 }
 
 # Forgets the processes that ended and keeps the status of the first failure.
@@ -89,22 +91,22 @@ wait_for_all() {
 
 end_the_others() {
   local deadline=$((SECONDS + grace))
-  ask_all TERM
+  ask_all
   while ((${#guards[@]} && SECONDS < deadline)); do
     sleep 0.1 || true
     collect
   done
   while ((${#guards[@]})); do
-    ask_all TERM
+    ask_all
     sleep 0.1 || true
     collect
   done
 }
 
 parse "$@"
-trap 'ask_all INT' INT
-trap 'ask_all TERM' TERM HUP
+trap 'interrupted=130; ask_all' INT
+trap ask_all TERM HUP
 start
 wait_for_all
 end_the_others
-exit "$first_failure"
+exit $((first_failure ? first_failure : interrupted))
