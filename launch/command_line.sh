@@ -13,6 +13,7 @@ fail() {
 }
 
 say() {
+  if ${dry_run:-false}; then return; fi
   echo "$(basename "$0"): $*" >&2
 }
 

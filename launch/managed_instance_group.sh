@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # tpu_pod.sh sets the options
 # One TPU slice as a managed instance group of Compute Engine, for tpu_pod.sh. Sourced, never
 # run.
 
@@ -91,9 +91,11 @@ on_first_host() {
   cloud compute ssh "${names%%$'\n'*}" --zone="$zone" --command="$1"
 }
 
-# All three are tried, so that what half a creation left goes too.
+# All three are tried, so that what half a creation left goes too; only the group costs.
 delete_machines() {
-  cloud compute instance-groups managed delete "$name" --region="$region" --quiet || true
+  local status=0
+  cloud compute instance-groups managed delete "$name" --region="$region" --quiet || status=$?
   cloud compute resource-policies delete "$name" --region="$region" --quiet || true
   cloud compute instance-templates delete "$name" --quiet || true
+  return "$status"
 }

@@ -55,6 +55,10 @@ fetch_source() {
 
 run() {
   local status=0
+  if [[ -e $home/asked_to_stop ]]; then
+    end=stopped
+    return
+  fi
   cd "$home/source"
   # The process id is that of report_end.py, which passes on what `tpu_pod.sh stop` sends.
   # shellcheck disable=SC2016

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # tpu_pod.sh sets the options
 # TPU slices by the Cloud TPU API's queued resources, for tpu_pod.sh. Sourced, never run.
 
 check_options() {

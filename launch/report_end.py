@@ -24,7 +24,7 @@ def run(command: list[str], *, log: str) -> int:
     stopped = False
     with open(log, "wb") as file:
         for line in process.stdout:
-            stopped |= line.startswith(_MARK)
+            stopped |= _MARK in line
             for place in (sys.stdout.buffer, file):
                 place.write(line)
                 place.flush()
