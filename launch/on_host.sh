@@ -92,6 +92,7 @@ if ! flock --nonblock 9; then
   echo "a run is in progress on this host; it goes on"
   exit 0
 fi
+echo "$(date -u +%FT%TZ) starting"
 trap : TERM INT # the machine is going down: the run answers, then its end is told
 trap tell EXIT
 rm -f "$home/asked_to_stop"

@@ -1,7 +1,8 @@
 """A gcloud of two hosts and a bucket, all folders of this machine.
 
 Hosts are the folders host0 and host1 of $FAKE_CLOUD, the bucket is its folder gs, and the
-file `state` holds the state of the queued resource; without it there is none.
+file `state` holds the state of the queued resource; without it there is none. Where there is
+a file `doomed`, the resource is suspended after the next look into the bucket.
 """
 
 import json
@@ -10,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 CLOUD = pathlib.Path(os.environ["FAKE_CLOUD"])
 STATE = CLOUD / "state"
@@ -33,6 +35,9 @@ def storage(verb: str, words: list[str]) -> int:
     if verb == "rm":
         shutil.rmtree(path, ignore_errors=True)
         return 0
+    if (CLOUD / "doomed").exists():
+        (CLOUD / "doomed").unlink()
+        STATE.write_text("SUSPENDED")
     found = sorted(path.parent.glob(path.name))
     print("".join(one.read_text() for one in found), end="")
     return 0 if found else 1
@@ -43,6 +48,8 @@ def queued_resources(verb: str, words: list[str]) -> int:
     if verb == "create":
         STATE.write_text("ACTIVE")
     elif verb == "delete":
+        for host in ("host0", "host1"):  # nothing runs on a machine that is gone
+            subprocess.run(["flock", CLOUD / host / "hybrid_jax/lock", "true"], check=True)
         STATE.unlink()
     elif verb == "describe":
         if not STATE.exists():
@@ -53,14 +60,23 @@ def queued_resources(verb: str, words: list[str]) -> int:
         (command,) = (w for w in words if w.startswith("--command="))
         for host in ("host0", "host1"):
             home = CLOUD / host
-            home.mkdir(exist_ok=True)
+            log = home / "hybrid_jax/host.log"
+            before = lines(log)
             subprocess.run(
                 ["bash", "-c", command.removeprefix("--command=")],
                 cwd=home,
                 env=os.environ | {"HOME": str(home)},
                 check=False,
             )
+            # What was left in the background has the lock, or knows that it has not.
+            while "on_host.sh" in command and lines(log) == before:
+                time.sleep(0.01)
     return 0
+
+
+def lines(log: pathlib.Path) -> int:
+    """Returns how many lines a host's log has."""
+    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
 TIMEOUT = 60  # seconds; a script takes well under one
@@ -75,3 +77,11 @@ class Stubs:
     def stdin(self) -> str:
         """Returns what the last `apply` read."""
         return pathlib.Path(f"{self.record}.stdin").read_text()
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Returns as soon as `reached()`; fails if that never happens."""
+    deadline = time.monotonic() + TIMEOUT
+    while not reached():
+        assert time.monotonic() < deadline, "never reached"
+        time.sleep(0.01)

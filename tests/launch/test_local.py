@@ -9,7 +9,7 @@ import time
 
 import pytest
 import small_run
-from stub_programs import LAUNCH, TIMEOUT, Stubs
+from stub_programs import LAUNCH, TIMEOUT, Stubs, wait_until
 
 # Stands in for hybrid_jax.main: says who it is, starts a child, then does as its role says.
 PROGRAM = """
@@ -81,14 +81,6 @@ def alive(process: int) -> bool:
     return state not in "ZX"
 
 
-def wait_until(reached):
-    """Returns as soon as `reached()`."""
-    deadline = time.monotonic() + TIMEOUT
-    while not reached():
-        assert time.monotonic() < deadline, "never reached"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("roles", ["exit0", "exit0,exit0,exit0"])
 def test_success_of_all_is_success(tmp_path, roles):
     assert Rehearsal(tmp_path, roles).end() == 0
@@ -137,7 +129,11 @@ def test_nothing_outlives_a_killed_script(tmp_path, roles):
 
 
 def test_words_reach_the_program_unchanged(tmp_path):
-    words = ["--config=configs/x.py:fusion.levels=(16,32)", "a 'b' \"c\" $HOME `d` \\ *", ""]
+    words = [
+        "--config=configs/x.py:fusion.levels=(16,32)",
+        "a 'b' \"c\" $HOME `d` \\ *",
+        "",
+    ]
     assert Rehearsal(tmp_path, "exit0,exit0", *words).end() == 0
     for index in range(2):
         assert (tmp_path / f"words{index}").read_text() == repr(words)

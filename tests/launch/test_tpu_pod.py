@@ -9,7 +9,12 @@ from stub_programs import Stubs
 ZONE = "--zone=us-west4-a"
 QUEUED = [ZONE, "--accelerator-type=v5litepod-16", "--runtime-version=v2-alpha-tpuv5-lite"]
 GROUP = [
-    *("--backend=mig", "--project=p", "--zone=us-east5-b", "--machine-type=ct6e-standard-4t"),
+    *(
+        "--backend=mig",
+        "--project=p",
+        "--zone=us-east5-b",
+        "--machine-type=ct6e-standard-4t",
+    ),
     *("--topology=4x4", "--num-hosts=4", "--image-family=f", "--image-project=g"),
 ]
 SCOPE = "--scopes=https://www.googleapis.com/auth/cloud-platform"
@@ -116,7 +121,9 @@ def test_run_starts_every_host_of_every_slice(stubs):
 def test_words_survive_the_remote_shell(stubs, tmp_path):
     stubs.run_well("tpu_pod.sh", "run", "pod", ZONE, "--num-hosts=1", "--", *ODD)
     told = tmp_path / "told"
-    stubs.add("nohup", f'#!/bin/bash\nprintf "%s\\0" "$@" > {told}.new; mv {told}.new {told}\n')
+    stubs.add(
+        "nohup", f'#!/bin/bash\nprintf "%s\\0" "$@" > {told}.new; mv {told}.new {told}\n'
+    )
     done = subprocess.run(
         ["bash", "-c", f"{remote(stubs)}; wait"],
         env=stubs.environment,
