@@ -2,11 +2,12 @@
 
     python guard.py PARENT GRACE COMMAND...
 
-The command runs in a session of its own, so that a signal from the terminal reaches it once.
-The first SIGTERM or SIGINT is passed on; a second one kills the command and its children. If
-the parent process dies, the kernel sends this process a SIGTERM, and the command is killed
-GRACE seconds later. If this process dies, the kernel kills the command, but not what the
-command had started. Both need Linux (`prctl`); elsewhere a SIGKILL leaves processes behind.
+The command runs in a session of its own, out of reach of the terminal's Ctrl-C, which the
+script passes on as SIGTERM. The first SIGTERM is passed on to the command; a second one
+kills the command and its children. If the parent process dies, the kernel sends this
+process a SIGTERM, and the command is killed GRACE seconds later. If this process dies, the
+kernel kills the command, but not what the command had started. Both need Linux (`prctl`);
+elsewhere a SIGKILL leaves processes behind.
 """
 
 import contextlib
@@ -17,7 +18,6 @@ import subprocess
 import sys
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_PASSED_ON = {signal.SIGTERM, signal.SIGINT}
 
 
 def _signal_me_when_my_parent_dies(number: int) -> None:
@@ -26,10 +26,9 @@ def _signal_me_when_my_parent_dies(number: int) -> None:
 
 
 def _prepare_command() -> None:
-    """Runs in the child: undoes what a background job of a shell has inherited."""
+    """Runs in the child, before it becomes the command."""
     _signal_me_when_my_parent_dies(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 class Guard:
@@ -46,27 +45,26 @@ class Guard:
         self.grace = grace
         self.asked = False
         os.setsid()
-        # Held back until there is a process to pass them to.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+        # Held back until there is a process to pass it to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         _signal_me_when_my_parent_dies(signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(128 + signal.SIGTERM)  # it died before the kernel was told to watch
         self.process = subprocess.Popen(
             command, start_new_session=True, preexec_fn=_prepare_command
         )
-        for number in _PASSED_ON:
-            signal.signal(number, self.ask)
+        signal.signal(signal.SIGTERM, lambda *_: self.ask())
         signal.signal(signal.SIGALRM, lambda *_: self.kill())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def ask(self, number: int, _frame) -> None:
-        """Passes a signal on, or kills if that was done before."""
+    def ask(self) -> None:
+        """Asks the command to end, or kills it if that was done before."""
         if self.asked:
             self.kill()
             return
         self.asked = True
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+            self.process.terminate()
         if os.getppid() != self.parent:  # nobody is left to ask again
             signal.setitimer(signal.ITIMER_REAL, self.grace)
 

@@ -2,10 +2,10 @@
 
     python report_end.py [--log=FILE] COMMAND...
 
-A run that was asked to stop by SIGTERM saves and exits with 0, as does a finished one. Whoever
-has to decide about a restart cannot tell the two apart; this wrapper exits with 143 (as
-shells report SIGTERM) in the first case. SIGTERM and SIGINT are passed on. What the command
-prints is printed, and kept in FILE.
+A run that was asked to stop by SIGTERM saves and exits with 0, as does a finished one.
+Whoever has to decide about a restart cannot tell the two apart; this wrapper exits with 143
+(as shells report SIGTERM) in the first case. SIGTERM and SIGINT are passed on. What the
+command prints is printed, and kept in FILE.
 """
 
 import signal

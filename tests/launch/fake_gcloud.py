@@ -1,8 +1,8 @@
 """A gcloud of two hosts and a bucket, all folders of this machine.
 
 Hosts are the folders host0 and host1 of $FAKE_CLOUD, the bucket is its folder gs, and the
-file `state` holds the state of the queued resource; without it there is none. Where there is
-a file `doomed`, the resource is suspended after the next look into the bucket.
+file `state` holds the state of the queued resource; without it there is none. Where there
+is a file `doomed`, the resource is suspended after the next look into the bucket.
 """
 
 import json

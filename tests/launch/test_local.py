@@ -46,8 +46,8 @@ class Rehearsal:
         stubs = Stubs(folder)
         python = stubs.add(
             "python",
-            f'#!/bin/bash\nif [[ $1 == -m ]]; then exec {sys.executable} {program} "${{@:3}}"; fi'
-            f'\nexec {sys.executable} "$@"\n',
+            f"#!/bin/bash\nreal={sys.executable}\n"
+            f'if [[ $1 == -m ]]; then exec $real {program} "${{@:3}}"; fi\nexec $real "$@"\n',
         )
         self.script = subprocess.Popen(
             [

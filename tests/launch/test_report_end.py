@@ -46,7 +46,8 @@ def test_output_is_shown_and_kept(tmp_path):
 
 
 def test_sigterm_is_passed_on():
-    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(5)); print('up', flush=True)"
+    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(5))"
+    code = f"{code}; print('up', flush=True)"
     process = subprocess.Popen(
         [sys.executable, LAUNCH / "report_end.py", *PYTHON, f"{code}; signal.pause()"],
         stdout=subprocess.PIPE,

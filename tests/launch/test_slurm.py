@@ -1,4 +1,4 @@
-"""slurm.sbatch starts one process for each GPU, or one for each node with all of its GPUs."""
+"""slurm.sbatch starts one process a GPU, or one a node with all of its GPUs."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""tpu_pod.sh calls gcloud as its reference pages say, and words survive the way to hosts."""
+"""tpu_pod.sh calls gcloud as its reference says, and words survive the way to hosts."""
 
 import shlex
 import subprocess

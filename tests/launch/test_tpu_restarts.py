@@ -71,8 +71,11 @@ def verbs(cloud: Stubs) -> list[str]:
 
 
 @pytest.mark.parametrize("role", [PREEMPTED_ONCE, NEIGHBOR_LOST])
-def test_preempted_run_comes_back_with_the_same_command(cloud, role):
+def test_preempted_run_comes_back_with_the_same_command(cloud, tmp_path, role):
     play(cloud, role)
+    ends_of_before = tmp_path / "gs/b/r/launch/ends"
+    ends_of_before.mkdir(parents=True)
+    (ends_of_before / "host9").write_text("stopped\n")
     done = cloud.run_well("tpu_pod.sh", *RUN)
     assert verbs(cloud) == ["create", "ssh", "delete", "create", "ssh"]
     create, again = cloud.calls("gcloud", "compute", "tpus", "queued-resources", "create")
@@ -83,6 +86,13 @@ def test_preempted_run_comes_back_with_the_same_command(cloud, role):
         assert first == "2 -m hybrid_jax.main --config=c:(1,2) --workdir=gs://b/r"
     assert "restart 1 of at most 3" in done.stderr
     assert "ended: finished" in done.stderr
+
+
+def test_run_told_to_end_on_machines_that_stay_goes_on_there(cloud):
+    play(cloud, 'if ((attempt == 1)); then echo "stopped by SIGTERM after step 3"; fi')
+    cloud.run_well("tpu_pod.sh", *RUN)
+    assert verbs(cloud) == ["create", "ssh", "ssh"]
+    assert len(attempts(cloud, "host0")) == 2
 
 
 def test_source_reaches_the_hosts_without_what_they_do_not_need(cloud, tmp_path):
