@@ -47,7 +47,8 @@ class Rehearsal:
         python = stubs.add(
             "python",
             f"#!/bin/bash\nreal={sys.executable}\n"
-            f'if [[ $1 == -m ]]; then exec $real {program} "${{@:3}}"; fi\nexec $real "$@"\n',
+            f'if [[ $1 == -m ]]; then exec $real {program} "${{@:3}}"; fi\n'
+            'exec $real "$@"\n',
         )
         self.script = subprocess.Popen(
             [

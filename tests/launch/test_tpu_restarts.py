@@ -88,6 +88,7 @@ def test_preempted_run_comes_back_with_the_same_command(cloud, tmp_path, role):
     assert "ended: finished" in done.stderr
 
 
+@pytest.mark.slow
 def test_run_told_to_end_on_machines_that_stay_goes_on_there(cloud):
     play(cloud, 'if ((attempt == 1)); then echo "stopped by SIGTERM after step 3"; fi')
     cloud.run_well("tpu_pod.sh", *RUN)
@@ -115,6 +116,7 @@ def test_failed_run_is_not_tried_again(cloud, tmp_path):
     assert log.read_text() == "error: no such key\n"
 
 
+@pytest.mark.slow
 def test_restarts_have_a_limit(cloud):
     play(cloud, 'echo SUSPENDED > "$FAKE_CLOUD/state"; echo "stopped by SIGTERM"')
     words = [word.replace("--max-restarts=3", "--max-restarts=1") for word in RUN]
