@@ -73,6 +73,15 @@ class Rehearsal:
         return status
 
 
+@pytest.fixture(autouse=True)
+def _leave_nothing(tmp_path):
+    """A test that fails has left processes, which must not trouble the next ones."""
+    yield
+    for file in [*tmp_path.glob("pid?"), *tmp_path.glob("child?")]:
+        if alive(int(file.read_text())):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+
 def alive(process: int) -> bool:
     """Whether a process runs; one that has only not been waited for does not."""
     try:
