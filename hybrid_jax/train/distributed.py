@@ -18,9 +18,10 @@ def join() -> None:
     Known environments: `HJ_COORDINATOR` (host:port) with `HJ_NUM_PROCESSES` and
     `HJ_PROCESS_ID`, set by the launch scripts; `HJ_DISTRIBUTED=1` for machines JAX
     recognises by itself, such as TPU pods; and SLURM steps of more than one task.
+    `HJ_EXPECTED_PROCESSES` is how many the launch script started.
 
     Raises:
-        UserError: the variables are incomplete.
+        UserError: the variables are incomplete, or another number of processes joined.
     """
     if jax.distributed.is_initialized():
         return
@@ -37,6 +38,7 @@ def join() -> None:
         jax.distributed.initialize(environment["HJ_COORDINATOR"], count, index)
     elif environment.get("HJ_DISTRIBUTED") == "1" or _slurm_tasks(environment) > 1:
         jax.distributed.initialize()
+    _check_count(environment.get("HJ_EXPECTED_PROCESSES"))
 
 
 def is_main_process() -> bool:
@@ -64,3 +66,13 @@ def _slurm_tasks(environment) -> int:
     if "SLURM_STEP_NODELIST" not in environment:
         return 1
     return int(environment.get("SLURM_NTASKS", "1"))
+
+
+def _check_count(expected: str | None) -> None:
+    """Raises `UserError` where hosts would train by themselves, or without some others."""
+    if expected and expected != str(jax.process_count()):
+        raise UserError(
+            f"HJ_EXPECTED_PROCESSES: got {jax.process_count()} process(es) in this run, "
+            f"expected {expected}. Look into the logs of the hosts for one that did not "
+            f"start, and compare the number of hosts with what was asked for."
+        )

@@ -172,6 +172,19 @@ def test_incomplete_environment_is_refused(monkeypatch, variables):
         join()
 
 
+@pytest.mark.parametrize("expected", ["2", "several"])
+def test_a_host_that_did_not_join_is_missed(monkeypatch, expected):
+    monkeypatch.setenv("HJ_EXPECTED_PROCESSES", expected)
+    with pytest.raises(UserError, match=rf"got 1 process\(es\).*expected {expected}\."):
+        join()
+
+
+@pytest.mark.parametrize("expected", ["1", ""])
+def test_the_expected_processes_may_go_on(monkeypatch, expected):
+    monkeypatch.setenv("HJ_EXPECTED_PROCESSES", expected)
+    join()
+
+
 def test_several_slurm_tasks_are_needed_to_join():
     assert _slurm_tasks({}) == 1
     assert _slurm_tasks({"SLURM_NTASKS": "4"}) == 1  # an allocation, not a step
