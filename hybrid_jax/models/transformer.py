@@ -14,12 +14,6 @@ from hybrid_jax.specs import ViTSpec
 _xavier = nnx.initializers.xavier_uniform()
 
 
-def _xavier_each(key, shape, dtype):
-    """Fills a fused (D, 3D) kernel as three (D, D) kernels of their own fan."""
-    parts = [_xavier(k, (shape[0], shape[1] // 3), dtype) for k in jax.random.split(key, 3)]
-    return jnp.concatenate(parts, axis=1)
-
-
 def linear(spec: ViTSpec, in_dim: int, out_dim: int, *, rngs: nnx.Rngs, **kw):
     """Returns a Linear in the spec's dtype with ViT's xavier initialisation."""
     kw.setdefault("kernel_init", _xavier)
@@ -47,21 +41,38 @@ def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool 
     return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)
 
 
-class Attention(nnx.Module):
-    """Multi-head self-attention with one fused projection for query, key and value.
+class JointProjection(nnx.Module):
+    """Query, key and value of the same tokens: three linear maps kept in one array.
 
-    Its kernel is (D, 3, D), not (D, 3 D): its last axis can be split by heads over
-    devices, each of which then has the query, key and value of its own heads.
+    The kernel is (D, 3, D), not (D, 3 D): its last axis can be split by heads over
+    devices, each of which then has the query, key and value of its own heads. Three
+    products in place of one give three arrays that need no cutting up: the TPU compiler
+    counts a quarter less time for a block's attention and its gradient.
     """
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
-        self.qkv = nnx.LinearGeneral(
-            spec.width,
-            (3, spec.width),
-            kernel_init=_xavier_each,
-            dtype=jnp.dtype(spec.dtype),
-            rngs=rngs,
+        keys = jax.random.split(rngs.params(), 3)
+        parts = [_xavier(key, (spec.width, spec.width), jnp.float32) for key in keys]
+        rngs.params()  # of the bias, as in a Linear: all that is built later starts alike
+        self.kernel = nnx.Param(jnp.stack(parts, axis=1))
+        self.bias = nnx.Param(jnp.zeros((3, spec.width)))
+        self.dtype = jnp.dtype(spec.dtype)
+
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Maps tokens (B, N, D) to query, key and value, (B, N, D) each."""
+        x = x.astype(self.dtype)
+        kernel, bias = (
+            self.kernel[...].astype(self.dtype),
+            self.bias[...].astype(self.dtype),
         )
+        return [x @ kernel[:, part] + bias[part] for part in range(3)]
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with a joint projection for query, key and value."""
+
+    def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
+        self.qkv = JointProjection(spec, rngs=rngs)
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
         self.heads = spec.heads
 
@@ -72,8 +83,9 @@ class Attention(nnx.Module):
     def project(self, x: jax.Array, *, rotation=None) -> tuple[jax.Array, ...]:
         """Maps tokens (B, N, D) to query, key and value (B, N, heads, d), rotated."""
         B, N, D = x.shape
-        qkv = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        query, key, value = (
+            part.reshape(B, N, self.heads, D // self.heads) for part in self.qkv(x)
+        )
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         return query, key, value

@@ -14,10 +14,11 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hybrid_jax.models.convolution import Conv, standardise
+from hybrid_jax.models.transformer import JointProjection
 from hybrid_jax.train.state import path_name
 
 # Modules that cast kernel and bias to their dtype before anything else is done with them.
-_CASTING = (nnx.Linear, nnx.LinearGeneral, Conv)
+_CASTING = (nnx.Linear, Conv, JointProjection)
 
 
 def standardized_kernels(model: nnx.Module) -> dict[str, str]:
