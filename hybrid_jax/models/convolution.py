@@ -83,11 +83,23 @@ class Conv(nnx.Module):
         self.standardised = standardised
         self.dtype = jnp.dtype(dtype)
 
+    def prepared_kernel(self) -> jax.Array:
+        """Returns the kernel that is convolved with: float32, standardized where it is so."""
+        if self.standardised is None:
+            return self.kernel[...]
+        return standardise(self.kernel[...], numerics=self.standardised)
+
+    def standardize_in_place(self) -> None:
+        """Keeps the prepared kernel instead of the raw one; a second call changes nothing.
+
+        The convolution gives what it gave, and no call standardizes again. Its kernel is
+        then no longer what checkpoints hold. Inside a trace, gradients flow through.
+        """
+        self.kernel[...] = self.prepared_kernel()
+        self.standardised = None
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.kernel[...]
-        if self.standardised is not None:
-            kernel = standardise(kernel, numerics=self.standardised)
-        kernel, x = kernel.astype(self.dtype), x.astype(self.dtype)
+        kernel, x = self.prepared_kernel().astype(self.dtype), x.astype(self.dtype)
         if self.side == 1 and self.groups == 1:
             x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
             y = matmul(x, kernel[0, 0])

@@ -105,3 +105,22 @@ def test_standardised_conv_standardises_in_float32_under_bfloat16():
     np.testing.assert_allclose(
         after.astype(jnp.float32), before.astype(jnp.float32), atol=0.1
     )
+
+
+def test_standardized_in_place_gives_the_same_and_the_same_gradient():
+    conv = Conv(4, 6, kernel=3, standardised="vit_jax", rngs=nnx.Rngs(params=0))
+    graph, state = nnx.split(conv)
+    x = jnp.asarray(images_of((6, 8), channels=4))
+
+    def loss(w, *, once):
+        merged = nnx.merge(graph, state, copy=True)
+        merged.kernel[...] = w
+        if once:
+            merged.standardize_in_place()
+            merged.standardize_in_place()
+            assert merged.standardised is None
+        return jnp.square(merged(x)).sum()
+
+    raw = 0.3 + 2 * conv.kernel[...]  # neither mean nor deviation is right
+    given, wanted = (jax.value_and_grad(loss)(raw, once=once) for once in (True, False))
+    jax.tree.map(np.testing.assert_array_equal, given, wanted)
