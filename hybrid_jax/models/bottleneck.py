@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.models import resnet_layers as layers
+from hybrid_jax.models.folding import folded_norm
 from hybrid_jax.ops.pooling import neighbour_mean
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec
@@ -53,6 +54,10 @@ class Downsample(nnx.Module):
             x = neighbour_mean(x, spacing=self.spacing)
         x = self.conv(x)
         return x if self.norm is None else self.norm(x, train=train)
+
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `models/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
 
 
 class Bottleneck(nnx.Module):
@@ -117,6 +122,12 @@ class Bottleneck(nnx.Module):
         y = self.norm3(self.conv3(y), train=train)
         shortcut = x if self.downsample is None else self.downsample(x, train=train)
         return jax.nn.relu(shortcut + y)
+
+    def fold_in_place(self) -> None:
+        """Folds each norm into the convolution of its number, see `models/folding.py`."""
+        self.norm1 = folded_norm(self.conv1, self.norm1)
+        self.norm2 = folded_norm(self.conv2, self.norm2)
+        self.norm3 = folded_norm(self.conv3, self.norm3)
 
 
 class PreActivationBottleneck(Bottleneck):
