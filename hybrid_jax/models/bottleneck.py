@@ -5,6 +5,7 @@ from flax import nnx
 
 from hybrid_jax.models import resnet_layers as layers
 from hybrid_jax.models.folding import folded_norm
+from hybrid_jax.models.remat import run_block
 from hybrid_jax.ops.pooling import neighbour_mean
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec
@@ -95,6 +96,7 @@ class Bottleneck(nnx.Module):
             if spec.preactivation
             else layers.norm(spec, out_channels, rngs=rngs, scale_init=0.0)
         )
+        self.remat = spec.remat
         changes = stride > 1 or in_channels != out_channels
         self.downsample = (
             Downsample(
@@ -106,8 +108,12 @@ class Bottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), 4 * width)."""
-        y = self.spatial(self.reduce(x, train=train), train=train)
-        return self.expand(x, y, train=train)
+
+        def run(block, x):
+            y = block.spatial(block.reduce(x, train=train), train=train)
+            return block.expand(x, y, train=train)
+
+        return run_block(run, self, x, remat=self.remat)
 
     def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Narrows (B, h, w, C_in) to `width` channels."""

@@ -22,8 +22,8 @@ ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
 # Every kind of part, each at least once; kinds of different parts share a program.
 PART_VARIANTS = {
     "batch-mean-sincos-remat": dict(
-        resnet=dict(norm="batch"),
-        vit=dict(pool="mean", positions="sincos2d", remat=True),
+        resnet=dict(norm="batch", remat="dots"),
+        vit=dict(pool="mean", positions="sincos2d", remat="full"),
     ),
     "timm-attention-rope": dict(
         resnet=dict(numerics="timm"),
