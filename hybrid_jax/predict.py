@@ -25,6 +25,7 @@ from hybrid_jax.tasks.answers import own_pixels
 from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.train.distributed import is_main_process
 from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.folded_run import folded_run
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.restore import restored_run
@@ -80,7 +81,7 @@ def predict(
         config.data.workers = 0  # threads, so that `images` can say what was wrong
         config.task.segmentation.canvas = None  # as large as the images
     info = _info(config, path, images)
-    experiment, state = restored_run(config, path, source=InfoAlone(info))
+    experiment, state = folded_run(*restored_run(config, path, source=InfoAlone(info)))
     progress = experiment.config.log.progress
     written = _Written(images, folder, experiment.task, progress=progress)
     for rows in _predictions(experiment, state, images):
@@ -124,11 +125,10 @@ def _predictions(
         size=data.prefetch,
     )
     step = _jitted_step(experiment)
-    params = state.eval_params
     waiting: collections.deque = collections.deque()
     try:
         for batch, _ in batches:
-            waiting.append(step(params, state.mutable, batch))
+            waiting.append(step(state.params, state.mutable, batch))
             if len(waiting) > _IN_FLIGHT:
                 yield jax.device_get(waiting.popleft())
         while waiting:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from hybrid_jax.errors import UserError, nearest
 
+REMAT = ("none", "dots", "full")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNetSpec:
@@ -29,6 +31,9 @@ class ResNetSpec:
         shortcut: where a stage halves its map: "strided" 1x1, or "pooled", the mean of
             2x2 cells and a 1x1 (ResNet-D).
         output_stride: the coarsest stride; later stages dilate instead of striding.
+        remat: what the backward pass of a block computes again to keep less: "none",
+            "dots" all but convolutions, "full" everything. Fusions that work inside the
+            blocks (`conformer`, `mobile_former`) keep all.
         dtype: compute dtype; parameters stay float32.
     """
 
@@ -40,12 +45,14 @@ class ResNetSpec:
     root: Literal["7x7", "deep"] = "7x7"
     shortcut: Literal["strided", "pooled"] = "strided"
     output_stride: Literal[4, 8, 16, 32] = 32
+    remat: Literal["none", "dots", "full"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         _check_choices(self, norm=("group", "batch"), numerics=("vit_jax", "timm"))
         _check_choices(self, output_stride=(4, 8, 16, 32), preactivation=(False, True))
         _check_choices(self, root=("7x7", "deep"), shortcut=("strided", "pooled"))
+        _check_choices(self, remat=REMAT)
         _check_choices(self, dtype=("float32", "bfloat16"))
         if len(self.blocks) > 4 or any(n < 1 for n in self.blocks):
             raise UserError(
@@ -93,7 +100,8 @@ class ViTSpec:
         registers: learned extra tokens without positions (Darcet et al., 2023).
         gelu: "tanh" as vit_jax, "erf" as timm.
         norm_eps: epsilon of every LayerNorm.
-        remat: recompute each block's activations in the backward pass.
+        remat: what the backward pass of a block computes again to keep less: "none",
+            "dots" all but the products with kernels, "full" everything.
         dtype: compute dtype; parameters stay float32.
     """
 
@@ -111,12 +119,12 @@ class ViTSpec:
     registers: int = 0
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
-    remat: bool = False
+    remat: Literal["none", "dots", "full"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         _check_choices(self, pool=("cls", "mean", "attention"), gelu=("tanh", "erf"))
-        _check_choices(self, positions=("learned", "sincos2d", "rope2d"))
+        _check_choices(self, positions=("learned", "sincos2d", "rope2d"), remat=REMAT)
         _check_choices(self, position_resize=("corner_linear", "bilinear", "bicubic_aa"))
         _check_choices(self, dtype=("float32", "bfloat16"))
         if self.width % self.heads:

@@ -5,6 +5,7 @@ import os
 import jax
 from etils import epath
 
+from hybrid_jax.models.folding import fold
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
 from hybrid_jax.train.restore import restored_run
@@ -13,7 +14,11 @@ from hybrid_jax.train.workdir import saved_config
 
 
 def load_trained(
-    workdir: str | os.PathLike, *, restore: str = "best", dtype: str | None = None
+    workdir: str | os.PathLike,
+    *,
+    restore: str = "best",
+    dtype: str | None = None,
+    folded: bool = True,
 ) -> Hybrid:
     """Restores the model of a run, of any task and from its workdir alone.
 
@@ -25,6 +30,9 @@ def load_trained(
         workdir: of the training run.
         restore: "best", by its score on validation, or "last".
         dtype: compute dtype, "float32" or "bfloat16"; that of the run if None.
+        folded: ready for inference, see `models/folding.py`: standardized kernels, norms
+            and branches are computed once, and the outputs equal to rounding. To train the
+            model, export it or look at its arrays, take it as it was trained: False.
 
     Returns:
         The model, its arrays on this process's first device.
@@ -46,4 +54,8 @@ def load_trained(
     source = InfoAlone(numbered(count, largest_hw=(1, 1)))
     experiment, state = restored_run(config, path, source=source)
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
-    return merge_model(experiment.graph, *arrays)
+    model = merge_model(experiment.graph, *arrays)
+    del state, arrays  # so that each kernel goes when its folded one has come
+    if folded:
+        fold(model)
+    return model

@@ -8,10 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from flax import nnx
 from saved_run import TASKS, config_of, saved
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.normalisation import BatchNorm
+from hybrid_jax.pretrained.save import save_pretrained
 from hybrid_jax.train.state import merge_model, split_model
 
 IMAGES = jnp.linspace(-1, 1, 16 * 24 * 3).reshape(1, 16, 24, 3)
@@ -39,7 +43,7 @@ def test_run_of_any_task_is_loaded_without_its_data_and_devices(tmp_path, task):
     elsewhere = {"mesh.fsdp": 16, "train.batch_size": 7, "train.accumulate": 3}
     small = {"task.segmentation.canvas": [8, 8]}  # no image has to be held by it
     rewrite(tmp_path, {"data.name": "folder:/nowhere"} | elsewhere | small)
-    loaded = hybrid_jax.load_trained(tmp_path)
+    loaded = hybrid_jax.load_trained(tmp_path, folded=False)
     assert_equal(loaded, state.params, state.mutable)
     images = jax.device_put(IMAGES, jax.devices()[0])  # of no use to arrays elsewhere
     trained = merge_model(experiment.graph, state.params, state.mutable)
@@ -53,9 +57,30 @@ def test_best_or_last_and_the_average_of_its_parameters(tmp_path):
         saved(epath.Path(path), config, step=step, seed=step, scores=dict(top1=score))[1]
         for step, score in ((3, 0.9), (5, 0.1))
     ]
-    assert_equal(hybrid_jax.load_trained(path), states[0].ema, states[0].mutable)
-    last = hybrid_jax.load_trained(path, restore="last")
+    best = hybrid_jax.load_trained(path, folded=False)
+    assert_equal(best, states[0].ema, states[0].mutable)
+    last = hybrid_jax.load_trained(path, restore="last", folded=False)
     assert_equal(last, states[1].ema, states[1].mutable)
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_model_is_folded_for_inference(tmp_path, norm):
+    changes = {"model.resnet_options.norm": norm}
+    saved(epath.Path(tmp_path), config_of("classification", changes))
+    folded = hybrid_jax.load_trained(tmp_path)
+    kept = [type(m) for _, m in nnx.iter_modules(folded)]
+    assert BatchNorm not in kept
+    assert {m.standardised for _, m in nnx.iter_modules(folded) if type(m) is Conv} == {
+        None
+    }
+    with pytest.raises(UserError, match="folded for inference"):
+        folded(IMAGES, train=True)
+    with pytest.raises(UserError, match="export: expected a model as it was trained"):
+        save_pretrained(folded, tmp_path / "model.npz")
+    images = jax.device_put(IMAGES, jax.devices()[0])
+    ours = folded(images).logits
+    theirs = hybrid_jax.load_trained(tmp_path, folded=False)(images).logits
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_dtype_may_be_another_than_the_run_s(tmp_path):

@@ -4,6 +4,8 @@ import jax
 from flax import nnx
 
 from hybrid_jax.models import resnet_layers as layers
+from hybrid_jax.models.folding import folded_norm
+from hybrid_jax.models.remat import run_block
 from hybrid_jax.ops.pooling import neighbour_mean
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec
@@ -54,6 +56,10 @@ class Downsample(nnx.Module):
         x = self.conv(x)
         return x if self.norm is None else self.norm(x, train=train)
 
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `models/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
+
 
 class Bottleneck(nnx.Module):
     """1x1, 3x3 (carrying the stride, "v1.5"), 1x1; activation after the sum.
@@ -90,6 +96,7 @@ class Bottleneck(nnx.Module):
             if spec.preactivation
             else layers.norm(spec, out_channels, rngs=rngs, scale_init=0.0)
         )
+        self.remat = spec.remat
         changes = stride > 1 or in_channels != out_channels
         self.downsample = (
             Downsample(
@@ -101,8 +108,12 @@ class Bottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), 4 * width)."""
-        y = self.spatial(self.reduce(x, train=train), train=train)
-        return self.expand(x, y, train=train)
+
+        def run(block, x):
+            y = block.spatial(block.reduce(x, train=train), train=train)
+            return block.expand(x, y, train=train)
+
+        return run_block(run, self, x, remat=self.remat)
 
     def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Narrows (B, h, w, C_in) to `width` channels."""
@@ -117,6 +128,12 @@ class Bottleneck(nnx.Module):
         y = self.norm3(self.conv3(y), train=train)
         shortcut = x if self.downsample is None else self.downsample(x, train=train)
         return jax.nn.relu(shortcut + y)
+
+    def fold_in_place(self) -> None:
+        """Folds each norm into the convolution of its number, see `models/folding.py`."""
+        self.norm1 = folded_norm(self.conv1, self.norm1)
+        self.norm2 = folded_norm(self.conv2, self.norm2)
+        self.norm3 = folded_norm(self.conv3, self.norm3)
 
 
 class PreActivationBottleneck(Bottleneck):

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.folding import FoldedNorm, folded_norm
 from hybrid_jax.models.normalisation import BatchNorm, GroupNorm
 from hybrid_jax.specs import ResNetSpec
 
@@ -50,6 +51,15 @@ class ConvNorm(nnx.Module):
         """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), C_out)."""
         x = self.norm(self.conv(x), train=train)
         return x if self.activation is None else self.activation(x)
+
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `models/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the convolution has taken the norm in."""
+        return isinstance(self.norm, FoldedNorm)
 
 
 def map_norm(

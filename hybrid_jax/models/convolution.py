@@ -1,5 +1,7 @@
 """Convolution with optional weight standardisation, by the form that suits its kernel."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +11,7 @@ from hybrid_jax.ops.matmul import matmul
 _he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
 
+@functools.partial(jax.jit, static_argnames="numerics", inline=True)
 def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
     """Gives every output channel of a kernel zero mean and unit deviation, in float32.
 
@@ -28,6 +31,11 @@ def standardise(kernel: jax.Array, *, numerics: str) -> jax.Array:
         eps = {"timm": 1e-8, "bit": 1e-10}[numerics]
         standard = centred * jax.lax.rsqrt(variance + eps)
     return standard.reshape(kernel.shape)
+
+
+@jax.jit
+def _scaled_and_shifted(kernel, bias, scale, offset):
+    return kernel * scale, offset if bias is None else bias * scale + offset
 
 
 class Conv(nnx.Module):
@@ -84,7 +92,7 @@ class Conv(nnx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def prepared_kernel(self) -> jax.Array:
-        """Returns the kernel that is convolved with, in float32: standardized or raw."""
+        """Returns the kernel it convolves with, in float32: standardized, or as it is."""
         if self.standardised is None:
             return self.kernel[...]
         return standardise(self.kernel[...], numerics=self.standardised)
@@ -95,8 +103,26 @@ class Conv(nnx.Module):
         The convolution gives what it gave, and no call standardizes again. Its kernel is
         then no longer what checkpoints hold. Inside a trace, gradients flow through.
         """
-        self.kernel[...] = self.prepared_kernel()
-        self.standardised = None
+        if self.standardised is not None:
+            self.kernel[...] = self.prepared_kernel()
+            self.standardised = None
+
+    def fold_in_place(self) -> None:
+        """Standardizes for the last time, see `models/folding.py`."""
+        self.standardize_in_place()
+
+    def scale_and_shift(self, scale: jax.Array, offset: jax.Array) -> None:
+        """Changes kernel and bias so that the output y becomes `y * scale + offset`.
+
+        Args:
+            scale: (C_out,) in float32.
+            offset: (C_out,) in float32.
+        """
+        self.standardize_in_place()
+        bias = None if self.bias is None else self.bias[...]
+        kernel, bias = _scaled_and_shifted(self.kernel[...], bias, scale, offset)
+        self.kernel[...] = kernel
+        self.bias = nnx.data(nnx.Param(bias))  # it may have been built without one
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, x = self.prepared_kernel().astype(self.dtype), x.astype(self.dtype)

@@ -7,6 +7,7 @@ from flax import nnx
 from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.models.conv_norm import map_norm
 from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.folding import folded_norm
 from hybrid_jax.ops.bilinear import enlarge_by_corners
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec
@@ -117,6 +118,11 @@ class ResidualUnit(nnx.Module):
             if self.norms:
                 y = self.norms[index](y, train=train)
         return x + y
+
+    def fold_in_place(self) -> None:
+        """Folds each norm into the convolution before it, see `models/folding.py`."""
+        for index, norm in enumerate(self.norms):
+            self.norms[index] = folded_norm(self.convs[index], norm)
 
 
 class Fusion(nnx.Module):

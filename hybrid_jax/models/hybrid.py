@@ -24,6 +24,9 @@ class Hybrid(nnx.Module):
 
     Where the head wants strides that the fusion does not give, `pyramid.…` makes them.
     `attention` names the kernel of all attention inside, see `ops.attention.KERNELS`.
+
+    Attributes:
+        is_folded: changed for inference alone, see `models/folding.py`.
     """
 
     def __init__(
@@ -33,6 +36,11 @@ class Hybrid(nnx.Module):
         self.pyramid = pyramid
         self.head = head
         self.attention = attention
+        self.is_folded = False
+
+    def fold_in_place(self) -> None:
+        """Notes that everything inside has been folded."""
+        self.is_folded = True
 
     def __call__(
         self,
@@ -51,7 +59,16 @@ class Hybrid(nnx.Module):
             content_yxyx_px: (B, 4), the part of each image that is no padding: top, left,
                 bottom, right; None if all is.
             targets: a training batch, for heads that learn from noised targets too.
+
+        Raises:
+            UserError: `train` is on in a folded model.
         """
+        if train and self.is_folded:
+            raise UserError(
+                "model: train: expected False, got True: it is folded for inference, and "
+                "its arrays are not those that training continues from. Load it again "
+                "without folding: load_trained(..., folded=False)."
+            )
         with attention_kernel(self.attention):
             return self._outputs(
                 images,

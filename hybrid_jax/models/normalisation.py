@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.folding import FoldedNorm
+
 
 class GroupNorm(nnx.Module):
     """GroupNorm (Wu & He, 2018) over (B, h, w, C), in two passes over the map.
@@ -45,6 +48,10 @@ class GroupNorm(nnx.Module):
         offset = self.bias[...] - mean * scale
         return (x32 * scale[:, None, None] + offset[:, None, None]).astype(self.dtype)
 
+    def folded_into(self, conv: Conv) -> "GroupNorm":
+        """Returns itself: no fixed kernel can hold statistics that each image has anew."""
+        return self
+
     def _group_mean(self, sums: jax.Array) -> jax.Array:
         """Averages (B, C) within groups and hands every channel its group's value."""
         B, C = sums.shape
@@ -78,3 +85,18 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = super().__call__(x, use_running_average=self.fixed or not train)
         return y.astype(self.output_dtype)
+
+    def folded_into(self, conv: Conv) -> FoldedNorm:
+        """Makes eval mode's scale and offset part of the convolution right before."""
+        conv.scale_and_shift(
+            *_scale_and_offset(
+                self.scale[...], self.bias[...], self.mean[...], self.var[...], self.epsilon
+            )
+        )
+        return FoldedNorm()
+
+
+@jax.jit
+def _scale_and_offset(scale, bias, mean, variance, epsilon):
+    scale = scale * jax.lax.rsqrt(variance + epsilon)
+    return scale, bias - mean * scale

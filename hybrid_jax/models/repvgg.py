@@ -3,20 +3,17 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.errors import UserError
 from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.normalisation import BatchNorm
 from hybrid_jax.specs import ResNetSpec
 
 
 class RepVGG(nnx.Module):
     """A 3x3 and a 1x1 convolution, each with a norm, summed; then SiLU.
 
-    With BatchNorm in eval mode the sum is one 3x3 convolution with a bias: see `folded`.
+    With BatchNorm in eval mode the sum is one 3x3 convolution with a bias, and `fold` of
+    `models/folding.py` makes it one.
     """
 
     def __init__(self, spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs):
@@ -26,59 +23,28 @@ class RepVGG(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (B, h, w, C) to (B, h, w, C)."""
-        return jax.nn.silu(self.conv3(x, train=train) + self.conv1(x, train=train))
+        y = self.conv3(x, train=train)
+        if self.conv1 is not None:
+            y = y + self.conv1(x, train=train)
+        return jax.nn.silu(y)
 
-    def folded(self) -> "FoldedRepVGG":
-        """Returns the block that gives the same in eval mode with one convolution.
+    def fold_in_place(self) -> None:
+        """Leaves the 3x3 convolution alone, with the 1x1 kernel in its middle tap.
 
-        Raises:
-            UserError: the norms are not BatchNorm. GroupNorm's statistics belong to each
-                image, so no fixed kernel can hold them.
+        Where the norms are GroupNorm the branches stay two, see `models/folding.py`.
         """
-        kernel3, bias3 = _fold(self.conv3)
-        kernel1, bias1 = _fold(self.conv1)
-        # A 1x1 kernel is the middle tap of a 3x3.
-        kernel = kernel3.at[1, 1].add(kernel1[0, 0])
-        return FoldedRepVGG(kernel, bias3 + bias1, dtype=self.conv3.conv.dtype)
-
-
-class FoldedRepVGG(nnx.Module):
-    """What is left of a RepVGG block for inference: a 3x3 convolution, then SiLU.
-
-    Args:
-        kernel: (3, 3, C, C) in float32.
-        bias: (C,) in float32.
-        dtype: compute dtype.
-    """
-
-    def __init__(self, kernel: jax.Array, bias: jax.Array, *, dtype: str):
-        self.conv = Conv(
-            *kernel.shape[2:],
-            kernel=3,
-            padding="centred",
-            use_bias=True,
-            kernel_init=lambda *_: kernel,
-            dtype=dtype,
-            rngs=nnx.Rngs(params=0),
+        if self.conv1 is None or not (self.conv3.is_folded and self.conv1.is_folded):
+            return
+        conv, point = self.conv3.conv, self.conv1.conv
+        conv.kernel[...], conv.bias[...] = _summed(
+            conv.kernel[...], conv.bias[...], point.kernel[...], point.bias[...]
         )
-        self.conv.bias[...] = bias
+        self.conv1 = None
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps (B, h, w, C) to (B, h, w, C).
 
-        Raises:
-            UserError: `train` is on: the norms that training needs are gone.
-        """
-        if train:
-            raise UserError(
-                "repvgg: train: expected False, got True: a folded block has no norms to "
-                "train with. Train the model it was folded from, then fold that again."
-            )
-        return jax.nn.silu(self.conv(x))
-
-    def folded(self) -> "FoldedRepVGG":
-        """Returns the block itself."""
-        return self
+@jax.jit
+def _summed(kernel, bias, point_kernel, point_bias):
+    return kernel.at[1, 1].add(point_kernel[0, 0]), bias + point_bias
 
 
 class CSPRepLayer(nnx.Module):
@@ -110,21 +76,3 @@ class CSPRepLayer(nnx.Module):
         for block in self.blocks:
             y = block(y, train=train)
         return y + self.flat(x, train=train)
-
-    def fold(self) -> None:
-        """Replaces the blocks by their `folded` selves."""
-        self.blocks = nnx.List([block.folded() for block in self.blocks])
-
-
-def _fold(branch: ConvNorm) -> tuple[jax.Array, jax.Array]:
-    """Returns kernel and bias of convolution and running statistics in one, in float32."""
-    norm = branch.norm
-    if not isinstance(norm, BatchNorm):
-        raise UserError(
-            f"repvgg: fold: expected BatchNorm, got {type(norm).__name__}, whose "
-            f"statistics change with every image. Choose model.resnet_options.norm='batch' "
-            f"and train with it."
-        )
-    scale = norm.scale[...] * jax.lax.rsqrt(norm.var[...] + norm.epsilon)
-    kernel = branch.conv.kernel[...].astype(jnp.float32) * scale
-    return kernel, norm.bias[...] - norm.mean[...] * scale

@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.models import resnet_layers as layers
+from hybrid_jax.models.folding import folded_norm
 from hybrid_jax.ops.pooling import max_pool
 from hybrid_jax.specs import ResNetSpec
 
@@ -22,6 +23,10 @@ class Stem(nnx.Module):
         if self.norm is not None:
             x = jax.nn.relu(self.norm(x, train=train))
         return max_pool(x, padding=self.padding)
+
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `models/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
 
 
 class DeepStem(nnx.Module):
@@ -45,6 +50,12 @@ class DeepStem(nnx.Module):
         if self.norm3 is not None:
             x = jax.nn.relu(self.norm3(x, train=train))
         return max_pool(x, padding=self.padding)
+
+    def fold_in_place(self) -> None:
+        """Folds each norm into the convolution of its number, see `models/folding.py`."""
+        self.norm1 = folded_norm(self.conv1, self.norm1)
+        self.norm2 = folded_norm(self.conv2, self.norm2)
+        self.norm3 = folded_norm(self.conv3, self.norm3)
 
 
 def stem(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module:

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.remat import run_block
 from hybrid_jax.models.transformer import AttentionPool, Block, drop, layer_norm
 from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
 from hybrid_jax.specs import ViTSpec
@@ -135,15 +136,12 @@ class ViT(nnx.Module):
         if hw is not None and rotation is None and self.spec.positions == "rope2d":
             rotation = rope2d(hw, self.spec.width // self.spec.heads)
         key = None if key is None else jax.random.fold_in(key, index)
-        options = dict(rotation=rotation, attend=attend)
-        if not self.spec.remat:
-            return self.blocks[index](tokens, key=key, bias=bias, **options)
-        graph, state = nnx.split(self.blocks[index])
 
-        def apply(state, tokens, key, bias):
-            return nnx.merge(graph, state)(tokens, key=key, bias=bias, **options)
+        def run(block, tokens, key, bias):
+            return block(tokens, key=key, bias=bias, rotation=rotation, attend=attend)
 
-        return jax.checkpoint(apply)(state, tokens, key, bias)
+        block = self.blocks[index]
+        return run_block(run, block, tokens, key, bias, remat=self.spec.remat)
 
     def add_to_patches(self, tokens: jax.Array, change: jax.Array) -> jax.Array:
         """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens alone.

@@ -14,7 +14,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 # What a spec says about how a part is built and rounds is the file's to say; how large it
 # is, how it is trained and in which dtype it computes are the config's.
-_OWN_RESNET = ("blocks", "width", "output_stride", "dtype")
+_OWN_RESNET = ("blocks", "width", "output_stride", "remat", "dtype")
 _OWN_VIT = (
     "width",
     "depth",

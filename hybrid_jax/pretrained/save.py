@@ -52,8 +52,14 @@ def save_pretrained(
         has to be told because the file cannot.
 
     Raises:
-        UserError: unknown format, or a model that the layout has no names for.
+        UserError: unknown format, a folded model, or one that the layout has no names
+            for.
     """
+    if model.is_folded:
+        raise UserError(
+            "export: expected a model as it was trained, got a folded one, whose arrays "
+            "are not those of the layout. Use load_trained(..., folded=False)."
+        )
     path = pathlib.Path(path)
     format = format or path.suffix.removeprefix(".")
     if format not in FORMATS:

@@ -134,6 +134,14 @@ def _saved(workdir: epath.Path) -> dict[str, Any] | None:
             f"know the config is the one this run began with, remove the file and start "
             f"again."
         ) from error
+    return _renewed(saved)
+
+
+def _renewed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Says in today's words what older runs have written; changes `saved`."""
+    options = saved.get("model", {}).get("vit_options", {})
+    if isinstance(options.get("remat"), bool):
+        options["remat"] = "full" if options["remat"] else "none"
     return saved
 
 

@@ -10,6 +10,7 @@ import pytest
 import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
+from folding_guarantee import check_folding_changes_nothing, random_module
 from task_steps import check_head_takes, read_by
 
 from hybrid_jax.errors import UserError
@@ -21,8 +22,8 @@ ALL_SIZES = (small_fusion.BUILT_FOR, *small_fusion.OTHER_SIZES)
 # Every kind of part, each at least once; kinds of different parts share a program.
 PART_VARIANTS = {
     "batch-mean-sincos-remat": dict(
-        resnet=dict(norm="batch"),
-        vit=dict(pool="mean", positions="sincos2d", remat=True),
+        resnet=dict(norm="batch", remat="dots"),
+        vit=dict(pool="mean", positions="sincos2d", remat="full"),
     ),
     "timm-attention-rope": dict(
         resnet=dict(numerics="timm"),
@@ -87,6 +88,19 @@ def test_drops_follow_the_key_in_train_mode(fusion):
 
 def test_jit_equals_eager(fusion):
     guarantees.check_jit_equals_eager(fusion)
+
+
+def test_folding_standardized_kernels_changes_nothing(fusion):
+    module = random_module(lambda: small_fusion.construct(fusion))
+    images = small_fusion.example_images()
+    expected = small_fusion.build(fusion).forward(nnx.state(module), images)
+    check_folding_changes_nothing(module, images, expected=expected)
+
+
+def test_folding_batch_norm_changes_nothing(fusion):
+    resnet = dataclasses.replace(small_fusion.RESNET, norm="batch")
+    module = random_module(lambda: small_fusion.construct(fusion, resnet=resnet))
+    check_folding_changes_nothing(module, small_fusion.example_images())
 
 
 @pytest.mark.parametrize(

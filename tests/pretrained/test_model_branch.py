@@ -22,6 +22,7 @@ RESNET = ResNetSpec(
     root="deep",
     shortcut="pooled",
     output_stride=8,
+    remat="dots",
     dtype="bfloat16",
 )
 VIT = ViTSpec(
@@ -39,7 +40,7 @@ VIT = ViTSpec(
     registers=5,
     gelu="erf",
     norm_eps=1e-12,
-    remat=True,
+    remat="full",
     dtype="bfloat16",
 )
 # How a part rounds and what it is made of; sizes and training are the config's own.

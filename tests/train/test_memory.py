@@ -58,13 +58,6 @@ def test_bfloat16_keeps_a_copy_of_the_kernels_it_reads():
     assert half.per_image < 0.8 * whole.per_image
 
 
-def test_remat_keeps_less():
-    small = dict(width=64, depth=6, heads=2, mlp_dim=256)
-    usual = kept("vit_s16", size=64, vit_options=small)
-    remat = kept("vit_s16", size=64, vit_options=small | dict(remat=True))
-    assert remat.per_image < 0.2 * usual.per_image
-
-
 def test_maps_grow_with_the_area_and_kernels_do_not():
     options = dict(resnet_options=dict(blocks=(1, 1)))
     small, large = (kept("resnet50", size=size, **options) for size in (64, 128))

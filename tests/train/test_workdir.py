@@ -106,6 +106,20 @@ def test_run_older_than_a_key_continues_with_its_default(tmp_path, now):
             claimed(tmp_path, changes)
 
 
+@pytest.mark.parametrize(("older", "now"), [(False, "none"), (True, "full")])
+def test_run_of_when_remat_was_a_boolean_continues(tmp_path, older, now):
+    changes = {"model.vit_options.remat": now}
+    claimed(tmp_path, changes)
+    with_checkpoint(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    saved["model"]["vit_options"]["remat"] = older
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert saved_config(epath.Path(tmp_path)).model.vit_options.remat == now
+    claimed(tmp_path, changes)
+    with pytest.raises(UserError, match=f"remat: there '{now}', here 'dots'"):
+        claimed(tmp_path, {"model.vit_options.remat": "dots"})
+
+
 def test_workdir_without_a_checkpoint_may_be_taken_over(tmp_path):
     claimed(tmp_path)
     (tmp_path / "checkpoints").mkdir()

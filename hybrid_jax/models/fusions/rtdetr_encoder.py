@@ -10,8 +10,8 @@
 RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale interaction
 (AIFI) is here the first blocks of the ViT, pre-norm and with the ViT's own embedding and
 positions, on the cells of C5. In the cross-scale fusion (CCFF) `CSP` sums two 1x1 views of
-its input, one of them through RepVGG blocks. With norm="batch" these are single 3x3
-convolutions after `fold`, for inference: `model.backbone = model.backbone.fold()`.
+its input, one of them through RepVGG blocks. With norm="batch", these are single 3x3
+convolutions in a model that is folded for inference, see `models/folding.py`.
 
 Pooled is the mean of the coarsest of the N, which every level has reached. A dilated
 ResNet gives the strides it has. It starts as neither part.
@@ -98,19 +98,6 @@ class RTDETREncoder(nnx.Module):
         levels = self.pyramid(levels, train=train)
         out = {4: maps[4]} | dict(zip(self.strides, levels, strict=True))
         return Features(maps=out, pooled=levels[-1].mean((1, 2)))
-
-    def fold(self) -> "RTDETREncoder":
-        """Returns a copy whose RepVGG blocks are single convolutions.
-
-        In eval mode it gives the same features; with `train` it raises a UserError.
-
-        Raises:
-            UserError: the blocks' norms are not BatchNorm.
-        """
-        encoder = nnx.clone(self)
-        for layer in (*encoder.pyramid.down, *encoder.pyramid.up):
-            layer.fold()
-        return encoder
 
     def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
         """Runs the ViT's blocks on the cells of (B, h, w, C); (B, h, w, D)."""

@@ -80,7 +80,7 @@ def test_other_attention_keeps_the_promises(fusion):
     guarantees.check_contract(fusion, hw=(97, 131), dtype="bfloat16")
     for options in (
         dict(positions="rope2d", pool="attention", registers=2),
-        dict(positions="sincos2d", pool="mean", remat=True),
+        dict(positions="sincos2d", pool="mean", remat="full"),
     ):
         vit = dataclasses.replace(small_fusion.VIT, **options)
         guarantees.check_contract(fusion, vit=vit, hw=(33, 65))
@@ -123,7 +123,7 @@ def test_recomputed_blocks_give_the_same_gradients(fusion):
     shape = (2, 1 + sum(h * w for h, w in grids.values()), 48)
     rng = np.random.default_rng(0)
     tokens, target = jnp.asarray(rng.standard_normal((2, *shape)), jnp.float32)
-    plain, recomputed = gradients(remat=False), gradients(remat=True)
+    plain, recomputed = gradients(remat="none"), gradients(remat="full")
     assert plain.keys() == recomputed.keys()
     largest = max(float(jnp.abs(g).max()) for g in plain.values())
     assert float(jnp.abs(plain["vit.blocks.1.mlp.fc1.kernel"]).max()) > 1e-3 * largest

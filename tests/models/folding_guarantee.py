@@ -1,0 +1,47 @@
+"""Folding leaves what a model gives in eval mode, whatever it is made of."""
+
+import jax
+import numpy as np
+from flax import nnx
+from parameters import random_like
+
+from hybrid_jax.models.convolution import Conv
+from hybrid_jax.models.folding import fold
+
+
+def random_module(build):
+    """Returns a module with everything random, running statistics and affine parts too."""
+    graph, state = nnx.split(nnx.eval_shape(build))
+    return nnx.merge(graph, random_like(state))
+
+
+def outputs_of(module, x):
+    """Returns the arrays it gives for `x` in eval mode, compiled."""
+    graph, state = nnx.split(module)
+    return jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(state, x)
+
+
+def check_folding_changes_nothing(module, x, *, expected=None):
+    """Folds a module of random numbers and compares what it gives to float32's rounding.
+
+    Args:
+        module: changed by this.
+        x: its input.
+        expected: what it gives unfolded, where that is known.
+    """
+    expected = outputs_of(module, x) if expected is None else expected
+    fold(module)
+    left = [path for path, m in nnx.iter_modules(module) if _standardizes(m)]
+    assert not left, f"still standardize after folding: {left}"
+    found = outputs_of(module, x)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        scale = float(np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
+    again = nnx.state(module)
+    fold(module)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(module), again)
+
+
+def _standardizes(module):
+    return isinstance(module, Conv) and module.standardised is not None
