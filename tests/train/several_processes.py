@@ -1,4 +1,4 @@
-"""One run as several processes of one pretend device each, on this machine."""
+"""One run as several processes of a few pretend devices each, on this machine."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,12 @@ class Ended:
 
 
 def start_several(
-    words: list[str], output: pathlib.Path, *, count: int = 2, **variables: str
+    words: list[str],
+    output: pathlib.Path,
+    *,
+    count: int = 2,
+    devices: int = 1,
+    **variables: str,
 ) -> list[subprocess.Popen]:
     """Starts one command `count` times; process 1 prints to the file `output1`."""
     with socket.socket() as free:
@@ -30,7 +35,7 @@ def start_several(
             processes.append(
                 subprocess.Popen(
                     words,
-                    env=environment(**variables, HJ_PROCESS_ID=str(index)),
+                    env=environment(devices=devices, **variables, HJ_PROCESS_ID=str(index)),
                     stdout=file,
                     stderr=subprocess.STDOUT,
                 )
