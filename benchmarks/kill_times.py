@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--heartbeat", type=int, help="HJ_HEARTBEAT_TIMEOUT")
     parser.add_argument("--limit", type=float, default=150.0, help="seconds to wait")
     options = parser.parse_args()
+    # Ignored behind a shell's "&", it would be in the processes, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     for count in options.processes:
         for cause in options.causes:
