@@ -25,7 +25,6 @@ STEADY: dict[str, Any] = {
 MESHES = {
     "data8": dict(data=8, fsdp=1, tensor=1),
     "fsdp8": dict(data=1, fsdp=8, tensor=1),
-    "data4_tensor2": dict(data=4, fsdp=1, tensor=2),
     "data2_fsdp2_tensor2": dict(data=2, fsdp=2, tensor=2),
     "tensor2": dict(data=4, fsdp=1, tensor=2),
 }
