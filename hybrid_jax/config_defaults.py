@@ -36,7 +36,8 @@ def tree() -> ConfigDict:
             eval=dict(
                 every=1000,  # steps between evaluations; the last step always is
                 split="validation",
-                batch_size=config_dict.placeholder(int),  # None: train.batch_size
+                # None: train.batch_size. Rounded up to what the devices share evenly.
+                batch_size=config_dict.placeholder(int),
                 restore="best",  # --mode=evaluate: "best" or "last" checkpoint
                 image_size=config_dict.placeholder(object),  # None: data.image_size
             ),

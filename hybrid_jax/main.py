@@ -145,13 +145,15 @@ def _run(argv: list[str]) -> None:
     import jax
 
     from hybrid_jax.train.distributed import join
+    from hybrid_jax.train.failure import failing_together
 
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())
     join()
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or _default_workdir(config_path)
-    _mode()(_CONFIG.value, workdir)
+    with failing_together():
+        _mode()(_CONFIG.value, workdir)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
+from hybrid_jax.data.orphans import end_with_parent
 from hybrid_jax.data.rows import (
     EvalRows,
     ReadableExamples,
@@ -188,7 +189,8 @@ class GrainBatches:
             pieces = pieces.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=data.workers, per_worker_buffer_size=ahead
-                )
+                ),
+                worker_init_fn=end_with_parent,
             )
         self._pieces = iter(pieces)
 

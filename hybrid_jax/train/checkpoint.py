@@ -18,6 +18,7 @@ from orbax.checkpoint import v1 as ocp
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.guard import NonFiniteError
 from hybrid_jax.train.older_layouts import as_saved, brought_up, older_shape
 from hybrid_jax.train.state import TrainState, path_name
 
@@ -119,6 +120,20 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # `wait` has already said what failed
                 self._orbax.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, error: BaseException | None, trace) -> None:
+        """Closes; leaves at once if other processes may not have met the same error.
+
+        To finish a checkpoint takes all of them, and they may be waiting for this one.
+        """
+        several = jax.process_count() > 1
+        if error is None or not several or isinstance(error, NonFiniteError):
+            self.close()
+        if several and isinstance(error, NonFiniteError):  # which is the same everywhere
+            multihost_utils.sync_global_devices("last checkpoint written")
 
     def restore(
         self, shapes: TrainState, shardings: TrainState, *, which: str = "last"

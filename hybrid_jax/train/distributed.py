@@ -11,6 +11,10 @@ from jax.experimental import multihost_utils
 
 from hybrid_jax.errors import UserError
 
+# A process that has sent no heartbeat for so long is dead, and the others end. JAX's own
+# 100 left them waiting for up to 91 s.
+_HEARTBEAT_TIMEOUT_SECONDS = 20
+
 
 def join() -> None:
     """Starts `jax.distributed` if the environment says this is one of several processes.
@@ -18,10 +22,13 @@ def join() -> None:
     Known environments: `HJ_COORDINATOR` (host:port) with `HJ_NUM_PROCESSES` and
     `HJ_PROCESS_ID`, set by the launch scripts; `HJ_DISTRIBUTED=1` for machines JAX
     recognises by itself, such as TPU pods; and SLURM steps of more than one task.
-    `HJ_EXPECTED_PROCESSES` is how many the launch script started.
+    `HJ_EXPECTED_PROCESSES` is how many the launch script started. All processes end when
+    one has been silent for `HJ_HEARTBEAT_TIMEOUT` seconds (20): more is for debuggers and
+    machines that are put to sleep.
 
     Raises:
-        UserError: the variables are incomplete, or another number of processes joined.
+        UserError: the variables are incomplete or no whole numbers, or another number of
+            processes joined.
     """
     if jax.distributed.is_initialized():
         return
@@ -35,9 +42,16 @@ def join() -> None:
                 "HJ_COORDINATOR is set, so HJ_NUM_PROCESSES and HJ_PROCESS_ID must be "
                 f"whole numbers; got {error}."
             ) from error
-        jax.distributed.initialize(environment["HJ_COORDINATOR"], count, index)
+        jax.distributed.initialize(
+            environment["HJ_COORDINATOR"],
+            count,
+            index,
+            heartbeat_timeout_seconds=_heartbeat_timeout(environment),
+        )
     elif environment.get("HJ_DISTRIBUTED") == "1" or _slurm_tasks(environment) > 1:
-        jax.distributed.initialize()
+        jax.distributed.initialize(
+            heartbeat_timeout_seconds=_heartbeat_timeout(environment)
+        )
     _check_count(environment.get("HJ_EXPECTED_PROCESSES"))
 
 
@@ -60,6 +74,16 @@ def from_main_process(make: Callable[[], Any]) -> Any:
     padded = np.frombuffer(text.ljust(length, b" "), np.uint8)
     sent = multihost_utils.broadcast_one_to_all(padded)
     return json.loads(np.asarray(sent, np.uint8).tobytes())
+
+
+def _heartbeat_timeout(environment) -> int:
+    text = environment.get("HJ_HEARTBEAT_TIMEOUT", str(_HEARTBEAT_TIMEOUT_SECONDS))
+    if not text.isdecimal() or int(text) < 2:
+        raise UserError(
+            f"HJ_HEARTBEAT_TIMEOUT: a whole number of seconds from 2 is expected, got "
+            f"{text!r}. Without it, it is {_HEARTBEAT_TIMEOUT_SECONDS}."
+        )
+    return int(text)
 
 
 def _slurm_tasks(environment) -> int:

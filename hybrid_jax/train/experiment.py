@@ -25,6 +25,7 @@ from hybrid_jax.train.pretrained_state import fill_state, match_state
 from hybrid_jax.train.sharding import (
     batch_sharding,
     check_batch_size,
+    even_batch_size,
     make_mesh,
     replicated,
     state_shardings,
@@ -199,7 +200,7 @@ def prepare(
 
 
 def _mesh(config: ConfigDict, *, devices: Sequence[jax.Device] | None) -> Mesh:
-    """Returns the mesh of a resolved config, over which its batches divide."""
+    """Returns the mesh of a resolved config; rounds up its evaluation batch for it."""
     mesh = make_mesh(config.mesh, devices=devices)
     check_batch_size(
         "train.batch_size",
@@ -207,7 +208,8 @@ def _mesh(config: ConfigDict, *, devices: Sequence[jax.Device] | None) -> Mesh:
         mesh,
         micro_batches=config.train.accumulate,
     )
-    check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    with config.unlocked():
+        config.eval.batch_size = even_batch_size(config.eval.batch_size, mesh)
     return mesh
 
 

@@ -56,8 +56,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     claim(path, experiment.config)
     announce(experiment, path)
     options = experiment.config.checkpoint
-    checkpoints = Checkpoints(path, keep=options.keep, best_metric=options.best_metric)
-    try:
+    with Checkpoints(
+        path, keep=options.keep, best_metric=options.best_metric
+    ) as checkpoints:
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
         resumed = state is not None
         if state is None:
@@ -78,8 +79,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             scores = run.steps(state)
         finally:
             run.close()
-    finally:
-        checkpoints.close()
     return scores
 
 

@@ -49,11 +49,8 @@ def classes_in_checkpoint(workdir: epath.Path, config: ConfigDict) -> int:
     """
     if not (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} has no checkpoints. Train first, or name another one.")
-    checkpoints = Checkpoints(workdir, keep=1, best_metric="", read_only=True)
-    try:
+    with Checkpoints(workdir, keep=1, best_metric="", read_only=True) as checkpoints:
         saved = checkpoints.saved_shapes()
-    finally:
-        checkpoints.close()
     two, three = (
         shapes_by_path(
             prepare(

@@ -41,17 +41,14 @@ def restored_state(workdir: epath.Path, experiment: Experiment) -> TrainState:
             f"--config and --workdir), or name the workdir of a finished run."
         )
     options = experiment.config.checkpoint
-    checkpoints = Checkpoints(
+    with Checkpoints(
         workdir, keep=options.keep, best_metric=options.best_metric, read_only=True
-    )
-    try:
+    ) as checkpoints:
         state = checkpoints.restore(
             experiment.shapes,
             experiment.shardings,
             which=experiment.config.eval.restore,
         )
-    finally:
-        checkpoints.close()
     if state is None:
         raise UserError(
             f"{workdir / 'checkpoints'} is empty: the run has saved nothing yet."

@@ -96,6 +96,15 @@ def check_batch_size(
         )
 
 
+def even_batch_size(batch_size: int, mesh: Mesh) -> int:
+    """Returns the next number of rows that the data-parallel devices can share evenly.
+
+    For evaluation, which pads its last batch anyway and does not count padding.
+    """
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    return -(-batch_size // shards) * shards
+
+
 def state_shardings(shapes: Any, mesh: Mesh, *, min_elements: int) -> Any:
     """Returns the sharding of every leaf of a state, from its path and its shape.
 

@@ -1,10 +1,12 @@
 """What is kept, what is found again, and what is refused."""
 
+import contextlib
 import re
 
 import jax
 import pytest
 from etils import epath
+from jax.experimental import multihost_utils
 from small_run import saved_steps
 from train_examples import (
     MESHES,
@@ -17,6 +19,7 @@ from train_examples import (
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoint import Checkpoints
+from hybrid_jax.train.guard import NonFiniteError
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +214,31 @@ def test_best_loss_is_the_lowest_and_other_metrics_can_be_asked_later(tmp_path, 
     reopened = open_checkpoints(tmp_path, best_metric="top1", keep=2)
     assert reopened.best() == (3, 0.3)
     reopened.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "several", "closed"),
+    [
+        (None, True, True),
+        (UserError("the disk of one process is full"), False, True),
+        (UserError("the disk of one process is full"), True, False),
+        (NonFiniteError("the loss, which all processes know"), True, True),
+    ],
+)
+def test_failed_process_of_several_does_not_wait_for_the_others(
+    tmp_path, monkeypatch, error, several, closed
+):
+    checkpoints = open_checkpoints(tmp_path)
+    monkeypatch.setattr(jax, "process_count", lambda: 2 if several else 1)
+    done = []
+    monkeypatch.setattr(checkpoints, "close", lambda: done.append("closed"))
+    monkeypatch.setattr(multihost_utils, "sync_global_devices", done.append)
+    expected = pytest.raises(UserError) if error else contextlib.nullcontext()
+    with expected, checkpoints:
+        if error:
+            raise error
+    assert ("closed" in done) == closed
+    # Whoever has written its part waits until the main process has named the whole.
+    assert ("last checkpoint written" in done) == isinstance(error, NonFiniteError)
+    monkeypatch.undo()
+    checkpoints.close()

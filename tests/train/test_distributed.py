@@ -2,16 +2,13 @@
 
 import re
 import signal
-import socket
-import subprocess
 import sys
 
 import pytest
+from several_processes import ended_well, start_several
 from small_run import (
     RANDOM,
-    TIMEOUT,
     command,
-    environment,
     last_step,
     rows,
     run_well,
@@ -29,38 +26,12 @@ KEYS = RANDOM | {
     "eval.every": 4,
     "checkpoint.every": 4,
 }
+ADDRESS = {
+    "HJ_COORDINATOR": "host:1234",
+    "HJ_NUM_PROCESSES": "2",
+    "HJ_PROCESS_ID": "1",
+}
 SAME = 1e-6  # relative: float32 sums, gathered in another order
-
-
-def start_two(words: list[str], output) -> list[subprocess.Popen]:
-    """Starts one command as two processes of one device each."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    processes = []
-    for index in range(2):
-        variables = environment(
-            HJ_COORDINATOR=address, HJ_NUM_PROCESSES="2", HJ_PROCESS_ID=str(index)
-        )
-        with open(output / f"output{index}", "w") as file:
-            processes.append(
-                subprocess.Popen(
-                    words, env=variables, stdout=file, stderr=subprocess.STDOUT
-                )
-            )
-    return processes
-
-
-def finish(processes: list[subprocess.Popen], output) -> list[str]:
-    """Waits for both processes and returns what they printed."""
-    try:
-        codes = [process.wait(TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    printed = [(output / f"output{index}").read_text() for index in range(2)]
-    assert codes == [0, 0], "\n".join(printed)
-    return printed
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +47,8 @@ def together(tmp_path_factory):
     """The first four steps of the same run by two processes, and what they printed."""
     workdir = tmp_path_factory.mktemp("together")
     output = tmp_path_factory.mktemp("output")
-    processes = start_two(command(workdir, KEYS | {"train.steps": 4}), output)
-    return workdir, finish(processes, output)
+    processes = start_several(command(workdir, KEYS | {"train.steps": 4}), output)
+    return workdir, ended_well(processes, output)
 
 
 def assert_same_numbers(actual: list[dict], expected: list[dict]):
@@ -116,14 +87,14 @@ def test_one_process_goes_on_from_two(alone, together):
 
 def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
     workdir = tmp_path / "run"
-    processes = start_two(command(workdir, KEYS | {"train.steps": 100_000}), tmp_path)
+    processes = start_several(command(workdir, KEYS | {"train.steps": 100_000}), tmp_path)
     wait_until(
         lambda: last_step(workdir) >= 3,
         process=processes[0],
         output=tmp_path / "output0",
     )
     processes[1].send_signal(signal.SIGTERM)
-    first, _ = finish(processes, tmp_path)
+    first, _ = ended_well(processes, tmp_path)
     stopped = last_step(workdir)
     assert f"stopped by SIGTERM after step {stopped}; saved" in first
     assert saved_steps(workdir)[-1] == stopped
@@ -144,7 +115,8 @@ print("told:", jax.process_index(), from_main_process(lambda: {}))
 
 
 def test_main_process_tells_the_others_what_it_made(tmp_path):
-    printed = finish(start_two([sys.executable, "-c", TOLD], tmp_path), tmp_path)
+    processes = start_several([sys.executable, "-c", TOLD], tmp_path)
+    printed = ended_well(processes, tmp_path)
     told = [re.findall(r"^told: (\d) (.*)$", text, re.MULTILINE) for text in printed]
     scores = "[('AP', 0.30000000000000004), ('AP/caf\\xe9', 1e-300), "
     scores += "('count', 9007199254740992), ('none', nan)]"
@@ -183,6 +155,33 @@ def test_a_host_that_did_not_join_is_missed(monkeypatch, expected):
 def test_the_expected_processes_may_go_on(monkeypatch, expected):
     monkeypatch.setenv("HJ_EXPECTED_PROCESSES", expected)
     join()
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds"), [({}, 20), ({"HJ_HEARTBEAT_TIMEOUT": "600"}, 600)]
+)
+@pytest.mark.parametrize("known", [{"HJ_DISTRIBUTED": "1"}, ADDRESS])
+def test_silence_is_borne_for_20_seconds_or_as_asked(
+    monkeypatch, known, variables, seconds
+):
+    asked = []
+    monkeypatch.setattr(
+        "jax.distributed.initialize",
+        lambda *_, heartbeat_timeout_seconds: asked.append(heartbeat_timeout_seconds),
+    )
+    for name, value in (known | variables).items():
+        monkeypatch.setenv(name, value)
+    join()
+    assert asked == [seconds]
+
+
+@pytest.mark.parametrize("value", ["", "1", "-5", "2.5", "long"])
+def test_silence_that_is_no_number_of_seconds_is_refused(monkeypatch, value):
+    monkeypatch.setenv("HJ_DISTRIBUTED", "1")
+    monkeypatch.setenv("HJ_HEARTBEAT_TIMEOUT", value)
+    expected = f"HJ_HEARTBEAT_TIMEOUT: a whole number of seconds .*, got '{value}'"
+    with pytest.raises(UserError, match=expected):
+        join()
 
 
 def test_several_slurm_tasks_are_needed_to_join():

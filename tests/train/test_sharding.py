@@ -1,11 +1,12 @@
 """Which array lies where, and what is refused before anything is compiled."""
 
+import importlib.util
 import re
 
 import jax
 import pytest
 from jax.sharding import PartitionSpec
-from small_run import small_config
+from small_run import ROOT, small_config
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train import sharding
@@ -50,12 +51,25 @@ def test_batch_that_devices_cannot_share_is_refused_with_numbers_that_work(rows,
     check_batch_size("train.batch_size", 8, mesh)
 
 
-def test_micro_batch_and_evaluation_batch_must_divide_too():
+def test_micro_batch_must_divide_too():
     message = "train.batch_size: 16 rows in 4 micro-batches .* Use 32."
     with pytest.raises(UserError, match=message):
         prepare(small_config({"train.batch_size": 16, "train.accumulate": 4}))
-    with pytest.raises(UserError, match="eval.batch_size: 12 rows cannot be spread"):
-        prepare(small_config({"train.batch_size": 16, "eval.batch_size": 12}))
+
+
+@pytest.mark.parametrize(("rows", "even"), [(1, 4), (4, 4), (50, 52), (56, 56)])
+def test_evaluation_batch_is_rounded_up_to_what_devices_share(rows, even):
+    changes = {"train.batch_size": 16, "eval.batch_size": rows, "mesh.tensor": 2}
+    assert prepare(small_config(changes)).config.eval.batch_size == even
+
+
+@pytest.mark.parametrize("name", ["shapes_detection", "shapes_segmentation"])
+def test_dense_configs_start_on_eight_devices(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"configs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = prepare(module.get_config()).config
+    assert (config.train.batch_size, config.eval.batch_size) == (32, 56)
 
 
 def specs(mesh: dict[str, int]) -> dict[str, PartitionSpec]:
