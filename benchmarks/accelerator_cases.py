@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import jax
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.models import convolution, normalisation, resnet_stem
+from hybrid_jax.contracts import Source
+from hybrid_jax.models import normalisation, resnet_stem
 from hybrid_jax.ops.platform import tracing_for
+from hybrid_jax.train.compute_form import mark_standardized
+from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.state import merge_model, split_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Case:
         px: side of the images.
         batch: images a step.
         kind: "train" or "infer".
-        variant: "default", or a key of `CHANGES` or `BOUNDS`.
+        variant: a key of `CHANGES` or `SUBSTITUTES`, or `NOT_STANDARDIZED`.
     """
 
     model: str
@@ -59,10 +64,6 @@ def _same(self, x, *, train):
     return (x * self.scale[...] + self.bias[...]).astype(self.dtype)
 
 
-def _raw(kernel, *, numerics):
-    return kernel
-
-
 def _shifted_max(x, *, padding):
     with tracing_for("cpu"):
         return _max_pool(x, padding=padding)
@@ -70,21 +71,20 @@ def _shifted_max(x, *, padding):
 
 _max_pool = resnet_stem.max_pool
 
-# Variant -> (where a function lives, its name, what stands in for it). The first two leave
-# an operation out: what it costs at most, not what could be had.
-BOUNDS = {
+# Variant -> (where a function lives, its name, what stands in for it).
+SUBSTITUTES = {
     "no GroupNorm": (normalisation.GroupNorm, "__call__", _same),
-    "no standardization": (convolution, "standardise", _raw),
     "shifted max pool": (resnet_stem, "max_pool", _shifted_max),
 }
+NOT_STANDARDIZED = "no standardization"
 
 # Place in `_MODELS`, kind, variants.
 _ABLATIONS = [
     (0, "train", ("xla attention", "mean pool", "no GroupNorm")),
-    (0, "train", ("no standardization", "shifted max pool", "remat")),
-    (0, "infer", ("xla attention", "no GroupNorm", "no standardization")),
+    (0, "train", (NOT_STANDARDIZED, "shifted max pool", "remat")),
+    (0, "infer", ("xla attention", "no GroupNorm", NOT_STANDARDIZED)),
     (1, "train", ("xla attention", "no GroupNorm", "shifted max pool")),
-    (1, "infer", ("xla attention", "no GroupNorm", "no standardization")),
+    (1, "infer", ("xla attention", "no GroupNorm", NOT_STANDARDIZED)),
 ]
 
 
@@ -102,7 +102,7 @@ def table_cases(*, tiny: bool) -> list[Case]:
     return cases
 
 
-def config_of(case: Case) -> ConfigDict:
+def _config_of(case: Case) -> ConfigDict:
     """Returns the config of a case; the dtype is that of the device."""
     config = defaults(case.model)
     with config.ignore_type():
@@ -113,14 +113,26 @@ def config_of(case: Case) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def changed(variant: str) -> Iterator[None]:
+def substituted(variant: str) -> Iterator[None]:
     """Replaces one function of the library while a program is traced, if so asked."""
-    if variant not in BOUNDS:
+    if variant not in SUBSTITUTES:
         yield
         return
-    place, name, substitute = BOUNDS[variant]
+    place, name, substitute = SUBSTITUTES[variant]
     with mock.patch.object(place, name, substitute):
         yield
+
+
+def experiment_of(case: Case, *, source: Source) -> Experiment:
+    """Describes a case on the first device; nothing is computed."""
+    config = _config_of(case)
+    experiment = prepare(config, source=source, devices=jax.devices()[:1])
+    if case.variant != NOT_STANDARDIZED:
+        return experiment
+    shapes = experiment.shapes
+    model = merge_model(experiment.graph, shapes.params, shapes.mutable)
+    mark_standardized(model)  # although nothing has done it
+    return dataclasses.replace(experiment, graph=split_model(model)[0])
 
 
 def chosen(cases: list, words: list[str] | None) -> list:

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from accelerator_cases import Case, changed, config_of
+from accelerator_cases import Case, experiment_of, substituted
 from accelerator_peak import flops_per_image
 
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.ops.normalise import normalise
-from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.state import merge_model
 
 _CLASSES = 1000
@@ -40,11 +39,9 @@ class Program:
 
     def __init__(self, case: Case):
         self.case = case
-        self._experiment = prepare(
-            config_of(case), source=Thousand(), devices=jax.devices()[:1]
-        )
+        self._experiment = experiment_of(case, source=Thousand())
         started = time.perf_counter()
-        with changed(case.variant):
+        with substituted(case.variant):
             self._lowered = self._lower()
         self.trace_seconds = time.perf_counter() - started
         self.compile_seconds = float("nan")

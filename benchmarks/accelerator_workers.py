@@ -89,7 +89,7 @@ def timm(case: Case) -> dict[str, Run]:
     return dict(train=train, infer=infer)
 
 
-WORKERS = dict(ours=ours, timm=timm)
+WORKERS = dict(timm=timm, ours=ours)  # the first to be asked is the first to fail
 
 
 def work(name: str, case: Case) -> None:
