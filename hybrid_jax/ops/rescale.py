@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def upsample(
@@ -58,9 +59,10 @@ def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
     padded = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
     H, W = (h + bottom) // factor, (w + right) // factor
     sums = padded.reshape(B, H, factor, W, factor, C).sum((2, 4))
-    rows = jnp.full(H, factor).at[-1].add(-bottom)
-    columns = jnp.full(W, factor).at[-1].add(-right)
-    return sums / (rows[:, None] * columns)[..., None].astype(x.dtype)
+    rows, columns = np.full(H, factor), np.full(W, factor)
+    rows[-1] -= bottom
+    columns[-1] -= right
+    return sums / jnp.asarray(np.outer(rows, columns)[..., None], x.dtype)
 
 
 def to_stride(

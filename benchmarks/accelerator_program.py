@@ -1,0 +1,108 @@
+"""One compiled training step or inference step of the library, on one device."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from accelerator_cases import Case, experiment_of, substituted
+from accelerator_peak import flops_per_image
+
+from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.train.state import merge_model
+
+_CLASSES = 1000
+
+
+class Thousand:
+    """A split with the classes of ImageNet; no example of it is ever read."""
+
+    info = DatasetInfo(
+        num_classes=_CLASSES, class_names=tuple(str(i) for i in range(_CLASSES))
+    )
+
+    def __len__(self) -> int:
+        return 1_281_167
+
+
+class Program:
+    """A case, traced in the constructor; `compile` may run in another thread.
+
+    Attributes:
+        case: what it is of.
+        trace_seconds: time it took to trace and lower.
+        compile_seconds: time `compile` took; less where JAX's cache holds the program.
+        flops: of the model, for one image.
+    """
+
+    def __init__(self, case: Case):
+        self.case = case
+        self._experiment = experiment_of(case, source=Thousand())
+        started = time.perf_counter()
+        with substituted(case.variant):
+            self._lowered = self._lower()
+        self.trace_seconds = time.perf_counter() - started
+        self.compile_seconds = float("nan")
+        self.flops = flops_per_image(self._experiment, kind=case.kind)
+
+    def _lower(self):
+        experiment, shapes = self._experiment, self._experiment.shapes
+        batch = jax.eval_shape(self._batch)
+        if self.case.kind == "train":
+            return experiment.jitted_train_step().lower(shapes, batch)
+        graph, policy = experiment.graph, experiment.config.model.normalisation
+
+        def infer(params, mutable, image):
+            image = normalise(image, policy=policy)
+            return merge_model(graph, params, mutable)(image).logits
+
+        return jax.jit(infer).lower(shapes.params, shapes.mutable, batch["image"])
+
+    def _batch(self) -> dict[str, jax.Array]:
+        rows, px = self.case.batch, self.case.px
+        shape = (rows, px, px, 3)
+        return dict(
+            image=jax.random.randint(jax.random.key(0), shape, 0, 256, jnp.uint8),
+            label=jnp.arange(rows, dtype=jnp.int32) % _CLASSES,
+            mask=jnp.ones(rows, bool),
+        )
+
+    def compile(self) -> None:
+        """Compiles the program for the device."""
+        started = time.perf_counter()
+        self._compiled = self._lowered.compile()
+        self.compile_seconds = time.perf_counter() - started
+
+    def ready(self) -> Callable[[], Any]:
+        """Returns a function that starts one step and returns something to wait for.
+
+        Parameters are new; those of a training step change from call to call.
+        """
+        batch = jax.jit(self._batch)()
+        state, compiled = self._experiment.new_state(), self._compiled
+        if self.case.kind == "infer":
+            params, mutable = state.params, state.mutable
+            return lambda: compiled(params, mutable, batch["image"])
+
+        def train():
+            nonlocal state
+            state, scalars = compiled(state, batch)
+            return scalars["loss"]
+
+        return train
+
+    def memory_bytes(self) -> int:
+        """Returns what the compiler plans for arguments, results and all between them."""
+        found = self._compiled.memory_analysis()
+        return (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            - found.alias_size_in_bytes
+            + found.temp_size_in_bytes
+        )
+
+    def text(self) -> str:
+        """Returns the compiled program in XLA's own language."""
+        return self._compiled.as_text()

@@ -1,0 +1,169 @@
+"""Training and evaluation steps, lowered for accelerators that are not here.
+
+JAX lowers for any platform from any other. What asks the hardware while a program is traced
+is answered as an NVIDIA GPU of the Hopper generation would.
+"""
+
+import contextlib
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import programs
+import pytest
+from jax._src.cudnn import fused_attention_stablehlo
+
+from hybrid_jax.config import defaults
+from hybrid_jax.contracts import COUNTERS, DatasetInfo
+from hybrid_jax.data.rows import rows_for
+from hybrid_jax.models.heads import HEADS
+from hybrid_jax.ops import cudnn_attention
+from hybrid_jax.train.experiment import prepare
+
+TARGETS = dict(gpu="cuda", tpu="tpu")
+# Multiples of nothing: strides 8, 16 and 32 all give odd numbers of cells, or nearly.
+ODD_HW = (99, 133)
+DEPTH = 4  # blocks of the small ViT
+_ROWS = 8
+
+# Files whose lines may be scatters. On GPUs floats are added by slow atomics; tables of
+# integers with one row a query are small.
+FLOATS = {"hybrid_jax/ops/deformable_attention.py"}  # gradient of a gather, learned places
+INTEGERS = {
+    "hybrid_jax/ops/matching.py",
+    "hybrid_jax/tasks/set_detection.py",
+    "optax/assignment/_hungarian_algorithm.py",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Both programs of one experiment on one platform.
+
+    Attributes:
+        train: of the training step.
+        evaluate: of the evaluation step.
+        changed: leaves of the state that a training step gives back with another shape,
+            dtype or weak type; the second step would be compiled again.
+    """
+
+    train: programs.Program
+    evaluate: programs.Program
+    changed: tuple[str, ...]
+
+
+class AnyData:
+    """A split that has all kinds of targets; no example of it is ever read."""
+
+    info = DatasetInfo(
+        num_classes=7,
+        class_names=tuple("abcdefg"),
+        box_names=("cat", "dog", "owl"),
+        segmentation_names=("sky", "sea", "sand", "rock"),
+        largest_hw=(256, 256),
+    )
+
+    def __len__(self):
+        return 100
+
+
+def named_experiment(name, *, size):
+    """Describes the training of a named model, with all its defaults."""
+    return _experiment(defaults(name), image_size=size)
+
+
+@functools.cache
+def small_steps(fusion, head, platform):
+    """Returns the `Steps` of a fusion of small parts, under a head with its defaults."""
+    return lowered(_small_experiment(fusion, head), platform)
+
+
+@functools.lru_cache(maxsize=1)  # the platforms of one follow one another
+def _small_experiment(fusion, head):
+    config = defaults("tiny")
+    config.model.update(fusion=fusion, head=head)
+    config.model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
+    config.model.vit_options.update(
+        width=48, depth=DEPTH, heads=3, mlp_dim=80, drop_path=0.5
+    )
+    config.task.name = HEADS.get(head).task
+    return _experiment(config, image_size=ODD_HW)
+
+
+def _experiment(config, *, image_size):
+    with config.ignore_type():
+        config.data.image_size = image_size
+    config.train.update(steps=10, batch_size=_ROWS)
+    devices = jax.devices()[:1]
+    experiment = prepare(config, source=AnyData(), devices=devices, platform="gpu")
+    assert experiment.config.model.dtype == "bfloat16"
+    return experiment
+
+
+def lowered(experiment, platform):
+    """Returns the `Steps` of an experiment on "gpu" or "tpu"."""
+    experiment = dataclasses.replace(experiment, platform=platform)
+    batch, shapes = _batch(experiment), experiment.shapes
+    index = jax.ShapeDtypeStruct((_ROWS,), np.int32)
+    with _hopper():
+        train = experiment.jitted_train_step().trace(shapes, batch)
+        evaluate = experiment.jitted_eval_step().trace(
+            shapes.params, shapes.mutable, batch | dict(index=index)
+        )
+        target = (TARGETS[platform],)
+        train_program, eval_program = (
+            programs.read(x.lower(lowering_platforms=target)) for x in (train, evaluate)
+        )
+        return Steps(train_program, eval_program, _changed(shapes, train.jaxpr))
+
+
+def check(steps, platform):
+    """Raises unless both steps are what an accelerator runs well."""
+    assert not steps.changed, f"the second step compiles again: {steps.changed}"
+    for name, program in dict(train=steps.train, evaluate=steps.evaluate).items():
+        assert not program.wide, f"{name}: values of 64 bits"
+        unexpected = program.scatters - FLOATS - INTEGERS
+        assert not unexpected, f"{name}: scatters from {unexpected}"
+    forward, backward = steps.train.fused_attention()
+    assert backward == forward, "attention is fused both ways or not at all"
+    assert steps.evaluate.fused_attention() == (forward, 0)
+    assert not forward or platform == "gpu", "cuDNN's attention outside NVIDIA's GPUs"
+
+
+def _changed(shapes, jaxpr):
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(shapes)
+    ]
+    kinds = (
+        [(x.shape, x.dtype, x.weak_type) for x in avals[: len(names)]]
+        for avals in (jaxpr.in_avals, jaxpr.out_avals)
+    )
+    pairs = zip(names, *kinds, strict=True)
+    return tuple(name for name, before, after in pairs if before != after)
+
+
+def _batch(experiment):
+    """Returns the shapes of a batch as the data pipeline makes it."""
+    row = rows_for(experiment.task.targets, data=experiment.config.data).empty()
+    row["mask"] = np.bool_(True)
+    return {
+        name: jax.ShapeDtypeStruct((_ROWS, *np.shape(x)), x.dtype)
+        for name, x in row.items()
+        if name not in COUNTERS
+    }
+
+
+@contextlib.contextmanager
+def _hopper():
+    answers = {
+        (cudnn_attention, "has_flash_attention"): lambda: True,
+        (fused_attention_stablehlo, "check_cudnn_version"): lambda: 91200,
+        (fused_attention_stablehlo, "check_compute_capability"): lambda _: True,
+        (fused_attention_stablehlo, "is_cuda_compute_capability_equal"): "9.0".__eq__,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for (place, name), answer in answers.items():
+            patch.setattr(place, name, answer)
+        yield
