@@ -1,0 +1,225 @@
+"""Reading from a compiled program's text what its devices send to one another.
+
+The text is what `compiled.as_text()` gives, of any backend. One collective may stand there
+several times: the TPU compiler repeats a gather in every fusion that works while it runs.
+All that share a channel are one; the body of a loop counts as often as the loop is known
+to run.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+OPS = (
+    "all-gather",
+    "all-reduce",
+    "reduce-scatter",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+)
+
+_ITEM_BITS = dict(pred=8, bf16=16)  # the others end in theirs: f32, s8, u4, c64, f8e4m3fn
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = ([^=]*?) ([a-z][\w\-]*)\((.*)$")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)"
+)
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One exchange between devices.
+
+    Attributes:
+        op: one of `OPS`, whether or not it runs beside other work.
+        bytes: of the result on one device, of one run.
+        shape: of the result, as the program writes it, without memory layouts.
+        name: of the JAX operation it came from; "" where the compiler made it.
+        peers: positions on the flattened mesh of one group of devices that take part.
+        times: how often it runs in one call of the program.
+    """
+
+    op: str
+    bytes: int
+    shape: str
+    name: str
+    peers: tuple[int, ...] = ()
+    times: int = 1
+
+    @property
+    def received_bytes(self) -> int:
+        """What one device receives in all runs if data goes round a ring of its group."""
+        n = max(len(self.peers), 1)
+        if self.op == "all-reduce":  # a scatter of sums, then a gather of them
+            received = 2 * self.bytes * (n - 1) // n
+        elif self.op == "reduce-scatter":  # the result is one n-th of what is summed
+            received = self.bytes * (n - 1)
+        elif self.op in ("collective-permute", "collective-broadcast"):
+            received = self.bytes
+        else:
+            received = self.bytes * (n - 1) // n
+        return received * self.times
+
+    def axes(self, mesh: Mapping[str, int]) -> tuple[str, ...]:
+        """Returns the mesh axes along which the peers differ; () where they are unknown.
+
+        Args:
+            mesh: devices along each axis, in the order in which the program was sharded.
+        """
+        if len(self.peers) < 2 or max(self.peers) >= math.prod(mesh.values()):
+            return ()
+        places = np.unravel_index(self.peers, tuple(mesh.values()))
+        along = zip(mesh, places, strict=True)
+        return tuple(axis for axis, at in along if np.ptp(at) > 0)
+
+
+def collectives(text: str) -> list[Collective]:
+    """Lists the collectives of a compiled program in the order of its text.
+
+    Args:
+        text: a module in HLO's own notation.
+    """
+    computations = _computations(text)
+    runs = _runs(computations)
+    found: dict[object, Collective] = {}
+    for name, instructions in computations.items():
+        for shape, opcode, rest in instructions:
+            started = opcode.removesuffix("-start")
+            if started not in OPS:
+                continue
+            if opcode != started and started != "all-reduce":
+                shape = _result_of_start(shape)
+            # On a TPU a fusion of this name keeps only this device's slice of the sum.
+            scattered = started == "all-reduce" and name.startswith("all-reduce-scatter")
+            peers = _peers(rest)
+            size = _bytes(shape)
+            one = Collective(
+                op="reduce-scatter" if scattered else started,
+                bytes=size // max(len(peers), 1) if scattered else size,
+                shape=shape,
+                name=_quoted("op_name", rest),
+                peers=peers,
+                times=runs.get(name, 1),
+            )
+            channel = re.search(r"channel_id=(\d+)", rest)
+            found.setdefault((started, channel[1]) if channel else len(found), one)
+    return list(found.values())
+
+
+def _computations(text: str) -> dict[str, list[tuple[str, str, str]]]:
+    """Returns (shape, opcode, operands and attributes) of every line, by computation."""
+    computations: dict[str, list[tuple[str, str, str]]] = {}
+    current: list[tuple[str, str, str]] = []
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
+        if header := _COMPUTATION.match(line):
+            current = computations.setdefault(header[1], [])
+        elif instruction := _INSTRUCTION.match(line):
+            shape = re.sub(r"\{[^{}]*\}", "", instruction[1])
+            current.append((shape, instruction[2], instruction[3]))
+    return computations
+
+
+def _runs(computations: Mapping[str, list[tuple[str, str, str]]]) -> dict[str, int]:
+    """Returns how often each computation runs, from the loops around it.
+
+    A loop whose length the compiler does not know counts once.
+    """
+    factors: dict[str, list[tuple[str, int]]] = {}
+    for caller, instructions in computations.items():
+        for _, opcode, rest in instructions:
+            trips = re.search(r'known_trip_count":\{"n":"(\d+)"', rest)
+            factor = int(trips[1]) if opcode == "while" and trips else 1
+            for called in _CALLED.findall(rest):
+                for name in re.findall(r"[\w.\-]+", called):
+                    factors.setdefault(name, []).append((caller, factor))
+    runs: dict[str, int] = {}
+
+    def count(name: str) -> int:
+        if name not in runs:
+            callers = factors.get(name, ())
+            runs[name] = max((f * count(caller) for caller, f in callers), default=1)
+        return runs[name]
+
+    return {name: count(name) for name in computations}
+
+
+def _result_of_start(shape: str) -> str:
+    """Returns the second part of `(operands, results, ...)`, the type of a `-start`."""
+    depth, parts, word = 0, [], ""
+    for letter in shape[1:-1] if shape.startswith("(") else shape:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append(word.strip())
+            word = ""
+        else:
+            word += letter
+    parts.append(word.strip())
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _bytes(shape: str) -> int:
+    """Adds up all arrays of a shape."""
+    bits = 0
+    for kind, sizes in _ARRAY.findall(shape):
+        digits = re.match(r"[a-z]+?(\d+)", kind)
+        item = _ITEM_BITS.get(kind) or (int(digits[1]) if digits else 0)
+        bits += item * math.prod(int(s.lstrip("<=")) for s in sizes.split(",") if s)
+    return bits // 8
+
+
+def _quoted(key: str, rest: str) -> str:
+    value = re.search(rf'{key}="([^"]*)"', rest)
+    return value[1] if value else ""
+
+
+def _peers(rest: str) -> tuple[int, ...]:
+    """Reads one group of devices, in any of the four notations."""
+    if pair := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest):
+        return tuple(map(int, pair.groups()))
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", rest):
+        return tuple(int(i) for i in listed[1].split(","))
+    if counted := re.search(rf"replica_groups=\[([\d,]+)\]<={_IOTA}", rest):
+        groups, *ids = counted.groups()
+        return tuple(_iota(*ids).reshape(_sizes(groups))[0].tolist())
+    if on_mesh := re.search(
+        rf"replica_groups=mesh\[(.*?)\](?:, device_ids=\({_IOTA}\))? \{{(.*?)\}}", rest
+    ):
+        return _mesh_peers(*on_mesh.groups())
+    return ()
+
+
+def _mesh_peers(mesh: str, sizes: str, order: str | None, along: str) -> tuple[int, ...]:
+    """Reads `mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}`; the ids may be missing.
+
+    `'a':(2)2` is a part of an axis: two steps of it, after two of another part.
+    """
+    parts = {
+        name: (int(before or 1), int(size) if size else None)
+        for name, before, size in re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", along)
+    }
+    split, group = [], []
+    for name, length in re.findall(r"'([^']+)'=(\d+)", mesh):
+        before, size = parts.get(name, (1, 1))
+        size = size or int(length)
+        split += [before, size, int(length) // (before * size)]
+        group += [0, slice(None), 0]
+    ids = _iota(sizes or str(math.prod(split)), order).reshape(split)
+    return tuple(ids[tuple(group)].ravel().tolist())
+
+
+def _iota(sizes: str, order: str | None) -> np.ndarray:
+    """Returns 0, 1, 2, ... in an array of these sizes, with its axes in this order."""
+    ids = np.arange(math.prod(_sizes(sizes))).reshape(_sizes(sizes))
+    return ids if order is None else ids.transpose(_sizes(order))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in text.split(","))
