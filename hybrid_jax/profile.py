@@ -1,8 +1,8 @@
 """`--mode=profile`: what a config costs, from shapes alone.
 
 The model is traced, never built: a hybrid of any size is described in seconds on any
-machine. Kernels are those of the backend it is traced on: on a GPU, fused attention keeps
-no table of weights for the backward pass.
+machine. What the backward pass keeps depends on the kernels of the backend it is traced
+on: on a GPU, fused attention keeps no table of weights.
 """
 
 import collections
@@ -11,29 +11,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import resolve
-from hybrid_jax.contracts import Features
 from hybrid_jax.data.sources import SOURCES, open_split
 from hybrid_jax.description import PARTS, Attention, Description
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
-from hybrid_jax.ops.products import Flow, Origin, Product, follow
+from hybrid_jax.ops.products import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import kept_for_backward, step_memory
 from hybrid_jax.train.optimizer import branch_of, make_optimizer
 from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
-from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
+from hybrid_jax.train.state import make_init, path_name
 
-_IMAGES = "images"
 _CLASSES_OF_MISSING_DATA = 1000
 
 
@@ -80,7 +77,7 @@ def describe(config: ConfigDict) -> Description:
         optimizer,
         averaged=train.ema_decay > 0.0,
     )
-    features, flow = _forward(graph, shapes, image_size=image_size)
+    features, flow = trace_forward(graph, shapes, image_size=image_size)
     kept = kept_for_backward(graph, shapes, image_size=image_size)
     rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
     images = rows // train.accumulate
@@ -138,26 +135,6 @@ def _planned_mesh(axes: ConfigDict) -> Mesh | AbstractMesh:
     return AbstractMesh(sizes, AXES)
 
 
-def _forward(
-    graph: nnx.GraphDef, shapes: TrainState, *, image_size: tuple[int, int]
-) -> tuple[Features, Flow]:
-    """Traces the evaluation of one image; returns the features' shapes and the products."""
-
-    def forward(params, mutable, images):
-        model = merge_model(graph, params, mutable)
-        features = model.features(images, train=False)
-        return features, model.head(features, train=False)
-
-    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    state = (shapes.params, shapes.mutable)
-    traced, (features, _) = jax.make_jaxpr(forward, return_shape=True)(*state, images)
-    origins = [
-        frozenset({branch_of(path_name(path[1:]))})
-        for path, _ in jax.tree_util.tree_leaves_with_path(state)
-    ]
-    return features, follow(traced, [*origins, frozenset({_IMAGES})])
-
-
 def _model(model: ConfigDict) -> dict[str, str]:
     """Names the fusion, the parts it builds and the head, each with what was changed."""
     resnet, vit = part_specs(model)
@@ -197,7 +174,7 @@ def _macs_by_part(products: Iterable[Product]) -> dict[str, int]:
 
 def _part(*operands: Origin) -> str:
     """Returns whose parameters a product is with; two parts' together are the fusion's."""
-    weights = [origin for origin in operands if _IMAGES not in origin]
+    weights = [origin for origin in operands if IMAGES not in origin]
     if not weights:
         return "attention"
     parts = frozenset.union(*weights)
@@ -209,7 +186,7 @@ def _part(*operands: Origin) -> str:
 def _attentions(products: list[Product]) -> tuple[Attention, ...]:
     """Finds logits (N, M) that are followed by a sum over the M keys; counts equal ones."""
     found: collections.Counter[tuple[int, int]] = collections.Counter()
-    mixed = [p for p in products if _IMAGES in p.left | p.right]
+    mixed = [p for p in products if IMAGES in p.left | p.right]
     for logits, values in zip(mixed, mixed[1:], strict=False):
         queries, keys = sorted(logits.free, key=lambda size: size == values.contracted)
         sizes = sorted((queries, logits.contracted))

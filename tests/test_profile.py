@@ -21,6 +21,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, create_model
 from hybrid_jax.ops.products import Product
 from hybrid_jax.profile import describe, profile
+from hybrid_jax.train.forward_pass import trace_forward
 from hybrid_jax.train.memory import Kept
 from hybrid_jax.train.state import make_init, merge_model
 
@@ -169,7 +170,7 @@ def test_resizing_is_a_row_of_its_own_and_positions_are_the_vit():
         optax.identity(),
         averaged=False,
     )
-    _, flow = profile_file._forward(graph, shapes, image_size=(64, 64))
+    _, flow = trace_forward(graph, shapes, image_size=(64, 64))
     resizing = [p for p in flow.products if "images" not in p.left | p.right]
     assert resizing  # of the 2x2 learned grid to 4x4
     assert {profile_file._part(p.left, p.right) for p in resizing} == {"vit"}
