@@ -7,6 +7,7 @@ on: on a GPU, fused attention keeps no table of weights.
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,23 +16,25 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import resolve
-from hybrid_jax.data.sources import SOURCES, open_split
+from hybrid_jax.contracts import Task
+from hybrid_jax.data.blank_batch import blank_batch
+from hybrid_jax.data.stand_in import train_split_or_stand_in
 from hybrid_jax.description import PARTS, Attention, Description
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
+from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.ops.products import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
-from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.experiment import make_task
 from hybrid_jax.train.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import kept_for_backward, step_memory
 from hybrid_jax.train.optimizer import branch_of, make_optimizer
 from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
 from hybrid_jax.train.state import make_init, path_name
-
-_CLASSES_OF_MISSING_DATA = 1000
+from hybrid_jax.train.training_loss import training_loss
 
 
 def profile(config: ConfigDict, workdir: str) -> Description:
@@ -47,7 +50,9 @@ def profile(config: ConfigDict, workdir: str) -> Description:
     return description
 
 
-def describe(config: ConfigDict) -> Description:
+def describe(
+    config: ConfigDict, *, platform: str | None = None, devices: int | None = None
+) -> Description:
     """Counts parameters, arithmetic, tokens and memory without allocating any of them.
 
     Keys left to the hardware are filled as on this machine. `config.mesh` may name more
@@ -55,14 +60,20 @@ def describe(config: ConfigDict) -> Description:
 
     Args:
         config: from a file in `configs/` or `hybrid_jax.config.defaults`.
+        platform: "cpu", "gpu" or "tpu": the kind of device it is to run on; None takes
+            this machine's.
+        devices: how many; None takes those here, or those that `config.mesh` names.
 
     Raises:
         UserError: no config, a value out of its range, an unknown name, an image the model
             cannot take, or a batch that does not divide over the mesh.
     """
-    config = _resolved(config)
-    num_classes, notes = _num_classes(config)
-    mesh = _planned_mesh(config.mesh)
+    platform = platform or jax.default_backend()
+    config = _resolved(config, platform=platform)
+    source, missing = train_split_or_stand_in(config.data)
+    task = make_task(config, source.info)
+    num_classes = task.num_classes(source.info)
+    mesh = _planned_mesh(config.mesh, devices=devices)
     train = config.train
     check_batch_size(
         "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
@@ -78,9 +89,18 @@ def describe(config: ConfigDict) -> Description:
         averaged=train.ema_decay > 0.0,
     )
     features, flow = trace_forward(graph, shapes, image_size=image_size)
-    kept = kept_for_backward(graph, shapes, image_size=image_size)
+    trained, frozen = optimizer.split(shapes.params)
+    with tracing_for(platform):
+        kept = kept_for_backward(
+            training_loss(graph, task, normalisation=config.model.normalisation),
+            trained,
+            frozen,
+            shapes.mutable,
+            batch=_row(config, task),
+        )
     rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
     images = rows // train.accumulate
+    notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
         model=_model(config.model),
         num_classes=num_classes,
@@ -97,7 +117,7 @@ def describe(config: ConfigDict) -> Description:
             kept,
             images=images,
             accumulate=train.accumulate,
-            frozen=paths_of(optimizer.split(shapes.params)[1]),
+            frozen=paths_of(frozen),
         ),
         bytes_per_image=kept.per_image,
         devices=dict(mesh.shape),
@@ -106,33 +126,34 @@ def describe(config: ConfigDict) -> Description:
     )
 
 
-def _resolved(config: ConfigDict) -> ConfigDict:
+def _resolved(config: ConfigDict, *, platform: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(
             f"describe: expected a config, such as hybrid_jax.config.defaults('tiny') or "
             f"what get_config() of a file in configs/ returns, got {config!r}."
         )
-    return resolve(config, on_cpu=jax.default_backend() == "cpu")
+    return resolve(config, on_cpu=platform == "cpu")
 
 
-def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:
-    """Returns K and, where the data set is not on this machine, a note instead of it."""
-    data, count_in = config.data, TASKS.get(config.task.name).num_classes
-    SOURCES.get(data.name.partition(":")[0])  # a mistyped kind is not missing data
-    try:
-        source = open_split(data, split=data.train_split)
-    except UserError as error:
-        count = _CLASSES_OF_MISSING_DATA
-        return count, [f"described with {count} classes, because {error}"]
-    return count_in(source.info), []
+def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
+    """Returns the shapes of one row of a batch and of a random key."""
+    batch = blank_batch(config.data, targets=task.targets, batch_size=1)
+    return jax.eval_shape(lambda: (batch, jax.random.key(0)))
 
 
-def _planned_mesh(axes: ConfigDict) -> Mesh | AbstractMesh:
+def _planned_mesh(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
     """Lays out the devices of this machine, or as many as the config asks for by number."""
-    sizes = tuple(int(axes[name]) for name in AXES)
+    sizes = [int(axes[name]) for name in AXES]
+    if devices is not None and sizes.count(-1) == 1:
+        sizes[sizes.index(-1)] = devices // math.prod(s for s in sizes if s != -1)
+    if devices not in (None, math.prod(sizes)):
+        raise UserError(
+            f"config.mesh: {', '.join(f'{name}={axes[name]}' for name in AXES)} does not "
+            f"cover {devices} devices exactly; set one axis to -1 to let it take the rest."
+        )
     if min(sizes) < 1:
         return make_mesh(axes)
-    return AbstractMesh(sizes, AXES)
+    return AbstractMesh(tuple(sizes), AXES)
 
 
 def _model(model: ConfigDict) -> dict[str, str]:

@@ -15,6 +15,7 @@ from small_run import ROOT, run, run_well, small_config
 import hybrid_jax
 from hybrid_jax import profile as profile_file
 from hybrid_jax.config import defaults
+from hybrid_jax.data.stand_in import StandIn
 from hybrid_jax.description import Attention
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -47,7 +48,7 @@ def without_memory(monkeypatch):
 
 @pytest.fixture
 def thousand_classes(monkeypatch):
-    monkeypatch.setattr(profile_file, "_num_classes", lambda _: (1000, []))
+    monkeypatch.setattr(profile_file, "train_split_or_stand_in", lambda _: (StandIn(), ""))
 
 
 def named(name, *, size, **changes):
