@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
@@ -31,9 +32,9 @@ from hybrid_jax.train.experiment import make_task
 from hybrid_jax.train.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import kept_for_backward, step_memory
-from hybrid_jax.train.optimizer import branch_of, make_optimizer
+from hybrid_jax.train.optimizer import Optimizer, branch_of, make_optimizer
 from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
-from hybrid_jax.train.state import make_init, path_name
+from hybrid_jax.train.state import TrainState, make_init, path_name
 from hybrid_jax.train.training_loss import training_loss
 
 
@@ -73,33 +74,16 @@ def describe(
     source, missing = train_split_or_stand_in(config.data)
     task = make_task(config, source.info)
     num_classes = task.num_classes(source.info)
-    mesh = _planned_mesh(config.mesh, devices=devices)
-    train = config.train
-    check_batch_size(
-        "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
-    )
+    train, mesh = config.train, _planned_mesh(config, devices=devices)
     image_size = tuple(config.data.image_size)
-    # The length of the run changes numbers in the schedule, not the state's shapes.
-    optimizer = make_optimizer(config.optimizer, steps=train.steps or 1)
-    graph, _, shapes = make_init(
-        lambda rngs: build_model(
-            config.model, num_classes=num_classes, image_size=image_size, rngs=rngs
-        ),
-        optimizer,
-        averaged=train.ema_decay > 0.0,
-    )
+    optimizer, graph, shapes = _state(config, num_classes)
     features, flow = trace_forward(graph, shapes, image_size=image_size)
-    trained, frozen = optimizer.split(shapes.params)
+    parts = optimizer.split(shapes.params)
     with tracing_for(platform):
-        kept = kept_for_backward(
-            training_loss(graph, task, normalisation=config.model.normalisation),
-            trained,
-            frozen,
-            shapes.mutable,
-            batch=_row(config, task),
-        )
+        loss = training_loss(graph, task, normalisation=config.model.normalisation)
+        row = _row(config, task)
+        kept = kept_for_backward(loss, *parts, shapes.mutable, batch=row)
     rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
-    images = rows // train.accumulate
     notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
         model=_model(config.model),
@@ -115,13 +99,13 @@ def describe(
             shapes,
             state_shardings(shapes, mesh),
             kept,
-            images=images,
+            images=rows // train.accumulate,
             accumulate=train.accumulate,
-            frozen=paths_of(frozen),
+            frozen=paths_of(parts[1]),
         ),
         bytes_per_image=kept.per_image,
         devices=dict(mesh.shape),
-        images_per_device=images,
+        images_per_device=rows // train.accumulate,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
     )
 
@@ -135,14 +119,42 @@ def _resolved(config: ConfigDict, *, platform: str) -> ConfigDict:
     return resolve(config, on_cpu=platform == "cpu")
 
 
+def _state(
+    config: ConfigDict, num_classes: int
+) -> tuple[Optimizer, nnx.GraphDef, TrainState]:
+    """Traces the construction of a training state."""
+    # The length of the run changes numbers in the schedule, not the state's shapes.
+    optimizer = make_optimizer(config.optimizer, steps=config.train.steps or 1)
+    graph, _, shapes = make_init(
+        lambda rngs: build_model(
+            config.model,
+            num_classes=num_classes,
+            image_size=tuple(config.data.image_size),
+            rngs=rngs,
+        ),
+        optimizer,
+        averaged=config.train.ema_decay > 0.0,
+    )
+    return optimizer, graph, shapes
+
+
 def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
     """Returns the shapes of one row of a batch and of a random key."""
     batch = blank_batch(config.data, targets=task.targets, batch_size=1)
     return jax.eval_shape(lambda: (batch, jax.random.key(0)))
 
 
-def _planned_mesh(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
-    """Lays out the devices of this machine, or as many as the config asks for by number."""
+def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
+    """Lays out devices, of which there may be more than here, so that batches divide."""
+    mesh, train = _layout(config.mesh, devices=devices), config.train
+    check_batch_size(
+        "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
+    )
+    return mesh
+
+
+def _layout(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
+    """Takes the devices of this machine, or as many as the config asks for by number."""
     sizes = [int(axes[name]) for name in AXES]
     if devices is not None and sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = devices // math.prod(s for s in sizes if s != -1)

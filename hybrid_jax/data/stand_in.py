@@ -18,6 +18,7 @@ class StandIn:
         class_names=tuple(f"class {i}" for i in range(LABELS)),
         box_names=tuple(f"object {i}" for i in range(BOXES)),
         segmentation_names=tuple(f"region {i}" for i in range(MASKS)),
+        largest_hw=(1024, 1024),
     )
 
     def __len__(self) -> int:
