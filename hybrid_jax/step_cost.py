@@ -173,7 +173,7 @@ class StepCost:
         longest = seconds[self.bound]
         mfu = self.model_flops / (longest * chip.flops)
         return (
-            f"{table(rows)}\n\nbound by: {self.bound}. Even if nothing but this took time: "
+            f"{table(rows)}\n\nbound by: {self.bound}; if that alone took time, "
             f"{self.images / longest:,.0f} images/s, MFU {100 * mfu:.0f} %."
         )
 

@@ -163,12 +163,13 @@ class _Run:
             self.left_out.add(counts)
             self.trace.before(step)
             state, scalars = self.train_step(state, batch)
-            self.trace.after(step, scalars)
             self.pending.append((step, scalars))
             if step == self.start + 1:
                 self._first_step(scalars)
             else:
                 self.pace.step()
+            if self.trace.after(step, scalars):
+                self.pace.restart()
             if len(self.pending) > _AHEAD:
                 jax.block_until_ready(self.pending[-1 - _AHEAD][1])
             self.log.advance()
