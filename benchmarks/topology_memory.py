@@ -1,12 +1,12 @@
 """Memory of a training step: the estimate of --mode=profile against the TPU compiler.
 
     python benchmarks/topology_memory.py                     # all, 1 to 3 minutes each
-    python benchmarks/topology_memory.py --only=r26_vit_b16,shapes_segmentation
+    python benchmarks/topology_memory.py --only=r26_vit_b16,segmentation
 
 Needs the TPU compiler (pip install -e '.[tpu]') and no TPU. Prints a row for each step as
 soon as it is compiled, for eight v5e chips. "compiled" is arguments and temporary buffers
-of one chip; "activations" compares the temporary buffers alone with the estimate less the
-state. Configs are those of the repository, with what is listed here changed.
+of one chip; "activations" compares the temporary buffers alone with the estimate less state
+and batch. Configs are those of the repository, with what is listed here changed.
 """
 
 from absl import app, flags
@@ -62,7 +62,8 @@ def main(argv: list[str]) -> None:
             print(f"| {row} | {memory.total / 2**20:,.0f} | {error} |", flush=True)
             continue
         compiled = needed.argument_size_in_bytes + needed.temp_size_in_bytes
-        working = memory.total - memory.parameters - memory.optimizer - memory.average
+        state = memory.parameters + memory.optimizer + memory.average + memory.batch
+        working = memory.total - state
         print(
             f"| {row} | {found.images_per_device} | {memory.total / 2**20:,.0f} | "
             f"{compiled / 2**20:,.0f} | {memory.total / compiled:.2f} | "

@@ -134,13 +134,14 @@ def _estimated(description: Description, topology: str) -> StepCost:
     memory, mesh = description.memory, dict(description.devices)
     images = description.images_per_device * mesh["data"] * mesh["fsdp"]
     # State is read and written once, gradients written and read once.
-    state = memory.parameters + memory.optimizer + memory.average
+    state = memory.parameters + memory.optimizer + memory.average + memory.batch
     accessed = 2 * (state + memory.gradients) + _PASSES * memory.activations
     flops = training_flops_per_image(description.total_macs) * images / count
     parts = {
         "parameters": memory.parameters,
         "optimizer": memory.optimizer,
         "average": memory.average,
+        "batch": memory.batch,
         "accumulated gradients": memory.accumulated,
         "gradients": memory.gradients,
         "activations": memory.activations,

@@ -42,7 +42,7 @@ GMAC_384 = {"r26_vit_s32": 10.26, "r26_vit_b16": 62.02, "vit_b16": 55.48}
 @pytest.fixture
 def without_memory(monkeypatch):
     """Leaves out the slowest half of a description."""
-    nothing = Kept(per_image=0, fixed=0)
+    nothing = Kept(per_image=0)
     monkeypatch.setattr(profile_file, "kept_for_backward", lambda *_, **__: nothing)
 
 

@@ -138,7 +138,7 @@ def kept(jaxpr: Any, origins: Sequence[Origin]) -> Kept:
     inner = getattr(jaxpr, "jaxpr", jaxpr)
     arrays: list[Array] = []
     inputs = [
-        Array(_bytes(value.aval), origin) if origin else None
+        Array(bytes_of(value.aval), origin) if origin else None
         for value, origin in zip(inner.invars, origins, strict=True)
     ]
     outputs = _walk(inner, inputs, arrays)
@@ -175,7 +175,7 @@ def _walk(
             sources = [array for array in operands if array is not None]
             origin = CONSTANT.union(*(array.origin for array in sources))
             results = [
-                Array(_bytes(value.aval), origin, name, sources) if sources else None
+                Array(bytes_of(value.aval), origin, name, sources) if sources else None
                 for value in equation.outvars
             ]
             arrays += [array for array in results if array is not None]
@@ -219,6 +219,7 @@ def _narrowed(array: Array, readers: dict[int, list[Array]]) -> Array:
     return array
 
 
-def _bytes(aval: Any) -> int:
+def bytes_of(aval: Any) -> int:
+    """Returns the size of an array, from its shape and dtype."""
     # Random keys have a dtype of their own; their size is of no account.
     return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 0)

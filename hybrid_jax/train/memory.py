@@ -5,8 +5,8 @@ array that the forward pass leaves for it (`ops/kept.py` says which) and room to
 when it ends, with all gradients. `benchmarks/topology_memory.py` compares with
 the TPU compiler, whose word `--mode=profile --topology=` gives in a minute or more.
 
-Not counted: parameters gathered for the moment of their use under fsdp, the next batch, the
-padding of tiles, and what the mesh axis `tensor` saves of the activations.
+Not counted: parameters gathered for the moment of their use under fsdp, the next batches,
+the padding of tiles, and what the mesh axis `tensor` saves of the activations.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from hybrid_jax.ops.kept import kept
+from hybrid_jax.ops.kept import bytes_of, kept
 from hybrid_jax.train.state import TrainState, path_name
 
 _BATCH, _PARAMETERS = frozenset({"batch"}), frozenset({"parameters"})
@@ -28,14 +28,13 @@ class Kept:
 
     Attributes:
         per_image: arrays computed from the batch: they grow with it.
-        fixed: arrays computed from parameters alone, such as standardised kernels or
-            copies in the compute dtype.
         workspace: for each image, what the backward pass needs beyond them while it works.
+        row: one row of the batch.
     """
 
     per_image: int
-    fixed: int
     workspace: int = 0
+    row: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +45,10 @@ class StepMemory:
         parameters: with running statistics, as sharded.
         optimizer: its state.
         average: the EMA of the parameters, if there is one.
+        batch: its rows; as many more for each that is kept ready (`data.prefetch`).
         accumulated: sums of gradients over micro-batches, if there are several.
         gradients: one for each parameter that is trained.
-        activations: of the images that one device works on at a time, and `Kept.fixed`.
+        activations: of the images that one device works on at a time.
         workspace: arrays that one operation of the backward pass works on, and gradients
             of them, beside all activations.
     """
@@ -56,6 +56,7 @@ class StepMemory:
     parameters: int
     optimizer: int
     average: int
+    batch: int
     accumulated: int
     gradients: int
     activations: int
@@ -64,8 +65,9 @@ class StepMemory:
     @property
     def total(self) -> int:
         """The most that is held at once: the last gradients come after the activations."""
-        state = self.parameters + self.optimizer + self.average + self.accumulated
-        return state + max(self.gradients, self.activations + self.workspace)
+        state = self.parameters + self.optimizer + self.average
+        throughout = state + self.batch + self.accumulated
+        return throughout + max(self.gradients, self.activations + self.workspace)
 
 
 def step_memory(
@@ -102,9 +104,10 @@ def step_memory(
         parameters=held("params") + held("mutable"),
         optimizer=held("opt_state"),
         average=held("ema"),
+        batch=of_step.row * images * accumulate,
         accumulated=gradients if accumulate > 1 else 0,
         gradients=gradients,
-        activations=of_step.per_image * images + of_step.fixed,
+        activations=of_step.per_image * images,
         workspace=of_step.workspace * images,
     )
 
@@ -132,7 +135,8 @@ def kept_for_backward(
     origins = [_PARAMETERS] * parameters + [_BATCH] * len(jax.tree.leaves(batch))
     found = kept(traced, origins)
 
-    def held(of_batch: bool) -> int:
-        return sum(a.bytes for a in found.arrays if (a.origin >= _BATCH) == of_batch)
-
-    return Kept(per_image=held(True), fixed=held(False), workspace=found.workspace(_BATCH))
+    # What is computed from parameters alone, such as copies in the compute dtype, is
+    # computed again: none is alive at the peak of the programs of the benchmark.
+    per_image = sum(array.bytes for array in found.arrays if array.origin >= _BATCH)
+    row = sum(bytes_of(leaf) for leaf in jax.tree.leaves(batch))
+    return Kept(per_image=per_image, workspace=found.workspace(_BATCH), row=row)
