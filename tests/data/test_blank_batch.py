@@ -36,7 +36,9 @@ def test_types_are_those_of_a_real_batch(source, targets, changes):
     stream = train_batches(source, seed=0, start_step=0, **options)
     real = next(iter(stream))
     stream.close()
-    assert types(blank_batch(**options)) == types(real)
+    blank = blank_batch(**options)
+    assert types(blank) == types(real)
+    assert not blank.keys() & set(COUNTERS)
 
 
 def test_rows_share_the_memory_of_one():
