@@ -33,6 +33,8 @@ def tree() -> ConfigDict:
                 best_metric="auto",
             ),
             log=dict(every=10, tensorboard=True, progress=True),
+            # "10:15": a profiler's trace of these steps, into <workdir>/profile; "": none.
+            profile=dict(steps=""),
             eval=dict(
                 every=1000,  # steps between evaluations; the last step always is
                 split="validation",

@@ -21,6 +21,7 @@ def check(config: ConfigDict) -> None:
     _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
     for path in ("optimizer.freeze", "optimizer.no_decay"):
         _expect(config, path, _is_pattern, "a regular expression")
+    _expect(config, "profile.steps", _is_span, "'' or 'FIRST:LAST', such as '10:15'")
     _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
     for path in _RATES:
         _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
@@ -106,6 +107,11 @@ def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
         value = value[name]
     if not holds(value):
         raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
+
+
+def _is_span(text: str) -> bool:
+    ends = re.fullmatch(r"(\d+):(\d+)", text)
+    return not text or (ends is not None and 1 <= int(ends[1]) <= int(ends[2]))
 
 
 def _is_pattern(text: str) -> bool:

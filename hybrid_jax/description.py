@@ -100,7 +100,7 @@ class Description:
         total = f"{self.total_macs / 1e9:.3f}"
         rows.append(("total", *_size(self.total_params), total))
         return (
-            f"{_table(rows)}\n\n"
+            f"{table(rows)}\n\n"
             f"GMAC: 1e9 multiply-accumulates of products and convolutions, forward, one "
             f"image;\n{2 * self.total_macs / 1e9:.3f} GFLOPs. attention: products of two "
             f"activations; the rest by whose parameters."
@@ -130,10 +130,10 @@ class Description:
         rows += [(name, _mib(value)) for name, value in memory.items() if value]
         rows.append(("total", _mib(self.memory.total)))
         return (
-            f"{_table(rows)}\n\n"
-            f"An estimate: activations are what the backward pass reads, before the "
-            f"compiler drops\nsome; {_mib(self.bytes_per_image)} MiB an image, "
-            f"{self.images_per_device:,} at a time on each device.\n"
+            f"{table(rows)}\n\n"
+            f"An estimate: activations are what the forward pass leaves for the backward "
+            f"pass, and gone\nwhen all gradients are there; {_mib(self.bytes_per_image)} "
+            f"MiB an image, {self.images_per_device:,} at a time on each device.\n"
             f"Devices: {count:,} ({axes})."
         )
 
@@ -152,7 +152,7 @@ def _labelled(label: str, lines: list[str]) -> list[str]:
     return [f"{name:8}{line}" for name, line in zip(labels, lines, strict=False)]
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
+def table(rows: Iterable[tuple[str, ...]]) -> str:
     """Lays rows out with the first column to the left and the others to the right."""
     rows = list(rows)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -57,6 +57,13 @@ _INPUT = flags.DEFINE_list(
     "--mode=predict: the images: files, directories with all below them, and patterns such "
     "as 'photos/*.jpg', separated by commas.",
 )
+_TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    "",
+    "--mode=profile: accelerators that need not be here, as v5e:2x4 (TPU chips; the step "
+    "is compiled for them: 1 to 3 minutes, after pip install -e '.[tpu]') or h100:8 (GPUs; "
+    "estimated). Prints memory, traffic, the step's bound, and whether it fits.",
+)
 
 
 def _default_workdir(config_path: str) -> str:
@@ -129,6 +136,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.predict import predict
 
             return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
+        case "profile" if _TOPOLOGY.value:
+            from hybrid_jax.topology import profile_on
+
+            return functools.partial(profile_on, topology=_TOPOLOGY.value)
         case "profile":
             from hybrid_jax.profile import profile as run
         case "export":
@@ -141,6 +152,8 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 def _run(argv: list[str]) -> None:
     if _INPUT.value and _MODE.value != "predict":
         raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
+    if _TOPOLOGY.value and _MODE.value != "profile":
+        raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
 

@@ -1,40 +1,41 @@
 """`--mode=profile`: what a config costs, from shapes alone.
 
 The model is traced, never built: a hybrid of any size is described in seconds on any
-machine. Kernels are those of the backend it is traced on: on a GPU, fused attention keeps
-no table of weights for the backward pass.
+machine. What the backward pass keeps depends on the kernels of the backend it is traced
+on: on a GPU, fused attention keeps no table of weights.
 """
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import resolve
-from hybrid_jax.contracts import Features
-from hybrid_jax.data.sources import SOURCES, open_split
+from hybrid_jax.contracts import Task
+from hybrid_jax.data.blank_batch import blank_batch
+from hybrid_jax.data.stand_in import train_split_or_stand_in
 from hybrid_jax.description import PARTS, Attention, Description
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
-from hybrid_jax.ops.products import Flow, Origin, Product, follow
+from hybrid_jax.ops.platform import tracing_for
+from hybrid_jax.ops.products import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
-from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.experiment import make_task
+from hybrid_jax.train.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.freezing import paths_of
 from hybrid_jax.train.memory import kept_for_backward, step_memory
-from hybrid_jax.train.optimizer import branch_of, make_optimizer
+from hybrid_jax.train.optimizer import Optimizer, branch_of, make_optimizer
 from hybrid_jax.train.sharding import AXES, check_batch_size, make_mesh, state_shardings
-from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
-
-_IMAGES = "images"
-_CLASSES_OF_MISSING_DATA = 1000
+from hybrid_jax.train.state import TrainState, make_init, path_name
+from hybrid_jax.train.training_loss import training_loss
 
 
 def profile(config: ConfigDict, workdir: str) -> Description:
@@ -50,7 +51,9 @@ def profile(config: ConfigDict, workdir: str) -> Description:
     return description
 
 
-def describe(config: ConfigDict) -> Description:
+def describe(
+    config: ConfigDict, *, platform: str | None = None, devices: int | None = None
+) -> Description:
     """Counts parameters, arithmetic, tokens and memory without allocating any of them.
 
     Keys left to the hardware are filled as on this machine. `config.mesh` may name more
@@ -58,32 +61,30 @@ def describe(config: ConfigDict) -> Description:
 
     Args:
         config: from a file in `configs/` or `hybrid_jax.config.defaults`.
+        platform: "cpu", "gpu" or "tpu": the kind of device it is to run on; None takes
+            this machine's.
+        devices: how many; None takes those here, or those that `config.mesh` names.
 
     Raises:
         UserError: no config, a value out of its range, an unknown name, an image the model
             cannot take, or a batch that does not divide over the mesh.
     """
-    config = _resolved(config)
-    num_classes, notes = _num_classes(config)
-    mesh = _planned_mesh(config.mesh)
-    train = config.train
-    check_batch_size(
-        "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
-    )
+    platform = platform or jax.default_backend()
+    config = _resolved(config, platform=platform)
+    source, missing = train_split_or_stand_in(config.data)
+    task = make_task(config, source.info)
+    num_classes = task.num_classes(source.info)
+    train, mesh = config.train, _planned_mesh(config, devices=devices)
     image_size = tuple(config.data.image_size)
-    # The length of the run changes numbers in the schedule, not the state's shapes.
-    optimizer = make_optimizer(config.optimizer, steps=train.steps or 1)
-    graph, _, shapes = make_init(
-        lambda rngs: build_model(
-            config.model, num_classes=num_classes, image_size=image_size, rngs=rngs
-        ),
-        optimizer,
-        averaged=train.ema_decay > 0.0,
-    )
-    features, flow = _forward(graph, shapes, image_size=image_size)
-    kept = kept_for_backward(graph, shapes, image_size=image_size)
+    optimizer, graph, shapes = _state(config, num_classes)
+    features, flow = trace_forward(graph, shapes, image_size=image_size)
+    parts = optimizer.split(shapes.params)
+    with tracing_for(platform):
+        loss = training_loss(graph, task, normalisation=config.model.normalisation)
+        row = _row(config, task)
+        kept = kept_for_backward(loss, *parts, shapes.mutable, batch=row)
     rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
-    images = rows // train.accumulate
+    notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
         model=_model(config.model),
         num_classes=num_classes,
@@ -98,64 +99,73 @@ def describe(config: ConfigDict) -> Description:
             shapes,
             state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
             kept,
-            images=images,
+            images=rows // train.accumulate,
             accumulate=train.accumulate,
-            frozen=paths_of(optimizer.split(shapes.params)[1]),
+            frozen=paths_of(parts[1]),
         ),
         bytes_per_image=kept.per_image,
         devices=dict(mesh.shape),
-        images_per_device=images,
+        images_per_device=rows // train.accumulate,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
     )
 
 
-def _resolved(config: ConfigDict) -> ConfigDict:
+def _resolved(config: ConfigDict, *, platform: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(
             f"describe: expected a config, such as hybrid_jax.config.defaults('tiny') or "
             f"what get_config() of a file in configs/ returns, got {config!r}."
         )
-    return resolve(config, on_cpu=jax.default_backend() == "cpu")
+    return resolve(config, on_cpu=platform == "cpu")
 
 
-def _num_classes(config: ConfigDict) -> tuple[int, list[str]]:
-    """Returns K and, where the data set is not on this machine, a note instead of it."""
-    data, count_in = config.data, TASKS.get(config.task.name).num_classes
-    SOURCES.get(data.name.partition(":")[0])  # a mistyped kind is not missing data
-    try:
-        source = open_split(data, split=data.train_split)
-    except UserError as error:
-        count = _CLASSES_OF_MISSING_DATA
-        return count, [f"described with {count} classes, because {error}"]
-    return count_in(source.info), []
+def _state(
+    config: ConfigDict, num_classes: int
+) -> tuple[Optimizer, nnx.GraphDef, TrainState]:
+    """Traces the construction of a training state."""
+    # The length of the run changes numbers in the schedule, not the state's shapes.
+    optimizer = make_optimizer(config.optimizer, steps=config.train.steps or 1)
+    graph, _, shapes = make_init(
+        lambda rngs: build_model(
+            config.model,
+            num_classes=num_classes,
+            image_size=tuple(config.data.image_size),
+            rngs=rngs,
+        ),
+        optimizer,
+        averaged=config.train.ema_decay > 0.0,
+    )
+    return optimizer, graph, shapes
 
 
-def _planned_mesh(axes: ConfigDict) -> Mesh | AbstractMesh:
-    """Lays out the devices of this machine, or as many as the config asks for by number."""
-    sizes = tuple(int(axes[name]) for name in AXES)
+def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
+    """Returns the shapes of one row of a batch and of a random key."""
+    batch = blank_batch(config.data, targets=task.targets, batch_size=1)
+    return jax.eval_shape(lambda: (batch, jax.random.key(0)))
+
+
+def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
+    """Lays out devices, of which there may be more than here, so that batches divide."""
+    mesh, train = _layout(config.mesh, devices=devices), config.train
+    check_batch_size(
+        "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
+    )
+    return mesh
+
+
+def _layout(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
+    """Takes the devices of this machine, or as many as the config asks for by number."""
+    sizes = [int(axes[name]) for name in AXES]
+    if devices is not None and sizes.count(-1) == 1:
+        sizes[sizes.index(-1)] = devices // math.prod(s for s in sizes if s != -1)
+    if devices not in (None, math.prod(sizes)):
+        raise UserError(
+            f"config.mesh: {', '.join(f'{name}={axes[name]}' for name in AXES)} does not "
+            f"cover {devices} devices exactly; set one axis to -1 to let it take the rest."
+        )
     if min(sizes) < 1:
         return make_mesh(axes)
-    return AbstractMesh(sizes, AXES)
-
-
-def _forward(
-    graph: nnx.GraphDef, shapes: TrainState, *, image_size: tuple[int, int]
-) -> tuple[Features, Flow]:
-    """Traces the evaluation of one image; returns the features' shapes and the products."""
-
-    def forward(params, mutable, images):
-        model = merge_model(graph, params, mutable)
-        features = model.features(images, train=False)
-        return features, model.head(features, train=False)
-
-    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    state = (shapes.params, shapes.mutable)
-    traced, (features, _) = jax.make_jaxpr(forward, return_shape=True)(*state, images)
-    origins = [
-        frozenset({branch_of(path_name(path[1:]))})
-        for path, _ in jax.tree_util.tree_leaves_with_path(state)
-    ]
-    return features, follow(traced, [*origins, frozenset({_IMAGES})])
+    return AbstractMesh(tuple(sizes), AXES)
 
 
 def _model(model: ConfigDict) -> dict[str, str]:
@@ -197,7 +207,7 @@ def _macs_by_part(products: Iterable[Product]) -> dict[str, int]:
 
 def _part(*operands: Origin) -> str:
     """Returns whose parameters a product is with; two parts' together are the fusion's."""
-    weights = [origin for origin in operands if _IMAGES not in origin]
+    weights = [origin for origin in operands if IMAGES not in origin]
     if not weights:
         return "attention"
     parts = frozenset.union(*weights)
@@ -209,7 +219,7 @@ def _part(*operands: Origin) -> str:
 def _attentions(products: list[Product]) -> tuple[Attention, ...]:
     """Finds logits (N, M) that are followed by a sum over the M keys; counts equal ones."""
     found: collections.Counter[tuple[int, int]] = collections.Counter()
-    mixed = [p for p in products if _IMAGES in p.left | p.right]
+    mixed = [p for p in products if IMAGES in p.left | p.right]
     for logits, values in zip(mixed, mixed[1:], strict=False):
         queries, keys = sorted(logits.free, key=lambda size: size == values.contracted)
         sizes = sorted((queries, logits.contracted))

@@ -15,12 +15,14 @@ from small_run import ROOT, run, run_well, small_config
 import hybrid_jax
 from hybrid_jax import profile as profile_file
 from hybrid_jax.config import defaults
+from hybrid_jax.data.stand_in import StandIn
 from hybrid_jax.description import Attention
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, create_model
 from hybrid_jax.ops.products import Product
 from hybrid_jax.profile import describe, profile
+from hybrid_jax.train.forward_pass import trace_forward
 from hybrid_jax.train.memory import Kept
 from hybrid_jax.train.state import make_init, merge_model
 
@@ -40,13 +42,13 @@ GMAC_384 = {"r26_vit_s32": 10.26, "r26_vit_b16": 62.02, "vit_b16": 55.48}
 @pytest.fixture
 def without_memory(monkeypatch):
     """Leaves out the slowest half of a description."""
-    nothing = Kept(per_image=0, fixed=0)
+    nothing = Kept(per_image=0)
     monkeypatch.setattr(profile_file, "kept_for_backward", lambda *_, **__: nothing)
 
 
 @pytest.fixture
 def thousand_classes(monkeypatch):
-    monkeypatch.setattr(profile_file, "_num_classes", lambda _: (1000, []))
+    monkeypatch.setattr(profile_file, "train_split_or_stand_in", lambda _: (StandIn(), ""))
 
 
 def named(name, *, size, **changes):
@@ -169,7 +171,7 @@ def test_resizing_is_a_row_of_its_own_and_positions_are_the_vit():
         optax.identity(),
         averaged=False,
     )
-    _, flow = profile_file._forward(graph, shapes, image_size=(64, 64))
+    _, flow = trace_forward(graph, shapes, image_size=(64, 64))
     resizing = [p for p in flow.products if "images" not in p.left | p.right]
     assert resizing  # of the 2x2 learned grid to 4x4
     assert {profile_file._part(p.left, p.right) for p in resizing} == {"vit"}

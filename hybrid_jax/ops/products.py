@@ -15,6 +15,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hybrid_jax.ops.jaxprs import bodies, called
+
 Origin = frozenset[str]
 """Labels of all inputs that a value was computed from; empty for a constant."""
 
@@ -102,11 +104,12 @@ def _follow_equation(equation, read: list[Origin]) -> Flow:
         return _CONTROL[name](equation, read)
     if name == "optimization_barrier":  # hands every operand on as it is
         return Flow(outputs=list(read))
-    bodies = list(_bodies(equation.params.values()))
-    if len(bodies) == 1 and _takes(bodies[0], read) and _gives(bodies[0], equation):
-        return follow(bodies[0], read)  # a call: jit, remat, custom_vjp, custom_jvp
+    if (body := called(equation)) is not None:
+        return follow(body, read)
     flow = Flow(outputs=[_join(read)] * len(equation.outvars))
-    products = sum(len(follow(b, _all(b, read)).products) for b in bodies)
+    products = sum(
+        len(follow(b, _all(b, read)).products) for b in bodies(equation.params.values())
+    )
     if products or name == "pallas_call":
         flow.uncounted.append(f"{name}: its products are not counted")
     return flow
@@ -157,7 +160,7 @@ def _fused_attention(equation, read) -> list[Product]:
 
 def _scan(equation, read) -> Flow:
     """The body runs `length` times; what it carries gathers origins until none is new."""
-    (body,) = _bodies([equation.params["jaxpr"]])
+    (body,) = bodies([equation.params["jaxpr"]])
     # Slices have one dimension less than what is scanned over. Parameters of the
     # primitive that say the same have changed between releases of JAX.
     xs = _count_rank_changes(equation.invars, body.invars)
@@ -171,7 +174,7 @@ def _scan(equation, read) -> Flow:
 def _while(equation, read) -> Flow:
     """The number of runs is known only when it runs; the body is counted once."""
     skipped = equation.params["cond_nconsts"]
-    (body,) = _bodies([equation.params["body_jaxpr"]])
+    (body,) = bodies([equation.params["body_jaxpr"]])
     first = equation.params["body_nconsts"]
     flow = _until_stable(body, read[skipped:], slice(first, len(body.invars)))
     if flow.products:
@@ -181,7 +184,7 @@ def _while(equation, read) -> Flow:
 
 def _cond(equation, read) -> Flow:
     """The costliest branch counts; a result may come from any of them."""
-    branches = [follow(b, read[1:]) for b in _bodies(equation.params["branches"])]
+    branches = [follow(b, read[1:]) for b in bodies(equation.params["branches"])]
     costliest = max(branches, key=lambda flow: flow.macs)
     results = zip(*(branch.outputs for branch in branches), strict=True)
     outputs = [_join([read[0], *each]) for each in results]
@@ -217,26 +220,9 @@ def _repeated(flow: Flow, length: int) -> Flow:
     return dataclasses.replace(flow, products=products if length else [])
 
 
-def _bodies(params: Iterable[Any]) -> Iterable[Any]:
-    """Yields every jaxpr among the parameters of an equation, closed or not."""
-    for param in params:
-        for value in param if isinstance(param, tuple | list) else (param,):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield inner
-
-
 def _count_rank_changes(outer, inner) -> int:
     pairs = zip(outer, inner, strict=True)
     return sum(len(a.aval.shape) != len(b.aval.shape) for a, b in pairs)
-
-
-def _takes(body, read) -> bool:
-    return len(body.invars) == len(read)
-
-
-def _gives(body, equation) -> bool:
-    return len(body.outvars) == len(equation.outvars)
 
 
 def _all(body, read: list[Origin]) -> list[Origin]:

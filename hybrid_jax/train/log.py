@@ -78,6 +78,8 @@ class RunLog:
         self._record(step, "train", values)
         loss, rate = values["loss"], values.get("images_per_second")
         speed = "" if rate is None else f"{rate:.1f} images/s"
+        if "mfu" in values:
+            speed += f", MFU {100 * values['mfu']:.1f} %"
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.4f}, {speed}")
             return

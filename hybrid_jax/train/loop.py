@@ -24,7 +24,9 @@ from hybrid_jax.train.pace import Pace
 from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.report import write_report
 from hybrid_jax.train.state import TrainState
+from hybrid_jax.train.step_trace import StepTrace
 from hybrid_jax.train.stop import StopRequest
+from hybrid_jax.train.utilization import fastest_images_per_second
 from hybrid_jax.train.workdir import adopt_weights, claim, forget_after
 
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
@@ -134,7 +136,12 @@ class _Run:
             sharding=experiment.batch_sharding,
             size=self.config.data.prefetch,
         )
-        self.pace = Pace(batch_size=self.config.train.batch_size, batches=self.batches)
+        self.pace = Pace(
+            batch_size=self.config.train.batch_size,
+            batches=self.batches,
+            fastest=fastest_images_per_second(experiment),
+        )
+        self.trace = StepTrace(workdir, self.config.profile.steps, say=self.log.say)
 
     def ready(self, *, seconds: float, resumed: bool) -> None:
         """Says from which step it goes on, and that the first one, if any, takes longer."""
@@ -153,12 +160,15 @@ class _Run:
         for step in range(self.start + 1, total + 1):
             batch, counts = next(self.batches)
             self.left_out.add(counts)
+            self.trace.before(step)
             state, scalars = self.train_step(state, batch)
             self.pending.append((step, scalars))
             if step == self.start + 1:
                 self._first_step(scalars)
             else:
                 self.pace.step()
+            if self.trace.after(step, scalars):
+                self.pace.restart()
             if len(self.pending) > _AHEAD:
                 jax.block_until_ready(self.pending[-1 - _AHEAD][1])
             self.log.advance()
@@ -203,7 +213,8 @@ class _Run:
         return self.scores
 
     def close(self) -> None:
-        """Lets go of the data, the log and the signal handler."""
+        """Lets go of the data, the trace, the log and the signal handler."""
+        self.trace.close()
         self.batches.close()
         self.log.close()
         self.stop.close()

@@ -1,26 +1,25 @@
 """What a training step keeps on each device, from shapes alone: an estimate.
 
-Counted is what must be there when the backward pass begins: the state, the gradients, and
-every array that the forward pass leaves for it. Not counted: the workspace of single
-operations, parameters gathered for the moment of their use under fsdp, the next batch,
-what the mesh axis `tensor` saves of the activations, and what the compiler saves by
-computing cheap arrays twice: measured on XLA's CPU backend (JAX 0.10), 10 % of the
-activations of a ResNet-50, 25 % of a ViT-S/16, 33 % of the model `tiny`.
+Counted are the state and the more of two moments: when the backward pass begins, with every
+array that the forward pass leaves for it (`ops/kept.py` says which) and room to work; and
+when it ends, with all gradients. `benchmarks/topology_memory.py` compares with
+the TPU compiler, whose word `--mode=profile --topology=` gives in a minute or more.
+
+Not counted: parameters gathered for the moment of their use under fsdp, the next batches,
+the padding of tiles, and what the mesh axis `tensor` saves of the activations.
 """
 
 import dataclasses
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 
-from hybrid_jax.ops.products import follow
-from hybrid_jax.train.state import TrainState, merge_model, path_name
+from hybrid_jax.ops.kept import bytes_of, kept
+from hybrid_jax.train.state import TrainState, path_name
 
-_IMAGES, _PARAMETERS = frozenset({"images"}), frozenset({"parameters"})
+_BATCH, _PARAMETERS = frozenset({"batch"}), frozenset({"parameters"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +27,14 @@ class Kept:
     """Bytes that the forward pass leaves for the backward pass.
 
     Attributes:
-        per_image: arrays computed from the images: they grow with the batch.
-        fixed: arrays computed from parameters alone, such as standardised kernels or
-            copies in the compute dtype.
+        per_image: arrays computed from the batch: they grow with it.
+        workspace: for each image, what the backward pass needs beyond them while it works.
+        row: one row of the batch.
     """
 
     per_image: int
-    fixed: int
+    workspace: int = 0
+    row: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,29 +43,37 @@ class StepMemory:
 
     Attributes:
         parameters: with running statistics, as sharded.
-        gradients: one for each parameter that is trained; two while they are being
-            accumulated.
         optimizer: its state.
         average: the EMA of the parameters, if there is one.
-        activations: of the images that one device works on at a time, and `Kept.fixed`.
+        batch: its rows; as many more for each that is kept ready (`data.prefetch`).
+        accumulated: sums of gradients over micro-batches, if there are several.
+        gradients: one for each parameter that is trained.
+        activations: of the images that one device works on at a time.
+        workspace: arrays that one operation of the backward pass works on, and gradients
+            of them, beside all activations.
     """
 
     parameters: int
-    gradients: int
     optimizer: int
     average: int
+    batch: int
+    accumulated: int
+    gradients: int
     activations: int
+    workspace: int
 
     @property
     def total(self) -> int:
-        """The sum of all."""
-        return sum(dataclasses.asdict(self).values())
+        """The most that is held at once: the last gradients come after the activations."""
+        state = self.parameters + self.optimizer + self.average
+        throughout = state + self.batch + self.accumulated
+        return throughout + max(self.gradients, self.activations + self.workspace)
 
 
 def step_memory(
     shapes: TrainState,
     shardings: TrainState,
-    kept: Kept,
+    of_step: Kept,
     *,
     images: int,
     accumulate: int,
@@ -76,7 +84,7 @@ def step_memory(
     Args:
         shapes: of the state.
         shardings: of the state.
-        kept: from `kept_for_backward`.
+        of_step: from `kept_for_backward`.
         images: that one device works on at a time.
         accumulate: micro-batches per step.
         frozen: paths of parameters that get no gradients.
@@ -91,53 +99,44 @@ def step_memory(
             if path_name(path) not in without
         )
 
+    gradients = held("params", without=frozen)
     return StepMemory(
         parameters=held("params") + held("mutable"),
-        gradients=held("params", without=frozen) * (2 if accumulate > 1 else 1),
         optimizer=held("opt_state"),
         average=held("ema"),
-        activations=kept.per_image * images + kept.fixed,
+        batch=of_step.row * images * accumulate,
+        accumulated=gradients if accumulate > 1 else 0,
+        gradients=gradients,
+        activations=of_step.per_image * images,
+        workspace=of_step.workspace * images,
     )
 
 
 def kept_for_backward(
-    graph: nnx.GraphDef, shapes: TrainState, *, image_size: tuple[int, int]
+    loss: Callable[..., Any], trained: Any, *others: Any, batch: Any
 ) -> Kept:
-    """Traces the model's forward pass in training and sizes what its gradient reads.
+    """Traces a loss and sizes what its gradient by the trained parameters reads.
 
-    These are the residuals of `jax.vjp` with respect to the parameters. Parameters
-    themselves are among them and are not counted again.
+    Parameters, their running statistics and the batch are there anyway and not counted.
 
     Args:
-        graph: definition of the model.
-        shapes: of the state.
-        image_size: (H, W) in px.
+        loss: called as `loss(trained, *others, batch)`, all trees of arrays.
+        trained: shapes of what the gradient is taken by.
+        others: shapes of frozen parameters and of running statistics.
+        batch: shapes of what is computed from, one row.
     """
 
-    def residuals(params, mutable, images, key):
-        def forward(params):
-            model = merge_model(graph, params, mutable)
-            return model(images, train=True, key=key)
+    def residuals(trained, others, batch):
+        _, backward = jax.vjp(lambda t: loss(t, *others, batch), trained)
+        return jax.tree.leaves(backward)
 
-        return jax.tree.leaves(jax.vjp(forward, params)[1])
+    traced = jax.make_jaxpr(residuals)(trained, others, batch)
+    parameters = len(jax.tree.leaves((trained, others)))
+    origins = [_PARAMETERS] * parameters + [_BATCH] * len(jax.tree.leaves(batch))
+    found = kept(traced, origins)
 
-    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = (shapes.params, shapes.mutable)
-    traced = jax.make_jaxpr(residuals)(*state, images, key).jaxpr
-    count = len(jax.tree.leaves(state))
-    origins = [_PARAMETERS] * count + [_IMAGES] * 2
-    inputs = set(traced.invars[:count])
-    per_image = fixed = 0
-    for value, origin in zip(traced.outvars, follow(traced, origins).outputs, strict=True):
-        # A constant, literal or broadcast, is made again where it is used.
-        if origin and value not in inputs:
-            size = _bytes(value.aval)
-            per_image += size if origin >= _IMAGES else 0
-            fixed += size if origin == _PARAMETERS else 0
-    return Kept(per_image=per_image, fixed=fixed)
-
-
-def _bytes(aval: Any) -> int:
-    # Random keys have a dtype of their own; their size is of no account.
-    return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 0)
+    # What is computed from parameters alone, such as copies in the compute dtype, is
+    # computed again: none is alive at the peak of the programs of the benchmark.
+    per_image = sum(array.bytes for array in found.arrays if array.origin >= _BATCH)
+    row = sum(bytes_of(leaf) for leaf in jax.tree.leaves(batch))
+    return Kept(per_image=per_image, workspace=found.workspace(_BATCH), row=row)

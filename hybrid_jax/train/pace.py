@@ -11,10 +11,14 @@ class Pace:
     Args:
         batch_size: images per step, over all processes.
         batches: the prefetcher whose waiting is counted.
+        fastest: images per second at the devices' peak, where that is known.
     """
 
-    def __init__(self, *, batch_size: int, batches: DevicePrefetch):
+    def __init__(
+        self, *, batch_size: int, batches: DevicePrefetch, fastest: float | None = None
+    ):
         self._batch_size = batch_size
+        self._fastest = fastest
         self._batches = batches
         self.restart()
 
@@ -35,14 +39,21 @@ class Pace:
     def values(self) -> dict[str, float]:
         """Returns images/s, seconds per step and the share of time spent waiting for data.
 
+        And, on devices whose peak is known, `mfu`: the share of that peak that the model's
+        arithmetic takes.
+
         Empty if no step was counted, as where the only one was the compiling one.
         """
         seconds = self.seconds()
         if not self._steps or seconds <= 0.0:
             return {}
         waited = self._batches.seconds_waited - self._waited
-        return dict(
-            images_per_second=self._batch_size * self._steps / seconds,
+        speed = self._batch_size * self._steps / seconds
+        values = dict(
+            images_per_second=speed,
             seconds_per_step=seconds / self._steps,
             data_wait=min(waited / seconds, 1.0),
         )
+        if self._fastest is not None:
+            values["mfu"] = speed / self._fastest
+        return values

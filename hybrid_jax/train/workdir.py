@@ -25,6 +25,7 @@ _MAY_CHANGE = (
     "checkpoint.",
     "eval.",
     "log.",
+    "profile.",
     "mesh.",
     "hardware.",
 )

@@ -45,6 +45,16 @@ def test_rows_keep_every_digit(tmp_path):
     ]
 
 
+def test_mfu_is_shown_where_it_is_known(tmp_path, capsys):
+    log = open_log(tmp_path)
+    log.train_row(10, ROW)
+    log.train_row(20, ROW | dict(mfu=0.4567))
+    log.close()
+    without, with_it = capsys.readouterr().out.splitlines()
+    assert "MFU" not in without
+    assert "123.5 images/s, MFU 45.7 %  data wait" in with_it
+
+
 def test_rows_are_on_disk_before_the_log_is_closed(tmp_path):
     log = open_log(tmp_path)
     log.train_row(10, ROW)
