@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from accelerator_cases import Case, experiment_of, substituted
-from accelerator_peak import flops_per_image
+from accelerator_flops import flops_per_image
 
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.ops.normalise import normalise

@@ -6,11 +6,13 @@ import pathlib
 
 import jax
 from accelerator_cases import Case, chosen, table_cases
+from accelerator_flops import product_flops
 from accelerator_kernels import top_kernels
-from accelerator_peak import peak_flops, product_flops
 from accelerator_program import Program
 from accelerator_rows import Rows, seconds_since_start
 from accelerator_timing import seconds_a_call
+
+from hybrid_jax.chips import peak_flops
 
 COLUMNS = (
     *("model", "px", "batch", "kind", "variant", "images_per_s", "step_ms", "spread_pct"),
