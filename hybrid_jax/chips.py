@@ -3,10 +3,10 @@
 All figures are for one device as JAX counts them. A TPU v3 or TPU7x chip is two devices,
 each with half of what the maker states for the chip; any other chip is one.
 
-Sources. TPU: cloud.google.com/tpu/docs, pages v3, v4, v5e, v5p, v6e, tpu7x. NVIDIA:
-data sheets of A10, A100, H100, H100 NVL, H200, L4 and L40S, the HGX page for B200, and
-the Ampere GA102 and Ada architecture papers for GeForce; sums in float32, without
-sparsity, which is half of what the data sheets print in large.
+Sources. TPU: Google's pages on v4, v5e, v5p, v6e and tpu7x; v3 and the network of v4 are
+from memory. NVIDIA: the figures of its data sheets as others quote them, sums in float32,
+without sparsity, which is half of what the sheets print in large; GeForce and the PCIe
+cards are from memory. Check a figure before you quote it.
 """
 
 import dataclasses

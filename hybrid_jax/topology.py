@@ -18,7 +18,7 @@ from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.utilization import training_flops_per_image
 
 # Passes over each array that is kept: written and read forward, read backward, and its
-# gradient written and read. Matches the TPU compiler's count within a factor of two.
+# gradient written and read. An assumption, compared with no GPU's compiler.
 _PASSES = 5
 
 
