@@ -8,7 +8,8 @@ does something to one of them. SIGKILL and SIGSTOP are a machine that is lost or
 SIGINT raises an exception in one process alone; `full_disk` makes the files that the main
 process writes as long as they may be. The victim is the main process, which is the
 coordinator, too, or the last of the others. Prints a Markdown table: the seconds until the
-last of the others had ended, their exit statuses, and the line in which one says why.
+last of the others had ended ("inf" beyond --limit), their exit statuses, and the line in
+which one says why.
 """
 
 import argparse
@@ -177,8 +178,8 @@ def main() -> None:
                 runs = [measure(count, cause, index, options) for _ in range(options.runs)]
                 seconds = [run[0] for run in runs]
                 statuses = sorted({str(status) for run in runs for status in run[1]})
-                spread = f"{min(seconds):.1f} / {statistics.median(seconds):.1f} / "
-                row = [str(count), cause, victim, f"{spread}{max(seconds):.1f}"]
+                spread = (min(seconds), statistics.median(seconds), max(seconds))
+                row = [str(count), cause, victim, " / ".join(f"{s:.1f}" for s in spread)]
                 rows.append([*row, ", ".join(statuses), runs[-1][2][:120]])
                 print(" | ".join(rows[-1]), flush=True)
     columns = ["processes", "cause", "victim", "seconds (min / median / max)"]
