@@ -58,6 +58,9 @@ class Rehearsal:
             env=stubs.environment | {"HJ_PYTHON": str(python)},
             stdout=subprocess.PIPE,
             text=True,
+            # A shell ignores Ctrl-C in what it starts in the background, and what ignores
+            # it passes that on; this suite may have been started so.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wait_until(lambda: len(list(folder.glob("pid?"))) == self.count)
 

@@ -140,7 +140,7 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, bias_sha
     for ours, theirs in zip(
         jax.tree.leaves(loss(FORMS[form])), jax.tree.leaves(loss(plain)), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-6)
 
 
 def test_weights_are_stored_in_the_compute_dtype():

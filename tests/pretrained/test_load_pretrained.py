@@ -114,7 +114,7 @@ def test_seed_decides_about_what_the_file_lacks(tmp_path):
     np.savez(tmp_path / "w.npz", **file)
     expected = (
         "'Transformer/encoderblock_1/MultiHeadDotProductAttention_0/key/kernel', for "
-        "backbone/vit/blocks/1/attn/qkv/kernel (48, 144), is not in it."
+        "backbone/vit/blocks/1/attn/qkv/kernel (48, 3, 48), is not in it."
     )
     with pytest.raises(UserError, match=re.escape(expected)):
         hybrid_jax.load_pretrained(tmp_path / "w.npz")
