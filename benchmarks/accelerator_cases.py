@@ -27,7 +27,7 @@ class Case:
         px: side of the images.
         batch: images a step.
         kind: "train" or "infer".
-        variant: a key of `CHANGES` or `SUBSTITUTES`, or `NOT_STANDARDIZED`.
+        variant: a key of `CHANGES` or `SUBSTITUTES`, `NOT_STANDARDIZED` or `FOLDED`.
     """
 
     model: str
@@ -56,7 +56,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "xla attention": {"model.attention": "xla"},
     "mean pool": {"model.vit_options.pool": "mean"},  # an even number of tokens
-    "remat": {"model.vit_options.remat": True},
+    "remat": {"model.vit_options.remat": "full", "model.resnet_options.remat": "full"},
+    "remat dots": {"model.vit_options.remat": "dots", "model.resnet_options.remat": "dots"},
 }
 
 
@@ -77,14 +78,16 @@ SUBSTITUTES = {
     "shifted max pool": (resnet_stem, "max_pool", _shifted_max),
 }
 NOT_STANDARDIZED = "no standardization"
+FOLDED = "folded"  # inference with what is constant computed beforehand
 
 # Place in `_MODELS`, kind, variants.
 _ABLATIONS = [
-    (0, "train", ("xla attention", "mean pool", "no GroupNorm")),
-    (0, "train", (NOT_STANDARDIZED, "shifted max pool", "remat")),
-    (0, "infer", ("xla attention", "no GroupNorm", NOT_STANDARDIZED)),
+    (0, "train", ("xla attention", "mean pool", "no GroupNorm", NOT_STANDARDIZED)),
+    (0, "infer", (FOLDED, "xla attention", "no GroupNorm")),
+    (0, "train", ("shifted max pool", "remat dots", "remat")),
     (1, "train", ("xla attention", "no GroupNorm", "shifted max pool")),
-    (1, "infer", ("xla attention", "no GroupNorm", NOT_STANDARDIZED)),
+    (1, "infer", (FOLDED, "xla attention", "no GroupNorm")),
+    (3, "infer", (FOLDED,)),
 ]
 
 

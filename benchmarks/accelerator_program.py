@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from accelerator_cases import Case, experiment_of, substituted
+from accelerator_cases import FOLDED, Case, experiment_of, substituted
 from accelerator_flops import flops_per_image
 
 from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.models.folding import fold
 from hybrid_jax.ops.normalise import normalise
-from hybrid_jax.train.state import merge_model
+from hybrid_jax.train.state import merge_model, split_model
 
 _CLASSES = 1000
 
@@ -52,13 +53,22 @@ class Program:
         batch = jax.eval_shape(self._batch)
         if self.case.kind == "train":
             return experiment.jitted_train_step().lower(shapes, batch)
-        graph, policy = experiment.graph, experiment.config.model.normalisation
+        policy = experiment.config.model.normalisation
+        params, mutable = jax.eval_shape(self._prepared, shapes.params, shapes.mutable)
 
         def infer(params, mutable, image):
             image = normalise(image, policy=policy)
-            return merge_model(graph, params, mutable)(image).logits
+            return merge_model(self._graph, params, mutable)(image).logits
 
-        return jax.jit(infer).lower(shapes.params, shapes.mutable, batch["image"])
+        return jax.jit(infer).lower(params, mutable, batch["image"])
+
+    def _prepared(self, params: dict, mutable: dict) -> tuple[dict, dict]:
+        """Returns the state that inference takes, and keeps the graph that goes with it."""
+        model = merge_model(self._experiment.graph, params, mutable)
+        if self.case.variant == FOLDED:
+            fold(model)
+        self._graph, params, mutable = split_model(model)
+        return params, mutable
 
     def _batch(self) -> dict[str, jax.Array]:
         rows, px = self.case.batch, self.case.px
@@ -83,7 +93,8 @@ class Program:
         batch = jax.jit(self._batch)()
         state, compiled = self._experiment.new_state(), self._compiled
         if self.case.kind == "infer":
-            params, mutable = state.params, state.mutable
+            params, mutable = jax.jit(self._prepared)(state.params, state.mutable)
+            del state
             return lambda: compiled(params, mutable, batch["image"])
 
         def train():

@@ -15,8 +15,8 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo
 
 from hybrid_jax.config import defaults
-from hybrid_jax.contracts import COUNTERS, DatasetInfo
-from hybrid_jax.data.rows import rows_for
+from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.data.blank_batch import blank_batch
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.ops import cudnn_attention
 from hybrid_jax.train.experiment import prepare
@@ -104,8 +104,9 @@ def _experiment(config, *, image_size):
 def lowered(experiment, platform):
     """Returns the `Steps` of an experiment on "gpu" or "tpu"."""
     experiment = dataclasses.replace(experiment, platform=platform)
-    batch, shapes = _batch(experiment), experiment.shapes
-    index = jax.ShapeDtypeStruct((_ROWS,), np.int32)
+    data, shapes = experiment.config.data, experiment.shapes
+    batch = blank_batch(data, targets=experiment.task.targets, batch_size=_ROWS)
+    index = np.zeros(_ROWS, np.int32)
     with _hopper():
         train = experiment.jitted_train_step().trace(shapes, batch)
         evaluate = experiment.jitted_eval_step().trace(
@@ -142,17 +143,6 @@ def _changed(shapes, jaxpr):
     )
     pairs = zip(names, *kinds, strict=True)
     return tuple(name for name, before, after in pairs if before != after)
-
-
-def _batch(experiment):
-    """Returns the shapes of a batch as the data pipeline makes it."""
-    row = rows_for(experiment.task.targets, data=experiment.config.data).empty()
-    row["mask"] = np.bool_(True)
-    return {
-        name: jax.ShapeDtypeStruct((_ROWS, *np.shape(x)), x.dtype)
-        for name, x in row.items()
-        if name not in COUNTERS
-    }
 
 
 @contextlib.contextmanager
