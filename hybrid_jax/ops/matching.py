@@ -76,8 +76,12 @@ def match_objects(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Arr
     if Q == 0 or M == 0:
         return jnp.zeros((*lead, M), jnp.int32), jnp.zeros((*lead, M), bool)
     costs = jax.lax.stop_gradient(costs.astype(jnp.float32))
-    query, matched = jax.vmap(_match_one)(costs.reshape(-1, Q, M), mask.reshape(-1, M))
-    return query.reshape(*lead, M), matched.reshape(*lead, M)
+    # One axis after the other: examples may lie on several devices, and joining their axis
+    # with another would bring all of them to each.
+    match = _match_one
+    for _ in lead:
+        match = jax.vmap(match)
+    return match(costs, mask)
 
 
 def _match_one(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -130,13 +130,16 @@ def _pair(boxes: BoxSet) -> tuple[jax.Array, jax.Array]:
 
 def _answers(query, matched, objects: _Objects, *, weight) -> Answers:
     """Turns the query of each object (B, M) into the object of each query."""
-    B, Q = weight.shape
-    rows = jnp.arange(B)[:, None]
+    Q = weight.shape[1]
+    numbers = jnp.arange(query.shape[1], dtype=jnp.int32)
     # Objects without a query are written to a place that is not there.
     query = jnp.where(matched, query, Q)
-    numbers = jnp.broadcast_to(jnp.arange(query.shape[1]), query.shape)
-    index = jnp.zeros((B, Q), jnp.int32).at[rows, query].set(numbers, mode="drop")
-    positive = jnp.zeros((B, Q), bool).at[rows, query].set(True, mode="drop")
+
+    def of_example(query):
+        index = jnp.zeros(Q, jnp.int32).at[query].set(numbers, mode="drop")
+        return index, jnp.zeros(Q, bool).at[query].set(True, mode="drop")
+
+    index, positive = jax.vmap(of_example)(query)
     return _of_index(index, positive, objects, weight=weight)
 
 

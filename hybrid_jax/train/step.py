@@ -23,6 +23,7 @@ from hybrid_jax.train.freezing import fix_frozen_norms, join, paths_of, split
 from hybrid_jax.train.optimizer import Optimizer, branch_of
 from hybrid_jax.train.sharding import batch_sharding
 from hybrid_jax.train.state import TrainState, merge_model, mutable_of, path_name
+from hybrid_jax.train.training_loss import loss_on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +67,8 @@ def make_train_step(
         model = merge_model(graph, params, mutable)
         mark_standardized(model)
         fix_frozen_norms(model, paths_of(frozen))
-        key_augment, key_model = jax.random.split(key)
-        image = normalise(batch["image"], policy=options.normalisation)
-        batch = task.augment(dict(batch, image=image), key=key_augment)
-        outputs = model(
-            batch["image"],
-            train=True,
-            key=key_model,
-            content_yxyx_px=batch.get("content_yxyx_px"),
-            targets=batch,
-        )
-        loss = task.loss(outputs, batch)
+        policy = options.normalisation
+        loss = loss_on(model, task, batch, key=key, normalisation=policy)
         sums = dict(loss=loss.total) | {f"loss_{k}": v for k, v in loss.parts.items()}
         return loss.total, (sums, loss.count, mutable_of(model))
 
