@@ -22,7 +22,7 @@ setup(
         "ml-collections>=1.1",
         "numpy",
         "optax>=0.2.8",
-        # The v1 API still moves between minor versions; train/checkpoint.py wraps it.
+        # The v1 API still moves between minor versions; only checkpoint.py calls it.
         "orbax-checkpoint>=0.12.8,<0.13",
         "pillow>=10.1",  # from here on it carries a font of any size
         "safetensors",  # published weights; plain arrays, never code

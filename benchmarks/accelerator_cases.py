@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
 from hybrid_jax.contracts import Source
-from hybrid_jax.models import normalisation, resnet_stem
+from hybrid_jax.models.layers import normalization
+from hybrid_jax.models.resnet import stem
 from hybrid_jax.ops.platform import tracing_for
-from hybrid_jax.train.compute_form import mark_standardized
 from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.parallel.compute_form import mark_standardized
 from hybrid_jax.train.state import merge_model, split_model
 
 
@@ -70,12 +71,12 @@ def _shifted_max(x, *, padding):
         return _max_pool(x, padding=padding)
 
 
-_max_pool = resnet_stem.max_pool
+_max_pool = stem.max_pool
 
 # Variant -> (where a function lives, its name, what stands in for it).
 SUBSTITUTES = {
-    "no GroupNorm": (normalisation.GroupNorm, "__call__", _same),
-    "shifted max pool": (resnet_stem, "max_pool", _shifted_max),
+    "no GroupNorm": (normalization.GroupNorm, "__call__", _same),
+    "shifted max pool": (stem, "max_pool", _shifted_max),
 }
 NOT_STANDARDIZED = "no standardization"
 FOLDED = "folded"  # inference with what is constant computed beforehand

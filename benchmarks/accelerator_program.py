@@ -10,8 +10,8 @@ from accelerator_cases import FOLDED, Case, experiment_of, substituted
 from accelerator_flops import flops_per_image
 
 from hybrid_jax.contracts import DatasetInfo
-from hybrid_jax.models.folding import fold
-from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.models.layers.folding import fold
+from hybrid_jax.ops.normalize_image import normalize
 from hybrid_jax.train.state import merge_model, split_model
 
 _CLASSES = 1000
@@ -53,11 +53,11 @@ class Program:
         batch = jax.eval_shape(self._batch)
         if self.case.kind == "train":
             return experiment.jitted_train_step().lower(shapes, batch)
-        policy = experiment.config.model.normalisation
+        policy = experiment.config.model.normalization
         params, mutable = jax.eval_shape(self._prepared, shapes.params, shapes.mutable)
 
         def infer(params, mutable, image):
-            image = normalise(image, policy=policy)
+            image = normalize(image, policy=policy)
             return merge_model(self._graph, params, mutable)(image).logits
 
         return jax.jit(infer).lower(params, mutable, batch["image"])

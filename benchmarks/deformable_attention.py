@@ -18,11 +18,11 @@ import time
 import jax
 import jax.numpy as jnp
 
-from hybrid_jax.ops.deformable_attention import SAMPLINGS, deformable_attention
+from hybrid_jax.ops.attention.deformable import SAMPLINGS, deformable_attention
 
 
 def four_gathers(values, locations, weights):
-    """The textbook form: every neighbour of every point is a gather of its own."""
+    """The textbook form: every neighbor of every point is a gather of its own."""
     total = 0.0
     for level, value in enumerate(values):
         sample = jax.vmap(_four_gathers_of_one_example)

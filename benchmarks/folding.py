@@ -16,7 +16,7 @@ from absl import app, flags
 from flax import nnx
 
 from hybrid_jax import create_model
-from hybrid_jax.models.folding import fold
+from hybrid_jax.models.layers.folding import fold
 
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Images in a batch.")
 _SIZE = flags.DEFINE_integer("image_size", 224, "Side of the images in px.")

@@ -18,10 +18,10 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from hybrid_jax.data.pipeline import train_batches
-from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.ops.normalize_image import normalize
 from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.parallel.sharding import replicated
 from hybrid_jax.train.prefetch import DevicePrefetch
-from hybrid_jax.train.sharding import replicated
 from hybrid_jax.train.state import merge_model
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As for hybrid_jax.main.")
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> None:
     experiment = prepare(_CONFIG.value)
     prepared = time.perf_counter()
     state = jax.block_until_ready(experiment.new_state())
-    initialised = time.perf_counter()
+    initialized = time.perf_counter()
     batches = _batches(experiment)
     batch, _ = next(batches)
     batches.close()
@@ -118,10 +118,10 @@ def main(argv: list[str]) -> None:
     compile_seconds = time.perf_counter() - before
     overhead = host_overhead_ms(experiment, state, batch)
 
-    graph, policy = experiment.graph, experiment.config.model.normalisation
+    graph, policy = experiment.graph, experiment.config.model.normalization
 
     def infer(params, mutable, image):
-        return merge_model(graph, params, mutable)(normalise(image, policy=policy)).logits
+        return merge_model(graph, params, mutable)(normalize(image, policy=policy)).logits
 
     infer_step = jax.jit(infer)
     params = jax.tree.map(jnp.copy, state.params)
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> None:
                 machine=platform.machine(),
                 jax=jax.__version__,
                 prepare_s=round(prepared - started, 2),
-                initialise_s=round(initialised - prepared, 2),
+                initialize_s=round(initialized - prepared, 2),
                 compile_s=round(compile_seconds, 2),
                 train_images_per_s=round(rows / train_seconds, 2),
                 infer_images_per_s=round(rows / infer_seconds, 2),

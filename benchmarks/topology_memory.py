@@ -13,9 +13,9 @@ from absl import app, flags
 from configs_path import load
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.stand_in import train_split_or_stand_in
-from hybrid_jax.profile import describe
-from hybrid_jax.train.ahead_of_time import OutOfMemory, compile_train_step, tpu_devices
+from hybrid_jax.data.placeholder_source import train_split_or_placeholder
+from hybrid_jax.profiling.ahead_of_time import OutOfMemory, compile_train_step, tpu_devices
+from hybrid_jax.profiling.profile import describe
 from hybrid_jax.train.experiment import prepare
 
 _ONLY = flags.DEFINE_list("only", [], "Names of rows; none: all.")
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
         config = config_of(*STEPS[row])
         found = describe(config, platform="tpu", devices=len(devices))
         memory = found.memory
-        source, _ = train_split_or_stand_in(config.data)
+        source, _ = train_split_or_placeholder(config.data)
         experiment = prepare(config, source=source, devices=devices, continued=True)
         try:
             needed = compile_train_step(experiment).memory_analysis()

@@ -13,7 +13,7 @@ ADE20K's 0 means `other` and becomes void.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -31,7 +31,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "data.reduce_zero_label": True,
         "data.image_size": 480,
         "data.scale_jitter": (0.5, 2.0),
-        "data.colour_jitter": 0.3,
+        "data.color_jitter": 0.3,
         "train.epochs": 240.0,
         "train.batch_size": 48,
         "eval.image_size": (640, 640),

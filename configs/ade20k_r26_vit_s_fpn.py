@@ -12,7 +12,7 @@ The data lies in /data/ade20k or where `:seg=(IMAGES,MASKS)` says.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -26,7 +26,7 @@ def get_config(argument: str = "") -> ConfigDict:
         "data.reduce_zero_label": True,
         "data.image_size": 512,
         "data.scale_jitter": (0.5, 2.0),
-        "data.colour_jitter": 0.3,
+        "data.color_jitter": 0.3,
         "train.epochs": 127.0,
         "train.batch_size": 16,
         "eval.every": 8000,

@@ -14,7 +14,7 @@ boxes without area, on purpose; they are left out and counted.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -30,7 +30,7 @@ def get_config(argument: str = "") -> ConfigDict:
     recipe = {
         "data.image_size": (192, 256),
         "data.scale_jitter": (0.8, 1.25),
-        "data.colour_jitter": 0.2,
+        "data.color_jitter": 0.2,
         "data.max_boxes": 64,
         "train.epochs": 30.0,
         "train.batch_size": 8,

@@ -12,7 +12,7 @@ Crops of 512x1024 px, evaluation in windows over the whole 1024x2048 px.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -26,7 +26,7 @@ def get_config(argument: str = "") -> ConfigDict:
     recipe = {
         "data.image_size": (512, 1024),
         "data.scale_jitter": (1.0, 4.0),
-        "data.colour_jitter": 0.3,
+        "data.color_jitter": 0.3,
         "train.epochs": 200.0,
         "train.batch_size": 16,
         "eval.batch_size": 8,

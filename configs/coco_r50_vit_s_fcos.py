@@ -12,7 +12,7 @@ COCO as TFDS has prepared it, or `:coco=(IMAGES,JSON)`, both with `{split}` in t
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:

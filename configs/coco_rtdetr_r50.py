@@ -14,13 +14,13 @@ head.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("resnet50")
-    config.model.update(fusion="rtdetr_encoder", head="detr", normalisation="imagenet")
+    config.model.update(fusion="rtdetr_encoder", head="detr", normalization="imagenet")
     config.model.resnet_options.update(root="deep", shortcut="pooled")
     config.model.vit_options.update(width=256, heads=8, mlp_dim=1024)  # of its one layer
     config.task.name = "detection"

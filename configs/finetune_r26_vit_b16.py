@@ -16,7 +16,7 @@ the head alone (a linear probe), `:layer_decay=0.75` changes least what was lear
 
 from ml_collections import ConfigDict
 
-from hybrid_jax.recipes import finetune
+from hybrid_jax.config.recipes import finetune
 
 
 def get_config(argument: str = "") -> ConfigDict:

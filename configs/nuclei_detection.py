@@ -14,7 +14,7 @@ results file and `--mode=predict` have up to 400.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -30,7 +30,7 @@ def get_config(argument: str = "") -> ConfigDict:
     recipe = {
         "data.image_size": 256,
         "data.scale_jitter": (0.7, 1.5),
-        "data.colour_jitter": 0.2,
+        "data.color_jitter": 0.2,
         "data.max_boxes": 400,
         "train.epochs": 60.0,
         "train.batch_size": 8,

@@ -13,7 +13,7 @@ The data lies in /data/nuclei or where `:seg=(IMAGES,MASKS)` says.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -28,7 +28,7 @@ def get_config(argument: str = "") -> ConfigDict:
     recipe = {
         "data.image_size": 192,
         "data.scale_jitter": (0.7, 1.5),
-        "data.colour_jitter": 0.2,
+        "data.color_jitter": 0.2,
         "train.epochs": 24.0,
         "train.batch_size": 8,
         "eval.every": 200,

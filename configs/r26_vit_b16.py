@@ -8,13 +8,13 @@ Result:   0.938 validation accuracy on digits (seed 0, one run)
 Without an argument it trains on the embedded digits, at 64 px on a CPU and 224 px on an
 accelerator (`config.hardware`). `:imagenet2012` is 300 epochs at 224 px, batch 4096, for
 32 accelerators of 32 GB or more (set `--config.train.accumulate` on fewer); its result is
-not yet measured. The published neighbour R26+S/32 reached 81.6 % at 384 px this way.
+not yet measured. The published neighbor R26+S/32 reached 81.6 % at 384 px this way.
 """
 
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 # ImageNet-1k from scratch, AugReg's recipe (Steiner et al., 2021).
 IMAGENET2012 = {

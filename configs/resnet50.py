@@ -5,7 +5,7 @@ Hardware: two CPU cores
 Time:     not yet measured
 Result:   not yet measured
 
-Images are normalised by ImageNet's mean and deviation, as torchvision's weights expect.
+Images are normalized by ImageNet's mean and deviation, as torchvision's weights expect.
 `:imagenet2012` is 90 epochs at 224 px, batch 1024, SGD; not yet measured here. torchvision
 reports 76.1 % with a step schedule at batch 256 and no label smoothing.
 """
@@ -13,7 +13,7 @@ reports 76.1 % with a step schedule at batch 256 and no label smoothing.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 # ImageNet-1k from scratch, the classic recipe (Goyal et al., 2017) with label smoothing.
 IMAGENET2012 = {
@@ -33,7 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the experiment; `argument` as in `recipes.select`."""
     config = defaults("resnet50")
     config.optimizer.learning_rate = 1e-3
-    config.model.normalisation = "imagenet"
+    config.model.normalization = "imagenet"
     config.eval.every = 40
     config.checkpoint.every = 80
     return select(config, argument, imagenet2012=IMAGENET2012)

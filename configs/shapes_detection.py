@@ -12,7 +12,7 @@ many times as long: sets of boxes learn slowly from scratch).
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ Result:   test mIoU 0.625, without mirroring 0.594 (last checkpoint, seed 0, one
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:

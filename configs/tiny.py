@@ -14,7 +14,7 @@ number of parameters, under the same recipe.
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 SHAPES = {"train.epochs": 20.0, "train.batch_size": 64}
 MNIST = {

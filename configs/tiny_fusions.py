@@ -14,7 +14,7 @@ plain `resnet` and `vit` are given more blocks, to 0.95 M, so that size alone is
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 SHAPES = {"train.steps": 800, "train.batch_size": 16}
 

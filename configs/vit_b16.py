@@ -12,7 +12,7 @@ Result:   not yet measured
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 # ImageNet-1k from scratch, AugReg's recipe (Steiner et al., 2021).
 IMAGENET2012 = {

@@ -12,7 +12,7 @@ Meant to begin with published weights: `,pretrained=` or `--config.model.pretrai
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import defaults
-from hybrid_jax.recipes import select
+from hybrid_jax.config.recipes import select
 
 
 def get_config(argument: str = "") -> ConfigDict:

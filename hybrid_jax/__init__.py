@@ -12,7 +12,7 @@ _PUBLIC = {
     "list_models": "hybrid_jax.models.hybrid",
     "list_fusions": "hybrid_jax.models.hybrid",
     "list_heads": "hybrid_jax.models.hybrid",
-    "describe": "hybrid_jax.profile",
+    "describe": "hybrid_jax.profiling.profile",
     "load_trained": "hybrid_jax.trained_model",
     "load_pretrained": "hybrid_jax.pretrained.load",
     "list_pretrained": "hybrid_jax.pretrained.published",

@@ -169,7 +169,7 @@ class Fusion(Protocol):
         channels: stride -> channels of the map it gives.
         width: D of `Features.pooled`.
         parts: the parts it builds, of "resnet" and "vit"; each is an attribute.
-        starts_as: the part whose features it equals at initialisation, if any.
+        starts_as: the part whose features it equals at initialization, if any.
         taps: optional; numbers of the transformer blocks whose tokens it hands out as
             `Features.intermediates`, () until a head with an attribute of that name sets
             it.
@@ -229,7 +229,7 @@ class Task(Protocol):
     """Loss and metrics of one kind of outputs; sees outputs and batches, never features.
 
     Every number it returns is a sum over the real rows of the batch, so that sums over
-    batches and hosts stay exact; `summarise` divides once at the end.
+    batches and hosts stay exact; `summarize` divides once at the end.
 
     Attributes:
         targets: what its batches carry, of "label", "boxes" and "segmentation".
@@ -258,7 +258,7 @@ class Task(Protocol):
         """Draws one row of what `predict` returns over its image; both (H, W, 3) uint8."""
         ...
 
-    def answer(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Returns one row of what `predict` returns as JSON, with names of classes."""
         ...
 
@@ -277,10 +277,10 @@ class Task(Protocol):
     def metrics(
         self, outputs: Outputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns the sums from which `summarise` computes the scores."""
+        """Returns the sums from which `summarize` computes the scores."""
         ...
 
-    def summarise(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Returns the scores of a whole set from its summed metrics."""
         ...
 

@@ -7,9 +7,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.evaluation import evaluate_split
-from hybrid_jax.train.restore import restored_run
+from hybrid_jax.train.parallel.distributed import is_main_process
 
 
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:

@@ -6,10 +6,10 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from hybrid_jax.pretrained.checkpoint import Preprocessing
+from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
-from hybrid_jax.train.distributed import is_main_process
-from hybrid_jax.train.restore import restored_run
+from hybrid_jax.train.checkpoints.restore import restored_run
+from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.state import merge_model
 
 
@@ -40,7 +40,7 @@ def export(
     model = merge_model(experiment.graph, state.eval_params, state.mutable)
     file = pathlib.Path(output or pathlib.Path(path) / "export" / f"model.{format}")
     images = Preprocessing(
-        normalisation=config.model.normalisation,
+        normalization=config.model.normalization,
         interpolation=config.data.interpolation,
         eval_crop=config.data.eval_crop,
     )

@@ -137,11 +137,11 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
             return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
         case "profile" if _TOPOLOGY.value:
-            from hybrid_jax.topology import profile_on
+            from hybrid_jax.profiling.topology import profile_on
 
             return functools.partial(profile_on, topology=_TOPOLOGY.value)
         case "profile":
-            from hybrid_jax.profile import profile as run
+            from hybrid_jax.profiling.profile import profile as run
         case "export":
             from hybrid_jax.export import export
 
@@ -157,8 +157,8 @@ def _run(argv: list[str]) -> None:
     # Imported here so that --help answers at once.
     import jax
 
-    from hybrid_jax.train.distributed import join
     from hybrid_jax.train.failure import failing_together
+    from hybrid_jax.train.parallel.distributed import join
 
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())

@@ -24,14 +24,14 @@ class DenseDetectionOutputs:
         logits: (B, N, K) float32, one sigmoid for every class.
         quality_logits: (B, N) float32, how well the box is thought to fit.
         boxes_xyxy_px: (B, N, 4) float32, in px of the images the model was given.
-        centres_xy_px: (N, 2) float32, the middle of each cell.
+        centers_xy_px: (N, 2) float32, the middle of each cell.
         strides_px: (N,) float32, of each cell's level.
     """
 
     logits: jax.Array
     quality_logits: jax.Array
     boxes_xyxy_px: jax.Array
-    centres_xy_px: jax.Array
+    centers_xy_px: jax.Array
     strides_px: jax.Array
 
 
@@ -41,7 +41,7 @@ class BoxSet:
 
     Attributes:
         logits: (B, Q, K) float32; with `SetDetectionOutputs.has_no_object` K + 1 columns.
-        boxes_cxcywh: (B, Q, 4) float32: centre, width and height as shares of the image.
+        boxes_cxcywh: (B, Q, 4) float32: center, width and height as shares of the image.
     """
 
     logits: jax.Array

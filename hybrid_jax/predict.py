@@ -16,28 +16,32 @@ from PIL import Image
 from tqdm import tqdm
 
 from hybrid_jax.contracts import DatasetInfo, Task
-from hybrid_jax.data.decode import read_image
+from hybrid_jax.data.formats.decode import read_image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import SOURCES, open_split
 from hybrid_jax.errors import UserError
-from hybrid_jax.tasks.answers import own_pixels
 from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
-from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.tasks.json_predictions import own_pixels
+from hybrid_jax.train.checkpoints.absent_classes import (
+    InfoAlone,
+    classes_in_checkpoint,
+    numbered,
+)
+from hybrid_jax.train.checkpoints.restore import restored_run
+from hybrid_jax.train.checkpoints.workdir import adopted
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.folded_run import folded_run
-from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
+from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.parallel.sharding import replicated
 from hybrid_jax.train.prefetch import DevicePrefetch
-from hybrid_jax.train.restore import restored_run
-from hybrid_jax.train.sharding import replicated
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.step import make_eval_step
-from hybrid_jax.train.workdir import adopted
 
 # Batches the devices may be behind; each keeps its predictions, which can be large.
 _IN_FLIGHT = 2
 _SPOKEN = 20  # more images are not told one by one on the terminal
-# What `Task.answer` lists, and the number of each entry.
+# What `Task.to_json` lists, and the number of each entry.
 _NUMBER_OF = dict(labels="probability", boxes="score", classes="share")
 
 
@@ -52,7 +56,7 @@ def predict(
 
     In the output directory there will be one PNG for each image with the prediction drawn
     over it; for segmentation another one, `<image>_classes.png`, whose pixels are class
-    ids (and whose palette has the same colours); and `predictions.json`, all in numbers.
+    ids (and whose palette has the same colors); and `predictions.json`, all in numbers.
     Boxes scoring under `drawing.SHOWN_SCORE` are in the numbers and not drawn.
 
     The data the model was trained on is asked for the names of its classes only; where it
@@ -139,8 +143,8 @@ def _predictions(
 
 def _jitted_step(experiment: Experiment) -> Callable:
     """Returns the evaluation step without its sums, which the compiler then leaves out."""
-    policy = experiment.config.model.normalisation
-    step = make_eval_step(experiment.graph, experiment.task, normalisation=policy)
+    policy = experiment.config.model.normalization
+    step = make_eval_step(experiment.graph, experiment.task, normalization=policy)
     shardings = experiment.shardings
     return jax.jit(
         lambda *arguments: step(*arguments)[1],
@@ -225,7 +229,7 @@ class _Written:
             classes = Image.fromarray(own_pixels(prediction))
             classes.putpalette(palette(255).tobytes() + bytes(3))
             answer["segmentation"] = self._saved(classes, self._classes[index])
-        return answer | self._task.answer(prediction)
+        return answer | self._task.to_json(prediction)
 
     def _saved(self, picture: Image.Image, name: str) -> str:
         path = self._folder / name

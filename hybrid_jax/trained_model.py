@@ -5,12 +5,16 @@ import os
 import jax
 from etils import epath
 
-from hybrid_jax.models.folding import fold
 from hybrid_jax.models.hybrid import Hybrid
-from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
-from hybrid_jax.train.restore import restored_run
+from hybrid_jax.models.layers.folding import fold
+from hybrid_jax.train.checkpoints.absent_classes import (
+    InfoAlone,
+    classes_in_checkpoint,
+    numbered,
+)
+from hybrid_jax.train.checkpoints.restore import restored_run
+from hybrid_jax.train.checkpoints.workdir import saved_config
 from hybrid_jax.train.state import merge_model
-from hybrid_jax.train.workdir import saved_config
 
 
 def load_trained(
@@ -23,14 +27,14 @@ def load_trained(
     """Restores the model of a run, of any task and from its workdir alone.
 
     Neither the config file nor the data set has to be there. The averaged parameters are
-    taken where the run has them, as in evaluation. Images want the normalisation that
-    `config.json` names under `model.normalisation`, as in training.
+    taken where the run has them, as in evaluation. Images want the normalization that
+    `config.json` names under `model.normalization`, as in training.
 
     Args:
         workdir: of the training run.
         restore: "best", by its score on validation, or "last".
         dtype: compute dtype, "float32" or "bfloat16"; that of the run if None.
-        folded: ready for inference, see `models/folding.py`: standardized kernels, norms
+        folded: ready for inference, see `layers/folding.py`: standardized kernels, norms
             and branches are computed once, and the outputs equal to rounding. To train the
             model, export it or look at its arrays, take it as it was trained: False.
 

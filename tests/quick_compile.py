@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 
-# A program that runs twice gains nothing from optimisation; a third of the time is saved.
+# A program that runs twice gains nothing from optimization; a third of the time is saved.
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # The older way to fusions compiles in half the time. jaxlib 0.12 is without it (0.11 was
 # not tried), and a flag that XLA does not know ends the process.

@@ -5,9 +5,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from small_run import small_config
 
-from hybrid_jax.train.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.workdir import claim
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.workdir import claim
 
 TASKS = {
     "classification": {"data.name": "digits"},

@@ -12,9 +12,9 @@ from small_run import command, run_well, small_config
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import _table, evaluate
-from hybrid_jax.train.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.workdir import claim
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.workdir import claim
 
 BEST, LAST = 2, 3
 

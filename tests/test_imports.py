@@ -23,7 +23,7 @@ def test_import_loads_neither_jax_nor_tensorflow():
 
 def test_config_loads_without_jax():
     # `main --help` and every mistake in a config are answered at once.
-    loaded = modules_after("import hybrid_jax.config, hybrid_jax.recipes")
+    loaded = modules_after("import hybrid_jax.config, hybrid_jax.config.recipes")
     assert not loaded & {"jax", "flax", "tensorflow"}
 
 

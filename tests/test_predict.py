@@ -13,14 +13,18 @@ from saved_run import TASKS, config_of, saved
 from small_run import command, run
 
 from hybrid_jax import predict as predict_module
-from hybrid_jax.data.decode import read_image, read_mask
-from hybrid_jax.data.rows import rows_for
+from hybrid_jax.data.batch_rows import rows_for
+from hybrid_jax.data.formats.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.normalise import normalise
+from hybrid_jax.ops.normalize_image import normalize
 from hybrid_jax.predict import predict
-from hybrid_jax.train.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.absent_classes import (
+    InfoAlone,
+    classes_in_checkpoint,
+    numbered,
+)
+from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.nameless import InfoAlone, classes_in_checkpoint, numbered
 from hybrid_jax.train.state import merge_model
 
 SIZES = [(20, 30), (50, 31), (33, 64), (16, 16), (300, 280), *[(24, 24)] * 6]
@@ -71,7 +75,7 @@ def by_hand(experiment, state, path):
     row = rows_for(task.targets, data=config.data).evaluate(empty)
     batch = {name: jnp.asarray(value)[None] for name, value in row.items()}
     model = merge_model(experiment.graph, state.params, state.mutable)
-    inputs = normalise(batch["image"], policy=config.model.normalisation)
+    inputs = normalize(batch["image"], policy=config.model.normalization)
     content = batch.get("content_yxyx_px")
     outputs = task.infer(model, inputs, content_yxyx_px=content)
     return {k: np.asarray(x)[0] for k, x in task.predict(outputs, batch).items()}

@@ -13,8 +13,8 @@ from saved_run import TASKS, config_of, saved
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.normalisation import BatchNorm
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.normalization import BatchNorm
 from hybrid_jax.pretrained.save import save_pretrained
 from hybrid_jax.train.state import merge_model, split_model
 
@@ -70,7 +70,7 @@ def test_model_is_folded_for_inference(tmp_path, norm):
     folded = hybrid_jax.load_trained(tmp_path)
     kept = [type(m) for _, m in nnx.iter_modules(folded)]
     assert BatchNorm not in kept
-    assert {m.standardised for _, m in nnx.iter_modules(folded) if type(m) is Conv} == {
+    assert {m.standardized for _, m in nnx.iter_modules(folded) if type(m) is Conv} == {
         None
     }
     with pytest.raises(UserError, match="folded for inference"):

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import COUNTERS, Batch, Example
-from hybrid_jax.data.rows import TrainRow, rows_for
+from hybrid_jax.data.batch_rows import TrainRow, rows_for
 
 _SIDE_PX = 32
 

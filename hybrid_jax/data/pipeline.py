@@ -14,14 +14,14 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
-from hybrid_jax.data.orphans import end_with_parent
-from hybrid_jax.data.rows import (
+from hybrid_jax.data.batch_rows import (
     EvalRows,
     ReadableExamples,
     TrainRow,
     errors_to_skip,
     rows_for,
 )
+from hybrid_jax.data.orphans import end_with_parent
 from hybrid_jax.errors import UserError
 
 # Rows that one thread collates at a time. More make bursts: all threads finish a large

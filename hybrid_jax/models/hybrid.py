@@ -9,11 +9,11 @@ from flax import nnx
 from hybrid_jax import config as configuration
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_options
-from hybrid_jax.models.pyramid_adapter import PyramidAdapter
-from hybrid_jax.ops.attention import attention_kernel
+from hybrid_jax.ops.attention.dot_product import attention_kernel
 from hybrid_jax.ops.padding_mask import rectangle_mask
 from hybrid_jax.outputs import Outputs
 from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
@@ -26,7 +26,7 @@ class Hybrid(nnx.Module):
     `attention` names the kernel of all attention inside, see `ops.attention.KERNELS`.
 
     Attributes:
-        is_folded: changed for inference alone, see `models/folding.py`.
+        is_folded: changed for inference alone, see `models/layers/folding.py`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Hybrid(nnx.Module):
         content_yxyx_px: jax.Array | None = None,
         targets: Mapping[str, jax.Array] | None = None,
     ) -> Outputs:
-        """Maps normalised images (B, H, W, 3) to the head's outputs.
+        """Maps normalized images (B, H, W, 3) to the head's outputs.
 
         Args:
             train: batch statistics and random drops on.

@@ -1,7 +1,7 @@
 """Bilinear sampling of maps at any rows and columns, as two matrix products.
 
-Positions are counted in cells between their centres: 0.0 is the centre of the first cell.
-Beyond the outermost centres the outermost cells are repeated. Everything is exact to
+Positions are counted in cells between their centers: 0.0 is the center of the first cell.
+Beyond the outermost centers the outermost cells are repeated. Everything is exact to
 float32 rounding on every backend, and differentiable without a scatter.
 """
 
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def centres(count: int, *, stride: float) -> np.ndarray:
-    """Returns (count,) float32: where the centres of pixels lie in a map of that stride."""
+def centers(count: int, *, stride: float) -> np.ndarray:
+    """Returns (count,) float32: where the centers of pixels lie in a map of that stride."""
     return ((np.arange(count) + 0.5) / stride - 0.5).astype(np.float32)
 
 
@@ -40,7 +40,7 @@ def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def enlarge_by_corners(x: jax.Array, *, factor: int) -> jax.Array:
-    """Enlarges (B, h, w, C) so that the centres of its corner cells stay in the corners.
+    """Enlarges (B, h, w, C) so that the centers of its corner cells stay in the corners.
 
     What torch calls `align_corners=True`; the decoders of published DPT weights are made
     of it. Cells drift towards the middle by up to half a cell: other code of this library

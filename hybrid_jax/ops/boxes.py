@@ -1,7 +1,7 @@
 """Boxes: formats, areas and overlaps.
 
 Formats are named in full: `xyxy` is (x0, y0, x1, y1), `xywh` COCO's corner and size,
-`cxcywh` centre and size, `yxyx` TensorFlow's order. Every overlap guards its denominator:
+`cxcywh` center and size, `yxyx` TensorFlow's order. Every overlap guards its denominator:
 the gradient of an unguarded quotient turns to NaN under jit for some batch sizes even where
 no box is empty (jaxlib 0.10, CPU).
 """
@@ -38,7 +38,7 @@ def iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
 
 
 def giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
-    """Returns the generalised IoU (Rezatofighi et al., 2019), in [-1, 1]."""
+    """Returns the generalized IoU (Rezatofighi et al., 2019), in [-1, 1]."""
     intersection, union = _overlap(a_xyxy, b_xyxy)
     low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = jnp.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])

@@ -12,9 +12,9 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     """Pools (B, H, W, C) to (B, ceil(H/2), ceil(W/2), C).
 
     Args:
-        padding: "same" splits TensorFlow's way, more at the end; "centred" adds one cell on
+        padding: "same" splits as TensorFlow, more at the end; "centered" adds one cell on
             every side, as torch does. What is added never wins a maximum; "zeros" adds
-            the same cells as "centred", and they win where all else is negative.
+            the same cells as "centered", and they win where all else is negative.
     """
     if padding == "zeros":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -31,10 +31,10 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     )
 
 
-def neighbour_mean(x: jax.Array, *, spacing: int) -> jax.Array:
+def neighbor_mean(x: jax.Array, *, spacing: int) -> jax.Array:
     """Averages each cell of (B, h, w, C) with those `spacing` to its right and below.
 
-    Neighbours outside the map do not count. At every 2 * `spacing`-th cell it is the mean
+    Neighbors outside the map do not count. At every 2 * `spacing`-th cell it is the mean
     that halving a map of cells `spacing` apart would give.
     """
 
@@ -51,7 +51,7 @@ def neighbour_mean(x: jax.Array, *, spacing: int) -> jax.Array:
 def _pads(side: int, *, padding: str) -> tuple[int, int]:
     if padding == "zeros":
         return (0, 0)
-    if padding == "centred":
+    if padding == "centered":
         return (1, 1)
     total = 2 * (-(-side // 2) - 1) + 3 - side
     return (total // 2, total - total // 2)
@@ -108,7 +108,7 @@ def _shifted_max_backward(pads, residuals, g):
     even_odd = placed(at[1], 0, 0) + placed(at[7], 1, 0)
     odd_even = placed(at[3], 0, 0) + placed(at[5], 0, 1)
     odd_odd = placed(at[4], 0, 0)
-    # The barrier keeps the sums in loops of their own, which vectorise; fused into the
+    # The barrier keeps the sums in loops of their own, which vectorize; fused into the
     # interleaving they would not.
     even_even, even_odd, odd_even, odd_odd = jax.lax.optimization_barrier(
         (even_even, even_odd, odd_even, odd_odd)

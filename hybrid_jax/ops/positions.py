@@ -12,7 +12,7 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
         grid: (h, w, D).
         hw: the new (h, w); rectangles are fine.
         method: "corner_linear" keeps the corner cells in place, as `scipy.ndimage.zoom`
-            of order 1 does in vit_jax; "bilinear" samples cell centres without
+            of order 1 does in vit_jax; "bilinear" samples cell centers without
             antialiasing; "bicubic_aa" is timm's antialiased bicubic.
 
     Returns:
@@ -38,7 +38,7 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
 def sample_grid(
     grid: jax.Array, hw: tuple[int, int], *, extent: tuple[float, float]
 ) -> jax.Array:
-    """Reads a learned grid bilinearly at the cell centres of another grid.
+    """Reads a learned grid bilinearly at the cell centers of another grid.
 
     Unlike `resize_grid`, it does not stretch one grid to the other: cells of the new one
     may reach past the old one, as those of a coarse map do past an image, and cells of
@@ -47,7 +47,7 @@ def sample_grid(
     Args:
         grid: (h, w, D).
         hw: (h, w) to return.
-        extent: how many of the new cells `grid` is high and wide; centres past its
+        extent: how many of the new cells `grid` is high and wide; centers past its
             outermost ones read those.
 
     Returns:
@@ -85,7 +85,7 @@ def sincos2d(
 
     The order and the temperature are MoCo v3's (Chen et al., 2021), as in big_vision.
     A grid whose cells are `spacing` times as wide as another's gets the other's table,
-    sampled at its own cell centres.
+    sampled at its own cell centers.
     """
     omega = temperature ** -np.linspace(0.0, 1.0, dim // 4)
     rows, columns = (np.mgrid[: hw[0], : hw[1]] + 0.5) * spacing - 0.5

@@ -24,7 +24,7 @@ def upsample(
     Args:
         hw: rows and columns of the result, at most `factor` times those of `x`; what
             lies beyond them is outside the image and is cut off.
-        method: "bilinear" samples between cell centres (half-pixel), "nearest" repeats.
+        method: "bilinear" samples between cell centers (half-pixel), "nearest" repeats.
 
     Returns:
         (B, *hw, C) in the dtype of `x`.

@@ -16,7 +16,7 @@ import safetensors
 from numpy.lib import format as npy
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Stored, StoredArray
+from hybrid_jax.pretrained.dialect import Stored, StoredArray
 
 _CONVERT = (
     "Convert it where it was made: safetensors.torch.save_file(model.state_dict(), "

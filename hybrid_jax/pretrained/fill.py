@@ -13,8 +13,8 @@ import numpy as np
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.positions import resize_grid
-from hybrid_jax.pretrained.checkpoint import Entry, Stored
-from hybrid_jax.pretrained.report import Report, Row
+from hybrid_jax.pretrained.dialect import Entry, Stored
+from hybrid_jax.pretrained.load_report import Report, Row
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -11,11 +11,11 @@ from flax import nnx
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
-from hybrid_jax.pretrained.checkpoint import Architecture, Hints
+from hybrid_jax.pretrained.dialect import Architecture, Hints
 from hybrid_jax.pretrained.fill import Fill, match
+from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
-from hybrid_jax.pretrained.report import Report
 
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
@@ -64,7 +64,7 @@ def load_pretrained(
     _check_head(head)
     file = open_published(source, hints=Hints(heads=heads, grid=grid))
     architecture = file.architecture
-    images = None if "normalisation" in overrides else file.preprocessing()
+    images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(architecture, **({"dtype": "float32"} | overrides))
     check_same_kind(model, file, parts=("resnet", "vit"))
     build = functools.partial(

@@ -5,7 +5,7 @@ import pathlib
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Dialect,
     Entry,
@@ -57,7 +57,7 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     """
     path = local_file(source)
     arrays = open_arrays(path)
-    name, dialect = _recognised(arrays, path)
+    name, dialect = _recognized(arrays, path)
     stored = dialect.tidy(arrays)
     try:
         architecture = dialect.architecture(stored, hints)
@@ -67,10 +67,10 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     return PublishedFile(path, name, architecture, stored, entries)
 
 
-def _recognised(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect]:
+def _recognized(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect]:
     for name in DIALECTS.names():
         dialect = DIALECTS.get(name)()
-        if dialect.recognises(arrays):
+        if dialect.recognizes(arrays):
             return name, dialect
     some = ", ".join(sorted(arrays)[:4])
     raise UserError(

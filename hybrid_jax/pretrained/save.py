@@ -14,8 +14,8 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import Hybrid
-from hybrid_jax.ops.normalise import POLICIES
-from hybrid_jax.pretrained.checkpoint import Architecture, Entry, Preprocessing
+from hybrid_jax.ops.normalize_image import POLICIES
+from hybrid_jax.pretrained.dialect import Architecture, Entry, Preprocessing
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.fill import model_path
 from hybrid_jax.pretrained.load import leaves_by_path
@@ -216,7 +216,7 @@ def _free_card(card: pathlib.Path) -> pathlib.Path:
 
 
 def _card(architecture: Architecture, preprocessing: Preprocessing) -> str:
-    mean, deviation = POLICIES[preprocessing.normalisation]
+    mean, deviation = POLICIES[preprocessing.normalization]
     card = dict(
         num_classes=architecture.num_classes,
         pretrained_cfg=dict(

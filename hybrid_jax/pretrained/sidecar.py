@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.normalise import POLICIES
-from hybrid_jax.pretrained.checkpoint import Preprocessing
+from hybrid_jax.ops.normalize_image import POLICIES
+from hybrid_jax.pretrained.dialect import Preprocessing
 
 # Filters of Pillow by number, as transformers writes them.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
@@ -52,7 +52,7 @@ def _object(path: pathlib.Path) -> Mapping[str, Any]:
     except (ValueError, OSError) as error:
         raise UserError(
             f"{path}, beside the weights, cannot be read as JSON ({error}). Download it "
-            f"again, or move it away and set model.normalisation yourself."
+            f"again, or move it away and set model.normalization yourself."
         ) from error
     return content if isinstance(content, dict) else {}
 
@@ -62,7 +62,7 @@ def _from_timm(content: Mapping[str, Any], path: pathlib.Path) -> Preprocessing 
     if not isinstance(images, dict) or not {"mean", "std"} <= images.keys():
         return None
     return Preprocessing(
-        normalisation=_policy(images["mean"], images["std"], path),
+        normalization=_policy(images["mean"], images["std"], path),
         interpolation=_filter(images.get("interpolation", "bicubic"), path),
         eval_crop=_share(images.get("crop_pct") or 1.0, path),
     )
@@ -80,7 +80,7 @@ def _from_transformers(
     cropped = _side(content.get("crop_size")) if content.get("do_center_crop") else None
     resample = content.get("resample", 3)
     return Preprocessing(
-        normalisation=_policy(mean, deviation, path),
+        normalization=_policy(mean, deviation, path),
         interpolation=_filter(_RESAMPLE.get(resample, resample), path),
         eval_crop=_share(cropped / resized if cropped and resized else 1.0, path),
     )
@@ -103,7 +103,7 @@ def _policy(mean: Any, deviation: Any, path: pathlib.Path) -> str:
     raise UserError(
         f"{path}, beside the weights: mean {mean} and deviation {deviation} are those of "
         f"no policy ({', '.join(POLICIES)}), so images cannot be prepared for this model. "
-        f"To fine-tune it with another, move that file away and set model.normalisation."
+        f"To fine-tune it with another, move that file away and set model.normalization."
     )
 
 

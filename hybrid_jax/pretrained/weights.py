@@ -7,11 +7,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints, Preprocessing
+from hybrid_jax.pretrained.dialect import Hints, Preprocessing
 from hybrid_jax.pretrained.fill import Fill, Shapes, match
+from hybrid_jax.pretrained.load_report import Report, joined
 from hybrid_jax.pretrained.model_branch import adopt, adopted_keys, check_same_kind
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
-from hybrid_jax.pretrained.report import Report, joined
 from hybrid_jax.specs import VIT_SIZES
 
 WHOLE = ("resnet", "vit", "head")
@@ -45,7 +45,7 @@ class Weights:
                     adopt(config.model, file, parts=tuple(wanted))
             if options.preprocessing == "file":
                 images = self._preprocessing()
-                config.model.normalisation = images.normalisation
+                config.model.normalization = images.normalization
                 config.data.interpolation = images.interpolation
                 config.data.eval_crop = images.eval_crop
 
@@ -86,13 +86,13 @@ class Weights:
 
     def _preprocessing(self) -> Preprocessing:
         known = [file.preprocessing() for file, _ in self.files]
-        kinds = {images.normalisation for images in known}
+        kinds = {images.normalization for images in known}
         if len(kinds) > 1:
             raise UserError(
                 f"model.pretrained_resnet and model.pretrained_vit were trained on images "
-                f"normalised in two ways ({', '.join(sorted(kinds))}). Choose one with "
+                f"normalized in two ways ({', '.join(sorted(kinds))}). Choose one with "
                 f"--config.model.pretrained_options.preprocessing=config and "
-                f"--config.model.normalisation=..."
+                f"--config.model.normalization=..."
             )
         return known[-1]
 
@@ -126,5 +126,5 @@ def keys_from_files(model: Mapping[str, Any]) -> tuple[str, ...]:
     if options["numerics"] == "file":
         keys += [key for parts in named for key in adopted_keys(parts)]
     if named and options["preprocessing"] == "file":
-        keys += ["model.normalisation", "data.interpolation", "data.eval_crop"]
+        keys += ["model.normalization", "data.interpolation", "data.eval_crop"]
     return tuple(keys)

@@ -11,14 +11,14 @@ from hybrid_jax.contracts import VOID
 
 SHOWN_SCORE = 0.3  # of boxes; the many guesses below would hide the image
 _LEAST_SIDE_PX = 256  # smaller images are enlarged, so that names can be read
-_BLEND = 0.5  # weight of a class's colour over the image
-_GREYISH = 90  # difference of channels below which a colour is none
+_BLEND = 0.5  # weight of a class's color over the image
+_GRAYISH = 90  # difference of channels below which a color is none
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def palette(count: int) -> np.ndarray:
-    """Returns up to 255 colours, (count, 3) uint8, the first ones always the same."""
-    return _all_colours()[:count]
+    """Returns up to 255 colors, (count, 3) uint8, the first ones always the same."""
+    return _all_colors()[:count]
 
 
 def draw_boxes(
@@ -35,7 +35,7 @@ def draw_boxes(
     Args:
         image_u8: (H, W, 3) uint8.
         boxes_xyxy_px: (M, 4) in px of the image.
-        labels: (M,) int; they choose names and colours.
+        labels: (M,) int; they choose names and colors.
         scores: (M,), shown as per cent.
         names: of all classes.
         least_score: boxes that score less are left out.
@@ -47,21 +47,21 @@ def draw_boxes(
     picture = Image.fromarray(image_u8)
     draw, font = ImageDraw.Draw(picture), _font(image_u8)
     width = max(2, round(max(image_u8.shape) / 300))
-    colours = palette(len(names))
+    colors = palette(len(names))
     for m in np.flatnonzero(scores >= least_score)[::-1]:
         left, top, right, bottom = np.rint(np.asarray(boxes_xyxy_px[m]) * factor)
         corners = (left, top, max(right - 1, left), max(bottom - 1, top))
-        colour = tuple(colours[labels[m]].tolist())
-        draw.rectangle(corners, outline=colour, width=width)
+        color = tuple(colors[labels[m]].tolist())
+        draw.rectangle(corners, outline=color, width=width)
         text = f"{names[labels[m]]} {100 * scores[m]:.0f}"
-        _tag(draw, text, xy=(left, top), colour=colour, font=font)
+        _tag(draw, text, xy=(left, top), color=color, font=font)
     return np.asarray(picture)
 
 
 def draw_segmentation(
     image_u8: np.ndarray, segmentation: np.ndarray, *, names: Sequence[str]
 ) -> np.ndarray:
-    """Lays the colours of the classes over an image, outlined, and a legend below it.
+    """Lays the colors of the classes over an image, outlined, and a legend below it.
 
     Args:
         image_u8: (H, W, 3) uint8.
@@ -75,24 +75,24 @@ def draw_segmentation(
     shares = class_shares(segmentation, len(names))
     image_u8, factor = _enlarged(image_u8)
     ids = segmentation.repeat(factor, 0).repeat(factor, 1)
-    colours = np.zeros((256, 3), np.float64)
-    colours[: len(names)] = palette(len(names))
+    colors = np.zeros((256, 3), np.float64)
+    colors[: len(names)] = palette(len(names))
     weight = np.full(ids.shape, _BLEND)
     weight[:, :-1][ids[:, :-1] != ids[:, 1:]] = 1.0
     weight[:-1][ids[:-1] != ids[1:]] = 1.0
     background = [k for k, name in enumerate(names) if name == "background"]
     weight[np.isin(ids, [VOID, *background])] = 0.0
     weight = weight[..., None]
-    mixed = np.rint(image_u8 * (1.0 - weight) + colours[ids] * weight).astype(np.uint8)
+    mixed = np.rint(image_u8 * (1.0 - weight) + colors[ids] * weight).astype(np.uint8)
     largest = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
     lines = [f"{names[k]} {100 * shares[k]:.1f} %" for k in largest]
     swatches = [None if k in background else tuple(palette(k + 1)[k]) for k in largest]
-    return _with_lines(mixed, lines, colours=swatches)
+    return _with_lines(mixed, lines, colors=swatches)
 
 
 def draw_lines(image_u8: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """Writes lines below an image (H, W, 3) uint8, enlarged if it is under 256 px."""
-    return _with_lines(_enlarged(image_u8)[0], lines, colours=[None] * len(lines))
+    return _with_lines(_enlarged(image_u8)[0], lines, colors=[None] * len(lines))
 
 
 def class_shares(segmentation: np.ndarray, num_classes: int) -> np.ndarray:
@@ -102,11 +102,11 @@ def class_shares(segmentation: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 @functools.cache
-def _all_colours() -> np.ndarray:
-    """Each colour is the one farthest from all before it, beginning with red."""
+def _all_colors() -> np.ndarray:
+    """Each color is the one farthest from all before it, beginning with red."""
     levels = np.linspace(0, 255, 9)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
-    grid = grid[np.ptp(grid, axis=1) > _GREYISH]
+    grid = grid[np.ptp(grid, axis=1) > _GRAYISH]
     chosen = [np.array([255.0, 0.0, 0.0])]
     distance = np.full(len(grid), np.inf)
     while len(chosen) < VOID:
@@ -124,32 +124,32 @@ def _font(image_u8: np.ndarray) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(min(max(max(image_u8.shape) // 50, 12), 48))
 
 
-def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, colour, font) -> None:
-    """Writes a name on its colour above a corner, or below where there is no room."""
+def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:
+    """Writes a name on its color above a corner, or below where there is no room."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     picture = draw.im.size
     x = max(0, min(xy[0], picture[0] - width))
     y = xy[1] - height if xy[1] >= height else min(xy[1], picture[1] - height)
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
-    bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140  # luma of Rec. 601
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
+    bright = np.dot(color, (0.299, 0.587, 0.114)) > 140  # luma of Rec. 601
     ink = _BLACK if bright else _WHITE
     draw.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
 
 
-def _with_lines(image_u8: np.ndarray, lines: Sequence[str], *, colours) -> np.ndarray:
-    """Adds a white strip with lines of text, each behind a patch of its colour."""
+def _with_lines(image_u8: np.ndarray, lines: Sequence[str], *, colors) -> np.ndarray:
+    """Adds a white strip with lines of text, each behind a patch of its color."""
     font = _font(image_u8)
     pitch = round(1.5 * font.size)
     height, width = image_u8.shape[:2]
     picture = Image.new("RGB", (width, height + pitch * len(lines)), _WHITE)
     picture.paste(Image.fromarray(image_u8), (0, 0))
     draw = ImageDraw.Draw(picture)
-    for row, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+    for row, (line, color) in enumerate(zip(lines, colors, strict=True)):
         x, y = 4, height + row * pitch
-        if colour is not None:
+        if color is not None:
             draw.rectangle(
-                (x, y + 3, x + pitch, y + pitch - 4), fill=tuple(map(int, colour))
+                (x, y + 3, x + pitch, y + pitch - 4), fill=tuple(map(int, color))
             )
             x += pitch + 6
         draw.text((x, y + pitch / 2), line, fill=_BLACK, font=font, anchor="lm")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from hybrid_jax.contracts import Scorer, Source, Task
 from hybrid_jax.data.pipeline import eval_batches
-from hybrid_jax.train.distributed import (
+from hybrid_jax.train.parallel.distributed import (
     from_main_process,
     is_main_process,
     sum_over_processes,
@@ -79,7 +79,7 @@ def evaluate_split(
             gathered.add(*results)
     finally:
         batches.close()
-    scores = task.summarise(gathered.sums)
+    scores = task.summarize(gathered.sums)
     scores |= from_main_process(gathered.scores)
     if written is not None and gathered.scorer is not None:
         gathered.scorer.write(written)

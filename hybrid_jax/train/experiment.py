@@ -17,12 +17,12 @@ from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.pretrained.fill import Fill
-from hybrid_jax.pretrained.report import Report
+from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.weights import open_weights
 from hybrid_jax.tasks import TASKS
-from hybrid_jax.train.optimizer import Optimizer, make_optimizer
-from hybrid_jax.train.pretrained_state import fill_state, match_state
-from hybrid_jax.train.sharding import (
+from hybrid_jax.train.checkpoints.pretrained_state import fill_state, match_state
+from hybrid_jax.train.optimization.optimizer import Optimizer, make_optimizer
+from hybrid_jax.train.parallel.sharding import (
     batch_sharding,
     check_batch_size,
     even_batch_size,
@@ -85,7 +85,7 @@ class Experiment:
         return batch_sharding(self.mesh)
 
     def new_state(self) -> TrainState:
-        """Initialises the state from the seed, every array born on its own devices.
+        """Initializes the state from the seed, every array born on its own devices.
 
         Published weights then take the place of the arrays they hold, one by one.
 
@@ -102,7 +102,7 @@ class Experiment:
             seed=config.seed,
             accumulate=config.train.accumulate,
             ema_decay=config.train.ema_decay,
-            normalisation=config.model.normalisation,
+            normalization=config.model.normalization,
         )
         step = make_train_step(
             self.graph,
@@ -122,7 +122,7 @@ class Experiment:
     def jitted_eval_step(self) -> Callable:
         """Returns the compiled-on-first-call evaluation step; results are replicated."""
         step = make_eval_step(
-            self.graph, self.task, normalisation=self.config.model.normalisation
+            self.graph, self.task, normalization=self.config.model.normalization
         )
         params = self.shardings.params
         return jax.jit(

@@ -4,9 +4,9 @@ import dataclasses
 
 import jax
 
-from hybrid_jax.models.folding import fold
+from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.train.experiment import Experiment
-from hybrid_jax.train.sharding import state_shardings
+from hybrid_jax.train.parallel.sharding import state_shardings
 from hybrid_jax.train.state import TrainState, merge_model, split_model
 
 

@@ -11,23 +11,23 @@ from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError, nearest
-from hybrid_jax.train.announce import announce
-from hybrid_jax.train.checkpoint import Checkpoints
-from hybrid_jax.train.distributed import is_main_process
+from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.workdir import adopt_weights, claim, forget_after
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
-from hybrid_jax.train.guard import check_finite
-from hybrid_jax.train.left_out import LeftOut
-from hybrid_jax.train.log import RunLog
-from hybrid_jax.train.optimizer import make_schedule
-from hybrid_jax.train.pace import Pace
+from hybrid_jax.train.optimization.optimizer import make_schedule
+from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.prefetch import DevicePrefetch
-from hybrid_jax.train.report import write_report
+from hybrid_jax.train.reporting.announce import announce
+from hybrid_jax.train.reporting.finite_check import check_finite
+from hybrid_jax.train.reporting.log import RunLog
+from hybrid_jax.train.reporting.run_report import write_report
+from hybrid_jax.train.reporting.step_timer import StepTimer
+from hybrid_jax.train.reporting.step_trace import StepTrace
+from hybrid_jax.train.reporting.unused_data import UnusedData
+from hybrid_jax.train.reporting.utilization import fastest_images_per_second
 from hybrid_jax.train.state import TrainState
-from hybrid_jax.train.step_trace import StepTrace
 from hybrid_jax.train.stop import StopRequest
-from hybrid_jax.train.utilization import fastest_images_per_second
-from hybrid_jax.train.workdir import adopt_weights, claim, forget_after
 
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
 # that a stop request is answered soon.
@@ -106,7 +106,7 @@ class _Run:
         best = checkpoints.best()
         metric = self.config.checkpoint.best_metric
         self.best_rank = checkpoints.rank({metric: best[1]}) if best else -math.inf
-        self.left_out = LeftOut()
+        self.unused_data = UnusedData()
         self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.scores: dict[str, float] = {}
         self.facts: dict[str, float] = {}
@@ -136,7 +136,7 @@ class _Run:
             sharding=experiment.batch_sharding,
             size=self.config.data.prefetch,
         )
-        self.pace = Pace(
+        self.timer = StepTimer(
             batch_size=self.config.train.batch_size,
             batches=self.batches,
             fastest=fastest_images_per_second(experiment),
@@ -146,7 +146,7 @@ class _Run:
     def ready(self, *, seconds: float, resumed: bool) -> None:
         """Says from which step it goes on, and that the first one, if any, takes longer."""
         self.facts["seconds_to_start"] = seconds
-        verb = f"continued from step {self.start}" if resumed else "initialised"
+        verb = f"continued from step {self.start}" if resumed else "initialized"
         wait = "; the first step compiles" if self.start < self.config.train.steps else ""
         self.log.say(f"{verb} in {seconds:.1f} s{wait}")
 
@@ -156,19 +156,19 @@ class _Run:
         total = config.train.steps
         if self.start >= total:
             return self._already_done(state)
-        self.pace.restart()
+        self.timer.restart()
         for step in range(self.start + 1, total + 1):
             batch, counts = next(self.batches)
-            self.left_out.add(counts)
+            self.unused_data.add(counts)
             self.trace.before(step)
             state, scalars = self.train_step(state, batch)
             self.pending.append((step, scalars))
             if step == self.start + 1:
                 self._first_step(scalars)
             else:
-                self.pace.step()
+                self.timer.step()
             if self.trace.after(step, scalars):
-                self.pace.restart()
+                self.timer.restart()
             if len(self.pending) > _AHEAD:
                 jax.block_until_ready(self.pending[-1 - _AHEAD][1])
             self.log.advance()
@@ -176,7 +176,7 @@ class _Run:
             stopping = self.stop.reached(step)
             if step % config.log.every == 0 or last or stopping:
                 self._row(step)
-                self.pace.restart()
+                self.timer.restart()
             evaluating = (step % config.eval.every == 0 and not stopping) or last
             saving = step % config.checkpoint.every == 0 or last or stopping
             if evaluating or saving:
@@ -188,7 +188,7 @@ class _Run:
                     saving |= self._is_best(scores)
                 if saving:
                     self._save(step, state, scores)
-                self.pace.restart()
+                self.timer.restart()
             if stopping and not last:
                 self.checkpoints.wait()
                 asked = self.stop.signal
@@ -222,11 +222,11 @@ class _Run:
     def _first_step(self, scalars: dict[str, jax.Array]) -> None:
         """Waits for the compilation and keeps its time out of the speed."""
         jax.block_until_ready(scalars)
-        self.facts["seconds_first_step"] = self.pace.seconds()
+        self.facts["seconds_first_step"] = self.timer.seconds()
         self.log.say(
             f"first step, compilation included: {self.facts['seconds_first_step']:.1f} s"
         )
-        self.pace.restart()
+        self.timer.restart()
 
     def _drain(self) -> dict[str, float]:
         """Fetches all pending scalars, checks them, returns the newest as floats."""
@@ -241,11 +241,11 @@ class _Run:
 
     def _row(self, step: int) -> None:
         values = self._drain()
-        pace = self.pace.values()  # once the steps it counts are done
+        pace = self.timer.values()  # once the steps it counts are done
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
         self.facts |= pace
-        values |= self.left_out.tell(self.log.say)
+        values |= self.unused_data.tell(self.log.say)
         self.log.train_row(step, values)
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
@@ -289,7 +289,7 @@ class _Run:
             self.config,
             scores=self.scores,
             best=self.checkpoints.best(),
-            facts=self.facts | dict(skipped=0) | self.left_out.reported,
+            facts=self.facts | dict(skipped=0) | self.unused_data.reported,
         )
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "

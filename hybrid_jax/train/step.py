@@ -11,17 +11,17 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.contracts import Task
-from hybrid_jax.ops.normalise import normalise
-from hybrid_jax.train.compute_form import (
+from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of, split
+from hybrid_jax.train.optimization.optimizer import Optimizer, branch_of
+from hybrid_jax.train.parallel.compute_form import (
     cast_dtypes,
     mark_standardized,
     put_together,
-    standardize,
+    standardize_all,
     standardized_kernels,
 )
-from hybrid_jax.train.freezing import fix_frozen_norms, join, paths_of, split
-from hybrid_jax.train.optimizer import Optimizer, branch_of
-from hybrid_jax.train.sharding import batch_sharding
+from hybrid_jax.train.parallel.sharding import batch_sharding
 from hybrid_jax.train.state import TrainState, merge_model, mutable_of, path_name
 from hybrid_jax.train.training_loss import loss_on
 
@@ -34,13 +34,13 @@ class StepOptions:
         seed: of all randomness; each step folds its own number in.
         accumulate: micro-batches per step; their gradients are summed in float32.
         ema_decay: of the averaged parameters, where the state has them.
-        normalisation: name of the image policy.
+        normalization: name of the image policy.
     """
 
     seed: int
     accumulate: int
     ema_decay: float
-    normalisation: str
+    normalization: str
 
 
 def make_train_step(
@@ -67,8 +67,8 @@ def make_train_step(
         model = merge_model(graph, params, mutable)
         mark_standardized(model)
         fix_frozen_norms(model, paths_of(frozen))
-        policy = options.normalisation
-        loss = loss_on(model, task, batch, key=key, normalisation=policy)
+        policy = options.normalization
+        loss = loss_on(model, task, batch, key=key, normalization=policy)
         sums = dict(loss=loss.total) | {f"loss_{k}": v for k, v in loss.parts.items()}
         return loss.total, (sums, loss.count, mutable_of(model))
 
@@ -99,8 +99,8 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         trained, frozen = optimizer.split(state.params)
         kernels = standardized_kernels(merge_model(graph, state.params, state.mutable))
-        prepared, pull = jax.vjp(lambda x: standardize(x, kernels), trained)
-        model = (prepared, standardize(frozen, kernels), state.mutable)
+        prepared, pull = jax.vjp(lambda x: standardize_all(x, kernels), trained)
+        model = (prepared, standardize_all(frozen, kernels), state.mutable)
         if options.accumulate > 1:
             sums, count, grads, mutable = accumulated(*model, batch, key)
         else:
@@ -124,7 +124,7 @@ def make_train_step(
 
 
 def make_eval_step(
-    graph: nnx.GraphDef, task: Task, *, normalisation: str
+    graph: nnx.GraphDef, task: Task, *, normalization: str
 ) -> Callable[[dict, dict, dict], Any]:
     """Returns `step(params, mutable, batch) -> (sums, predictions)` of one batch.
 
@@ -134,7 +134,7 @@ def make_eval_step(
 
     def step(params: dict, mutable: dict, batch: dict) -> tuple[Mapping, Mapping]:
         model = merge_model(graph, params, mutable)
-        image = normalise(batch["image"], policy=normalisation)
+        image = normalize(batch["image"], policy=normalization)
         outputs = task.infer(model, image, content_yxyx_px=batch.get("content_yxyx_px"))
         rows = {name: batch[name] for name in ("mask", "index")}
         return task.metrics(outputs, batch), task.predict(outputs, batch) | rows

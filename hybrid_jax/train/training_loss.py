@@ -6,8 +6,8 @@ import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Mean, Task
-from hybrid_jax.ops.normalise import normalise
-from hybrid_jax.train.freezing import fix_frozen_norms, join, paths_of
+from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of
 from hybrid_jax.train.state import merge_model
 
 
@@ -17,16 +17,16 @@ def loss_on(
     batch: Mapping[str, jax.Array],
     *,
     key: jax.Array,
-    normalisation: str,
+    normalization: str,
 ) -> Mean:
     """Normalizes and augments a batch, runs the model in training and compares.
 
     Args:
         key: of the augmentation and of the model's random drops.
-        normalisation: name of the image policy.
+        normalization: name of the image policy.
     """
     key_augment, key_model = jax.random.split(key)
-    image = normalise(batch["image"], policy=normalisation)
+    image = normalize(batch["image"], policy=normalization)
     batch = task.augment(dict(batch, image=image), key=key_augment)
     outputs = model(
         batch["image"],
@@ -38,19 +38,19 @@ def loss_on(
     return task.loss(outputs, batch)
 
 
-def training_loss(graph: nnx.GraphDef, task: Task, *, normalisation: str) -> Callable:
+def training_loss(graph: nnx.GraphDef, task: Task, *, normalization: str) -> Callable:
     """Returns `loss(trained, frozen, mutable, (batch, key)) -> ()`, to be traced.
 
     Args:
         graph: definition of the model.
         task: loss and augmentation.
-        normalisation: name of the image policy.
+        normalization: name of the image policy.
     """
 
     def loss(trained: dict, frozen: dict, mutable: dict, of_step: tuple) -> jax.Array:
         model = merge_model(graph, join(trained, frozen), mutable)
         fix_frozen_norms(model, paths_of(frozen))
         batch, key = of_step
-        return loss_on(model, task, batch, key=key, normalisation=normalisation).total
+        return loss_on(model, task, batch, key=key, normalization=normalization).total
 
     return loss

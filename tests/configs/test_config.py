@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import hybrid_jax
-from hybrid_jax.config import as_json, check, defaults, resolve
+from hybrid_jax.config import check, defaults, resolve, to_json
 from hybrid_jax.errors import UserError
 
 PACKAGE = pathlib.Path(hybrid_jax.__file__).parent
@@ -71,7 +71,7 @@ ITERATED = ("optimizer.branch.", "mesh.", "hardware.", "model.fusion_options.")
 
 def test_every_key_is_read_by_someone():
     # These set keys; reading is everybody else's.
-    text = source_of(without=("config.py", "config_defaults.py", "recipes.py"))
+    text = source_of(without=("config.py", "config/keys.py", "recipes.py"))
     unread = [
         path
         for path in leaves(defaults("tiny"))
@@ -91,11 +91,11 @@ def test_iterated_branches_are_read_too():
 def test_no_default_is_repeated_at_the_place_it_is_read():
     branches = "|".join(defaults().keys())
     again = re.findall(rf"\b(?:config|{branches})\.get\([^)]*\)", source_of())
-    assert not again, f"defaults stand in config_defaults.py alone: {again}"
+    assert not again, f"defaults stand in config/keys.py alone: {again}"
 
 
 def test_each_default_stands_once_in_its_branch():
-    text = (PACKAGE / "config_defaults.py").read_text()
+    text = (PACKAGE / "config/keys.py").read_text()
     builders = re.findall(r"def _\w+\(\).*?\n\n\n", text, re.S)
     assert len(builders) >= 8
     for builder in builders:
@@ -104,7 +104,7 @@ def test_each_default_stands_once_in_its_branch():
 
 
 def test_json_is_sorted_and_has_one_key_a_line():
-    lines = as_json(defaults()).splitlines()
+    lines = to_json(defaults()).splitlines()
     top = [line.split('"')[1] for line in lines if re.match(r'  "', line)]
     assert top == sorted(top)
     assert len(lines) > len(list(leaves(defaults())))
@@ -115,9 +115,9 @@ def test_json_is_sorted_and_has_one_key_a_line():
 
 def test_resolve_leaves_its_argument_alone():
     config = defaults("tiny")
-    before = as_json(config)
+    before = to_json(config)
     resolve(config, on_cpu=True)
-    assert as_json(config) == before
+    assert to_json(config) == before
 
 
 @pytest.mark.parametrize(("on_cpu", "kind"), [(True, "cpu"), (False, "accelerator")])
@@ -174,8 +174,8 @@ def test_steps_speak_before_epochs():
         ("optimizer.schedule", "step", "one of cosine, linear, rsqrt, constant"),
         ("task.loss", "focal", "one of softmax, sigmoid"),
         ("model.dtype", "float16", "one of auto, float32, bfloat16"),
-        ("model.normalisation", "none", "one of half, imagenet"),
-        ("data.crop", "centre", "one of resize, random_resized, pad, letterbox"),
+        ("model.normalization", "none", "one of half, imagenet"),
+        ("data.crop", "center", "one of resize, random_resized, pad, letterbox"),
         ("data.eval_fit", "crop", "one of letterbox, resize"),
         ("data.on_bad_annotation", "ignore", "one of raise, skip"),
         ("data.max_boxes", 0, "a positive number"),
@@ -184,7 +184,7 @@ def test_steps_speak_before_epochs():
         ("task.segmentation.slide_stride", 0.0, "a positive number"),
         ("task.segmentation.auxiliary_weight", -0.1, "zero or more"),
         ("task.detection.max_detections", 0, "a positive number"),
-        ("task.detection.centre_radius", 0.0, "a positive number"),
+        ("task.detection.center_radius", 0.0, "a positive number"),
         ("task.detection.giou_weight", -1.0, "zero or more"),
         ("task.detection.nms_iou", 1.5, r"a number in \[0, 1\]"),
         ("data.interpolation", "nearest", "one of bicubic, bilinear"),

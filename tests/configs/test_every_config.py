@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hybrid_jax.config import as_json, resolve
+from hybrid_jax.config import resolve, to_json
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.ops.normalise import POLICIES
+from hybrid_jax.ops.normalize_image import POLICIES
 from hybrid_jax.tasks import TASKS
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
@@ -25,7 +25,7 @@ ARGUMENTS = (
     "imagenet2012,size=384,steps=7",
     "size=384x640",
 )
-_LABELLED = ("imagenet2012", "cifar10", "folder")
+_LABELED = ("imagenet2012", "cifar10", "folder")
 
 
 @pytest.fixture(params=experiments.NAMES)
@@ -53,7 +53,7 @@ def test_command_of_the_docstring_names_the_file(name):
 
 def test_config_equals_its_golden_dump(name):
     path = GOLDENS / f"{name}.txt"
-    dump = as_json(config_of(name)) + "\n"
+    dump = to_json(config_of(name)) + "\n"
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(dump)
     golden = path.read_text() if path.exists() else ""
@@ -93,14 +93,14 @@ def test_model_runs_at_the_size_it_is_trained_at(name, on_cpu):
 def test_names_in_the_config_are_registered(name):
     config = config_of(name)
     assert config.task.name in TASKS.names()
-    assert config.model.normalisation in POLICIES
+    assert config.model.normalization in POLICIES
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_argument_gives_a_config_that_resolves(name, argument):
     if name == "tiny" and argument not in ("", "cifar10", "folder=/data/birds"):
         pytest.skip("tiny is for small images")
-    if config_of(name).task.name != "classification" and argument.startswith(_LABELLED):
+    if config_of(name).task.name != "classification" and argument.startswith(_LABELED):
         pytest.skip(f"{name} is for boxes or masks, {argument} has labels alone")
     config = resolve(config_of(name, argument), on_cpu=False, num_train_examples=1_281_167)
     assert config.train.steps >= 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hybrid_jax.config import resolve
-from hybrid_jax.data.geometry import random_resized_crop
+from hybrid_jax.data.transforms.geometry import random_resized_crop
 from hybrid_jax.pretrained.published import PUBLISHED
 
 NAMES = [name for name in experiments.NAMES if name.startswith("finetune_")]

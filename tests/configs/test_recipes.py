@@ -6,8 +6,8 @@ import experiments
 import pytest
 
 from hybrid_jax.config import defaults
+from hybrid_jax.config.recipes import select, side
 from hybrid_jax.errors import UserError
-from hybrid_jax.recipes import select, side
 
 
 @pytest.mark.parametrize(

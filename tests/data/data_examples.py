@@ -26,12 +26,12 @@ def random_image(seed: int = 0, *, hw: tuple[int, int] = (20, 30)) -> np.ndarray
 
 
 def write_class_folders(root: pathlib.Path, counts: dict[str, int]) -> None:
-    """Writes `counts[folder]` PNGs of different colours into each folder below `root`."""
+    """Writes `counts[folder]` PNGs of different colors into each folder below `root`."""
     for number, (folder, count) in enumerate(counts.items()):
         (root / folder).mkdir(parents=True)
         for i in range(count):
-            colour = (number * 20, i, 255 - i)
-            Image.new("RGB", (16, 12), colour).save(root / folder / f"{i:03d}.png")
+            color = (number * 20, i, 255 - i)
+            Image.new("RGB", (16, 12), color).save(root / folder / f"{i:03d}.png")
 
 
 def truncate(path: pathlib.Path) -> None:
@@ -41,7 +41,7 @@ def truncate(path: pathlib.Path) -> None:
 
 
 class NumberedSource:
-    """Example i is an image of the grey level i and the label i; some raise.
+    """Example i is an image of the gray level i and the label i; some raise.
 
     Args:
         length: how many examples, at most 256.

@@ -4,11 +4,11 @@ from data_examples import data_config
 from dense_examples import ListedSource, example
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.dense import DenseRows
-from hybrid_jax.data.photometric import colour_jitter
+from hybrid_jax.data.batch_rows import EvalRows, TrainRow
 from hybrid_jax.data.pipeline import eval_batches, train_batches
-from hybrid_jax.data.placement import PADDING_U8
-from hybrid_jax.data.rows import EvalRows, TrainRow
+from hybrid_jax.data.transforms.dense import DenseRows
+from hybrid_jax.data.transforms.photometric import color_jitter
+from hybrid_jax.data.transforms.placement import PADDING_U8
 from hybrid_jax.errors import UserError
 
 BOTH = ("boxes", "segmentation")
@@ -41,7 +41,7 @@ def _rng(seed=0):
 
 @pytest.mark.parametrize("crop", ["resize", "letterbox", "scale_jitter"])
 def test_rows_of_all_kinds_have_the_same_keys_and_types(crop):
-    rows = DenseRows(_data(crop=crop, colour_jitter=0.3), BOTH)
+    rows = DenseRows(_data(crop=crop, color_jitter=0.3), BOTH)
     assert _types(rows.train(example(), _rng())) == TYPES
     assert _types(rows.evaluate(example())) == TYPES
     assert _types(rows.empty()) == TYPES
@@ -49,13 +49,13 @@ def test_rows_of_all_kinds_have_the_same_keys_and_types(crop):
     assert (rows.empty()["segmentation"] == 255).all()
 
 
-def test_padding_keeps_its_grey_under_a_change_of_colours():
+def test_padding_keeps_its_gray_under_a_change_of_colors():
     plain = DenseRows(_data(crop="letterbox"), BOTH).train(example(), _rng())["image"]
-    rows = DenseRows(_data(crop="letterbox", colour_jitter=0.9), BOTH)
+    rows = DenseRows(_data(crop="letterbox", color_jitter=0.9), BOTH)
     for seed in range(4):
         placed = rows.train(example(), _rng(seed))["image"]
         # As if there were no padding: it does not pull at the contrast.
-        alone = colour_jitter(plain[:11], _rng(seed), strength=0.9)
+        alone = color_jitter(plain[:11], _rng(seed), strength=0.9)
         np.testing.assert_array_equal(placed[:11], alone)
         assert (placed[:11] != plain[:11]).any()
         assert (placed[11:] == PADDING_U8).all()

@@ -92,7 +92,7 @@ def test_start_step_continues_where_another_run_stopped():
 
 def test_batches_do_not_depend_on_the_number_of_threads():
     source = NumberedSource(50)
-    changes = dict(crop="random_resized", colour_jitter=0.3)
+    changes = dict(crop="random_resized", color_jitter=0.3)
     one, four = (
         _train(source, count=5, data=data_config(threads=threads, **changes))
         for threads in (1, 4)

@@ -26,8 +26,8 @@ assert "tensorflow" not in sys.modules
 BUILD_SHAPES = """
 import sys
 import numpy as np
-from hybrid_jax.data import shapes
-from hybrid_jax.data.shapes_builder import HybridShapes
+from hybrid_jax.data.shapes import shapes
+from hybrid_jax.data.shapes.tfds_builder import HybridShapes
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.data.sources.shapes import ShapesSource
 

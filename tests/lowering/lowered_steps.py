@@ -18,7 +18,7 @@ from hybrid_jax.config import defaults
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.data.blank_batch import blank_batch
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.ops import cudnn_attention
+from hybrid_jax.ops.attention import cudnn
 from hybrid_jax.train.experiment import prepare
 
 TARGETS = dict(gpu="cuda", tpu="tpu")
@@ -29,10 +29,10 @@ _ROWS = 8
 
 # Files whose lines may be scatters. On GPUs floats are added by slow atomics; tables of
 # integers with one row a query are small.
-FLOATS = {"hybrid_jax/ops/deformable_attention.py"}  # gradient of a gather, learned places
+FLOATS = {"hybrid_jax/ops/attention/deformable.py"}  # gradient of a gather, learned places
 INTEGERS = {
-    "hybrid_jax/ops/matching.py",
-    "hybrid_jax/tasks/set_detection.py",
+    "hybrid_jax/tasks/detection/matching.py",
+    "hybrid_jax/tasks/detection/set_detection.py",
     "optax/assignment/_hungarian_algorithm.py",
 }
 
@@ -148,7 +148,7 @@ def _changed(shapes, jaxpr):
 @contextlib.contextmanager
 def _hopper():
     answers = {
-        (cudnn_attention, "has_flash_attention"): lambda: True,
+        (cudnn, "has_flash_attention"): lambda: True,
         (fused_attention_stablehlo, "check_cudnn_version"): lambda: 91200,
         (fused_attention_stablehlo, "check_compute_capability"): lambda _: True,
         (fused_attention_stablehlo, "is_cuda_compute_capability_equal"): "9.0".__eq__,

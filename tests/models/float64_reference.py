@@ -17,8 +17,8 @@ def same_pads(size, *, kernel, stride, dilation=1):
     return total // 2, total - total // 2
 
 
-def _pads(x, *, kernel, stride, dilation, centred):
-    if centred:
+def _pads(x, *, kernel, stride, dilation, centered):
+    if centered:
         return ((dilation * (kernel // 2),) * 2,) * 2
     return tuple(
         same_pads(side, kernel=kernel, stride=stride, dilation=dilation)
@@ -26,10 +26,12 @@ def _pads(x, *, kernel, stride, dilation, centred):
     )
 
 
-def conv(x, kernel, *, stride=1, dilation=1, centred=False):
+def conv(x, kernel, *, stride=1, dilation=1, centered=False):
     """Slides a square kernel, tap by tap."""
     side = len(kernel)
-    rows, columns = _pads(x, kernel=side, stride=stride, dilation=dilation, centred=centred)
+    rows, columns = _pads(
+        x, kernel=side, stride=stride, dilation=dilation, centered=centered
+    )
     x = np.pad(x, ((0, 0), rows, columns, (0, 0)))
     extent = (side - 1) * dilation + 1
     h, w = ((n - extent) // stride + 1 for n in x.shape[1:3])
@@ -46,9 +48,9 @@ def conv(x, kernel, *, stride=1, dilation=1, centred=False):
     return y
 
 
-def max_pool(x, *, centred):
+def max_pool(x, *, centered):
     """3x3 windows, stride 2; padding loses against everything."""
-    rows, columns = _pads(x, kernel=3, stride=2, dilation=1, centred=centred)
+    rows, columns = _pads(x, kernel=3, stride=2, dilation=1, centered=centered)
     x = np.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=-np.inf)
     h, w = ((n - 3) // 2 + 1 for n in x.shape[1:3])
     taps = [
@@ -59,7 +61,7 @@ def max_pool(x, *, centred):
     return np.max(taps, axis=0)
 
 
-def standardise(kernel, numerics):
+def standardize(kernel, numerics):
     """One output channel at a time."""
     out = np.empty_like(kernel)
     for channel in range(kernel.shape[-1]):
@@ -103,8 +105,8 @@ class ResNet:
     def conv(self, x, p, **kw):
         kernel = p["kernel"]
         if not self.batch:
-            kernel = standardise(kernel, self.numerics)
-        return conv(x, kernel, centred=self.batch, **kw)
+            kernel = standardize(kernel, self.numerics)
+        return conv(x, kernel, centered=self.batch, **kw)
 
     def norm(self, x, p):
         if self.batch:
@@ -115,7 +117,7 @@ class ResNet:
         """Returns the maps of all stages, in order."""
         p = self.params["stem"]
         x = relu(self.norm(self.conv(images, p["conv"], stride=2), p["norm"]))
-        x = max_pool(x, centred=self.batch)
+        x = max_pool(x, centered=self.batch)
         maps, reached, dilation = [], 4, 1
         for index, depth in enumerate(self.blocks):
             # torchvision's replace_stride_with_dilation: a stage that may not stride

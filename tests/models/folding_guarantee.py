@@ -5,8 +5,8 @@ import numpy as np
 from flax import nnx
 from parameters import random_like
 
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.folding import fold
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.folding import fold
 
 
 def random_module(build):
@@ -44,4 +44,4 @@ def check_folding_changes_nothing(module, x, *, expected=None):
 
 
 def _standardizes(module):
-    return isinstance(module, Conv) and module.standardised is not None
+    return isinstance(module, Conv) and module.standardized is not None

@@ -17,8 +17,8 @@ from parameters import names_and_leaves, random_like
 from small_fusion import BUILT_FOR, RESNET, VIT, build, construct, example_images
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 
 
 def _arrays(features: Features) -> dict[str, np.ndarray]:

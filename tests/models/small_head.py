@@ -12,7 +12,7 @@ from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.contracts import BlockFeatures, Features
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.ops.pixel_loss import pixel_cross_entropy
+from hybrid_jax.tasks.segmentation.pixel_loss import pixel_cross_entropy
 
 CHANNELS = {4: 8, 8: 12, 16: 16, 32: 24}
 HW = (37, 50)  # px, multiples of nothing

@@ -27,7 +27,7 @@ def task_for(name, *, hw):
 
 
 def batch_for(targets, *, hw):
-    """Returns two rows of `contracts.Batch`, the image as normalised floats.
+    """Returns two rows of `contracts.Batch`, the image as normalized floats.
 
     The first has two objects in rows for three, the second none; both have void pixels,
     and the second lies at the right of some padding.

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ResNetSpec
 
 

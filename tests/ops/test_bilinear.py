@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from hybrid_jax.ops.adaptive_pool import adaptive_mean
-from hybrid_jax.ops.bilinear import axis_weights, centres, enlarge_by_corners, sample
+from hybrid_jax.models.decoders.pyramid_pooling import adaptive_mean
+from hybrid_jax.ops.bilinear import axis_weights, centers, enlarge_by_corners, sample
 
 
 def example(*shape, seed=0):
@@ -39,10 +39,10 @@ def test_positions_anywhere_equal_loops_each_image_its_own():
         np.testing.assert_allclose(ours[b, i, j], wanted, atol=1e-5)
 
 
-def test_centres_enlarge_as_torch_does_by_the_whole_stride():
+def test_centers_enlarge_as_torch_does_by_the_whole_stride():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     x = example(2, 3, 5, 4)
-    ours = sampled(x, centres(9, stride=3), centres(15, stride=3))
+    ours = sampled(x, centers(9, stride=3), centers(15, stride=3))
     wanted = torch.nn.functional.interpolate(
         torch.from_numpy(x).permute(0, 3, 1, 2), scale_factor=3, mode="bilinear"
     )

@@ -13,7 +13,7 @@ def window_reduction(x, *, padding):
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
 
 
-@pytest.mark.parametrize("padding", ["same", "centred"])
+@pytest.mark.parametrize("padding", ["same", "centered"])
 @pytest.mark.parametrize("hw", [(8, 12), (7, 9), (8, 5), (3, 3), (1, 2)])
 def test_max_pool_equals_window_reduction(hw, padding):
     x = jax.random.normal(jax.random.key(0), (2, *hw, 3))
@@ -22,7 +22,7 @@ def test_max_pool_equals_window_reduction(hw, padding):
     assert got.shape == (2, -(-hw[0] // 2), -(-hw[1] // 2), 3)
 
 
-@pytest.mark.parametrize("padding", ["same", "centred"])
+@pytest.mark.parametrize("padding", ["same", "centered"])
 @pytest.mark.parametrize("hw", [(8, 12), (7, 9), (8, 5), (1, 2)])
 @pytest.mark.parametrize("tied", [False, True])
 def test_max_pool_gradient_goes_where_window_reductions_goes(hw, padding, tied):

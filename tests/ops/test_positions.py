@@ -26,9 +26,9 @@ def matrix_of(kernel, support, old, new, *, antialias):
     scale = max(old / new, 1.0) if antialias else 1.0
     weights = np.zeros((new, old))
     for i in range(new):
-        centre = (i + 0.5) * old / new - 0.5
+        center = (i + 0.5) * old / new - 0.5
         for j in range(old):
-            distance = abs(j - centre) / scale
+            distance = abs(j - center) / scale
             weights[i, j] = kernel(distance) if distance < support else 0.0
         weights[i] /= weights[i].sum()  # what falls outside is shared by what is inside
     return weights
@@ -56,12 +56,12 @@ def test_corner_linear_equals_scipy_zoom(old, new):
 
 
 @pytest.mark.parametrize(("old", "new"), SHAPES)
-def test_bilinear_samples_cell_centres_without_antialiasing(old, new):
+def test_bilinear_samples_cell_centers_without_antialiasing(old, new):
     grid = grid_of(old)
     expected = np.zeros((*new, 3))
     for i in range(new[0]):
         for j in range(new[1]):
-            # torch's align_corners=False: clamp, then blend the four neighbours.
+            # torch's align_corners=False: clamp, then blend the four neighbors.
             y, x = (
                 np.clip((k + 0.5) * o / n - 0.5, 0, o - 1)
                 for k, o, n in zip((i, j), old, new, strict=True)
@@ -128,7 +128,7 @@ def test_samples_of_a_ramp_are_the_places_asked_for():
     # Nine rows reach past the grid's 100 px, eleven columns end before its 160.
     ours = sample_grid(jnp.asarray(grid, jnp.float32), (9, 11), extent=(100 / 12, 160 / 12))
     expected = np.stack(np.mgrid[:9, :11] + 0.5, -1) * 12.0
-    expected = np.clip(expected, 10.0, (90.0, 150.0))  # the outermost centres
+    expected = np.clip(expected, 10.0, (90.0, 150.0))  # the outermost centers
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_samples_over_the_same_extent_are_the_bilinear_resize(old, new):
     np.testing.assert_allclose(sample_grid(grid, new, extent=new), expected, atol=1e-6)
 
 
-def test_samples_at_its_own_centres_are_the_grid():
+def test_samples_at_its_own_centers_are_the_grid():
     grid = jnp.asarray(grid_of((5, 8)), jnp.bfloat16)
     assert sample_grid(grid, (5, 8), extent=(5.0, 8.0)) is grid
     assert sample_grid(grid, (3, 4), extent=(2.5, 4.0)).dtype == jnp.bfloat16
@@ -187,14 +187,14 @@ def test_rope_logits_differ_between_offsets():
 
 
 def test_rope_spans_the_same_angles_on_a_finer_grid():
-    # Coarse cell (i, j) is centred on the corner of four fine cells: angles average.
+    # Coarse cell (i, j) is centered on the corner of four fine cells: angles average.
     coarse = np.unwrap(np.arctan2(*rope2d((1, 2), 4)[::-1]), axis=0)
     fine = np.unwrap(np.arctan2(*rope2d((1, 4), 4)[::-1]), axis=0)
     np.testing.assert_allclose(fine.reshape(2, 2, 4).mean(1)[:, 0], coarse[:, 0], atol=1e-5)
 
 
 def test_rope_over_an_extent_is_of_places_in_it():
-    # Three rows over a side of 2.5: centres at 0.2, 0.6 and 1.0 of it.
+    # Three rows over a side of 2.5: centers at 0.2, 0.6 and 1.0 of it.
     cosines, sines = rope2d((3, 2), 4, extent=(2.5, 4.0))
     rows = 2.0 * np.pi * np.repeat([-0.6, 0.2, 1.0], 2)
     columns = 2.0 * np.pi * np.tile([-0.75, -0.25], 3)

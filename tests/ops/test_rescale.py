@@ -1,4 +1,4 @@
-"""Maps change stride without moving: against block means, repeats and torch's centres."""
+"""Maps change stride without moving: against block means, repeats and torch's centers."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +33,7 @@ def test_nearest_repeats_every_cell_and_cuts_what_is_outside():
             np.testing.assert_array_equal(y[:, i, j], x[:, i // 2, j // 2])
 
 
-def test_bilinear_samples_between_the_centres_of_cells():
+def test_bilinear_samples_between_the_centers_of_cells():
     x = _map(4, 5)
     y = np.asarray(upsample(jnp.asarray(x), (8, 10), factor=2))
     expected = 0.75 * x[:, 1] + 0.25 * x[:, 2]  # row 3 lies a quarter cell past row 1

@@ -39,7 +39,7 @@ def _cells(model: GoogleModel, tree, images, numerics):
         return resnet(images)[-1]
     stem = tree["stem"]
     x = resnet.norm(resnet.conv(images, stem["conv"], stride=2), stem["norm"])
-    return reference.max_pool(reference.relu(x), centred=False)
+    return reference.max_pool(reference.relu(x), centered=False)
 
 
 def _tokens(model: GoogleModel, vit, x):

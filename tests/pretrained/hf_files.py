@@ -40,7 +40,7 @@ DPT = TINY | dict(
 )
 
 
-def randomised(model, *, faint: bool = False):
+def randomized(model, *, faint: bool = False):
     """Makes every array of a model tell: none stays zero or one.
 
     Args:
@@ -81,7 +81,7 @@ WAYS = {"save_pretrained": saved, "state_dict": state_saved}
 
 
 def images(side: int, *, seed: int = 1) -> np.ndarray:
-    """Returns two random images (2, side, side, 3), as normalised ones are."""
+    """Returns two random images (2, side, side, 3), as normalized ones are."""
     draw = np.random.default_rng(seed).standard_normal
     return draw((2, side, side, 3)).astype(np.float32)
 

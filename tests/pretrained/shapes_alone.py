@@ -3,7 +3,7 @@
 import numpy as np
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Architecture, Hints, Stored, StoredArray
+from hybrid_jax.pretrained.dialect import Architecture, Hints, Stored, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 
 
@@ -16,9 +16,9 @@ def stored_of(shapes: dict[str, tuple[int, ...]]) -> Stored:
 
 
 def read(stored: Stored, **hints) -> Architecture:
-    """Returns the architecture by the one dialect that recognises a file."""
+    """Returns the architecture by the one dialect that recognizes a file."""
     dialects = [DIALECTS.get(name)() for name in DIALECTS.names()]
-    dialects = [dialect for dialect in dialects if dialect.recognises(stored)]
+    dialects = [dialect for dialect in dialects if dialect.recognizes(stored)]
     if not dialects:
         raise UserError("none of the known layouts")
     (dialect,) = dialects

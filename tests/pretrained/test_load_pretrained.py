@@ -29,7 +29,7 @@ def test_file_alone_makes_the_whole_model(hybrid):
     for name, array in held.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     assert {row.action for row in report.rows} == {"loaded"}
-    assert report.preprocessing.normalisation == "half"
+    assert report.preprocessing.normalization == "half"
     assert model.head.logits.kernel.shape == (48, 5)
     answer = nnx.jit(lambda model, images: model(images).logits)
     assert np.isfinite(answer(model, np.zeros((1, 64, 64, 3), np.float32))).all()
@@ -82,7 +82,7 @@ def test_numerics_are_the_files_unless_overridden(hybrid):
         hybrid[0],
         resnet_options=dict(numerics="timm"),
         vit_options=dict(drop_path=0.1),
-        normalisation="imagenet",
+        normalization="imagenet",
     )
     assert report.preprocessing is None, "the caller has said how images are prepared"
     assert model.backbone.resnet.spec.numerics == "timm"

@@ -7,7 +7,7 @@ import pytest
 
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Architecture
+from hybrid_jax.pretrained.dialect import Architecture
 from hybrid_jax.pretrained.model_branch import adopt, adopted_keys, check_same_kind
 from hybrid_jax.pretrained.published_file import PublishedFile
 from hybrid_jax.specs import ResNetSpec, ViTSpec

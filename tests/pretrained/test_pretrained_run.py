@@ -14,9 +14,9 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
 from hybrid_jax.export import export
 from hybrid_jax.pretrained.load import leaves_by_path
+from hybrid_jax.train.checkpoints.restore import restored_state
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.loop import train
-from hybrid_jax.train.restore import restored_state
 
 # What `small_experiment.py` builds once it pools by the class token.
 SMALL = GoogleModel(blocks=(1,), root=32, patch=1, mlp=64, heads=2, grid=(3, 3), classes=10)
@@ -74,10 +74,10 @@ def test_file_decides_how_the_model_rounds_unless_the_config_does(weights):
 
 def test_file_decides_how_images_are_prepared_unless_the_config_does(weights):
     path, _ = weights
-    own = {"model.normalisation": "imagenet", "model.pretrained": path}
-    assert prepare(small_config(RUN | own)).config.model.normalisation == "half"
+    own = {"model.normalization": "imagenet", "model.pretrained": path}
+    assert prepare(small_config(RUN | own)).config.model.normalization == "half"
     kept = own | {"model.pretrained_options.preprocessing": "config"}
-    assert prepare(small_config(RUN | kept)).config.model.normalisation == "imagenet"
+    assert prepare(small_config(RUN | kept)).config.model.normalization == "imagenet"
 
 
 def test_units_are_cut_and_the_report_says_which(tmp_path):
@@ -106,7 +106,7 @@ def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp
     changes |= {
         "train.ema_decay": 0.5,
         "model.pretrained_options.preprocessing": "config",
-        "model.normalisation": "imagenet",
+        "model.normalization": "imagenet",
     }
     train(small_config(changes), workdir)
     before = (tmp_path / "run" / "config.json").read_text()

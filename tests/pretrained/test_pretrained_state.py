@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hybrid_jax.train.pretrained_state import fill_state
+from hybrid_jax.train.checkpoints.pretrained_state import fill_state
 from hybrid_jax.train.state import TrainState
 
 

@@ -15,7 +15,7 @@ import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained import save
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import Preprocessing
+from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
 
 
@@ -142,14 +142,14 @@ def test_failure_midway_leaves_the_file_as_it_was(tmp_path, kind, monkeypatch):
 
 def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp_path):
     images = Preprocessing(
-        normalisation="imagenet", interpolation="bilinear", eval_crop=0.9
+        normalization="imagenet", interpolation="bilinear", eval_crop=0.9
     )
     save_pretrained(model, tmp_path / "out" / "w.safetensors", preprocessing=images)
     card = json.loads((tmp_path / "out" / "config.json").read_text())
     assert card["pretrained_cfg"]["mean"] == [0.485, 0.456, 0.406]
     _, report = hybrid_jax.load_pretrained(tmp_path / "out" / "w.safetensors", heads=3)
     assert report.preprocessing == images
-    assert "images   normalisation 'imagenet', bilinear, crop 0.9" in str(report)
+    assert "images   normalization 'imagenet', bilinear, crop 0.9" in str(report)
 
 
 def test_somebody_elses_config_is_never_written_over(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Preprocessing
+from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.sidecar import preprocessing_beside
 
 HALF = [0.5, 0.5, 0.5]
@@ -42,23 +42,23 @@ def test_no_description_is_no_answer(beside):
 
 
 def test_timm_s_half_and_imagenet(beside):
-    assert beside(config=timm()) == Preprocessing(normalisation="half", eval_crop=0.9)
+    assert beside(config=timm()) == Preprocessing(normalization="half", eval_crop=0.9)
     images = timm(mean=MEAN, std=DEVIATION, interpolation="bilinear", crop_pct=1.0)
     assert beside(config=images) == Preprocessing(
-        normalisation="imagenet", interpolation="bilinear", eval_crop=1.0
+        normalization="imagenet", interpolation="bilinear", eval_crop=1.0
     )
 
 
 def test_timm_s_descriptions_of_before_2023(beside):
     flat = timm(mean=MEAN, std=DEVIATION, crop_pct=0.95)["pretrained_cfg"]
     found = beside(config=flat)
-    assert (found.normalisation, found.eval_crop) == ("imagenet", 0.95)
+    assert (found.normalization, found.eval_crop) == ("imagenet", 0.95)
 
 
 def test_transformers_descriptions(beside):
     model = dict(architectures=["ViTForImageClassification"], hidden_size=768)
     found = beside(config=model, preprocessor_config=transformers())
-    assert found == Preprocessing(normalisation="half", interpolation="bilinear")
+    assert found == Preprocessing(normalization="half", interpolation="bilinear")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_transformers_crop_is_a_share_of_the_resized_image(beside, size):
         image_mean=MEAN, image_std=DEVIATION, resample=3, size=size, crop_size=crop
     )
     found = beside(preprocessor_config=images | dict(do_center_crop=True))
-    assert found == Preprocessing(normalisation="imagenet", eval_crop=0.875)
+    assert found == Preprocessing(normalization="imagenet", eval_crop=0.875)
     found = beside(preprocessor_config=images | dict(do_center_crop=False))
     assert found.eval_crop == 1.0
 
@@ -79,7 +79,7 @@ def test_timm_s_description_comes_first(beside):
     found = beside(
         config=timm(mean=MEAN, std=DEVIATION), preprocessor_config=transformers()
     )
-    assert found.normalisation == "imagenet"
+    assert found.normalization == "imagenet"
 
 
 def test_description_without_images_is_no_answer(beside):
@@ -96,7 +96,7 @@ def test_description_without_images_is_no_answer(beside):
         (dict(config=timm(mean=MEAN)), "no policy"),  # ImageNet's mean alone
         (dict(config=timm(mean=[0.47, 0.46, 0.41], std=DEVIATION)), "no policy"),
         (dict(config=timm(mean="0.5")), "no policy"),
-        (dict(config=timm(mean=[0.5])), "no policy"),  # of a model of grey images
+        (dict(config=timm(mean=[0.5])), "no policy"),  # of a model of gray images
         (dict(config=timm(interpolation="nearest")), "bilinear or bicubic, got 'nearest'"),
         (dict(config=timm(crop_pct=1.2)), r"a crop in \(0, 1\], got 1.2"),
         (dict(preprocessor_config=transformers(do_normalize=False)), "no policy"),

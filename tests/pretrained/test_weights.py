@@ -39,18 +39,18 @@ def test_file_decides_about_every_key_of_its_images(tmp_path):
     config = config_of(pretrained=path)
     weights = open_weights(config.model)
     weights.adopt(config)
-    assert config.model.normalisation == "imagenet"
+    assert config.model.normalization == "imagenet"
     assert (config.data.interpolation, config.data.eval_crop) == ("bilinear", 0.8)
     own = config_of(pretrained=path)
     own.model.pretrained_options.preprocessing = "config"
     untouched = own.copy_and_resolve_references()
     weights.adopt(own)
     assert own.data == untouched.data
-    assert own.model.normalisation == untouched.model.normalisation
+    assert own.model.normalization == untouched.model.normalization
     assert weights.match(own.model, targets_of(held))[1].preprocessing is None
 
 
-def test_halves_that_want_two_normalisations_are_refused(tmp_path):
+def test_halves_that_want_two_normalizations_are_refused(tmp_path):
     resnet, _ = described(tmp_path / "resnet", HYBRID, mean=MEAN, std=DEVIATION)
     vit, _ = described(tmp_path / "vit", PLAIN)
     config = config_of(pretrained_resnet=resnet, pretrained_vit=vit)
@@ -59,7 +59,7 @@ def test_halves_that_want_two_normalisations_are_refused(tmp_path):
         open_weights(config.model).adopt(config)
     config.model.pretrained_options.preprocessing = "config"
     open_weights(config.model).adopt(config)
-    assert config.model.normalisation == defaults().model.normalisation
+    assert config.model.normalization == defaults().model.normalization
 
 
 def test_head_is_kept_or_new_as_the_config_says(tmp_path):

@@ -20,17 +20,17 @@ TINY = dict(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_c
 
 def plain(**fields) -> VisionTransformer:
     """Returns a tiny ViT of timm, `fields` changed, with random weights."""
-    return randomised(VisionTransformer(**(TINY | fields)))
+    return randomized(VisionTransformer(**(TINY | fields)))
 
 
 def hybrid(layers, **fields) -> VisionTransformer:
     """Returns a tiny hybrid, its backbone built as those of timm's own entries are."""
     embed = functools.partial(HybridEmbed, backbone=_resnetv2(layers))
     fields = dict(patch_size=1, embed_layer=embed) | fields
-    return randomised(VisionTransformer(**(TINY | fields)))
+    return randomized(VisionTransformer(**(TINY | fields)))
 
 
-def randomised(model):
+def randomized(model):
     """Makes every array of a model tell: none stays zero or one."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def save(model, path, **arrays):
 
 
 def images(hw, *, seed=1) -> np.ndarray:
-    """Returns two random images (2, H, W, 3), as normalised ones are."""
+    """Returns two random images (2, H, W, 3), as normalized ones are."""
     return np.random.default_rng(seed).standard_normal((2, *hw, 3)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Pixels of what is drawn: where there is colour, and where there must be none."""
+"""Pixels of what is drawn: where there is color, and where there must be none."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hybrid_jax.tasks.drawing import (
 NAMES = ("circle", "star", "square")
 
 
-def grey(height=300, width=400):
+def gray(height=300, width=400):
     return np.full((height, width, 3), 100, np.uint8)
 
 
@@ -29,11 +29,11 @@ def boxes(image, *rows, labels=None, scores=None, **options):
     )
 
 
-def test_edges_of_a_box_have_its_colour_and_nothing_else_changes():
-    drawn = boxes(grey(), (50, 100, 200, 250))
-    colour = palette(3)[0]
+def test_edges_of_a_box_have_its_color_and_nothing_else_changes():
+    drawn = boxes(gray(), (50, 100, 200, 250))
+    color = palette(3)[0]
     for y, x in [(100, 150), (249, 150), (200, 50), (200, 199), (249, 199)]:
-        assert (drawn[y, x] == colour).all(), (y, x)
+        assert (drawn[y, x] == color).all(), (y, x)
     changed = (drawn != 100).any(-1)
     assert not changed[104:246, 54:196].any()  # inside
     changed[70:250, 50:200] = False  # the box, and the name above it
@@ -43,31 +43,31 @@ def test_edges_of_a_box_have_its_colour_and_nothing_else_changes():
 def test_name_is_written_above_the_box_or_inside_where_there_is_no_room():
     def inked(drawn, box):
         region = drawn[box]
-        on_colour = (region == palette(3)[1]).all(-1)
-        return on_colour.mean() > 0.1 and not on_colour.all() and (region != 100).any(-1)
+        on_color = (region == palette(3)[1]).all(-1)
+        return on_color.mean() > 0.1 and not on_color.all() and (region != 100).any(-1)
 
-    above = boxes(grey(), (50, 100, 200, 250), labels=[1])
+    above = boxes(gray(), (50, 100, 200, 250), labels=[1])
     assert np.all(inked(above, np.s_[90:98, 52:70]))
-    inside = boxes(grey(), (50, 0, 200, 250), labels=[1])
+    inside = boxes(gray(), (50, 0, 200, 250), labels=[1])
     assert np.all(inked(inside, np.s_[4:10, 54:70]))
 
 
-def test_classes_have_colours_of_their_own():
-    drawn = boxes(grey(), (20, 100, 80, 150), (200, 100, 280, 150))
+def test_classes_have_colors_of_their_own():
+    drawn = boxes(gray(), (20, 100, 80, 150), (200, 100, 280, 150))
     assert (drawn[149, 50] == palette(3)[0]).all()
     assert (drawn[149, 250] == palette(3)[1]).all()
-    colours = palette(255).astype(int)
-    apart = np.abs(colours[:, None] - colours).max(-1) + 255 * np.eye(255, dtype=int)
+    colors = palette(255).astype(int)
+    apart = np.abs(colors[:, None] - colors).max(-1) + 255 * np.eye(255, dtype=int)
     assert apart.min() >= 25
     assert (palette(7) == palette(255)[:7]).all()
 
 
 def test_best_box_is_on_top_and_doubtful_ones_are_left_out():
     rows = (50, 100, 200, 250), (50, 100, 200, 250), (250, 20, 300, 60)
-    drawn = boxes(grey(), *rows, scores=[0.9, 0.8, 0.2])
+    drawn = boxes(gray(), *rows, scores=[0.9, 0.8, 0.2])
     assert (drawn[249, 100] == palette(3)[0]).all()
     assert (drawn[:, 250:] == 100).all()
-    drawn = boxes(grey(), *rows, scores=[0.9, 0.8, 0.2], least_score=0.1)
+    drawn = boxes(gray(), *rows, scores=[0.9, 0.8, 0.2], least_score=0.1)
     assert (drawn[59, 275] == palette(3)[2]).all()
 
 
@@ -83,29 +83,29 @@ def test_small_images_are_enlarged_by_whole_numbers(side, factor):
 
 
 def test_boxes_at_and_beyond_the_border_are_drawn():
-    image = grey()
+    image = gray()
     drawn = boxes(image, (-20, -20, 500, 400), (0, 0, 0.2, 0.2), (399.9, 299.9, 400, 300))
     assert drawn.shape == image.shape
     assert (drawn != image).any()
 
 
 def test_segmentation_is_blended_outlined_and_void_stays():
-    image, classes = grey(), np.zeros((300, 400), np.uint8)
+    image, classes = gray(), np.zeros((300, 400), np.uint8)
     classes[100:200, 150:250] = 2
     classes[:20] = 255
     drawn = draw_segmentation(image, classes, names=NAMES)
-    colours = palette(3).astype(float)
-    assert (drawn[250, 30] == np.rint((100 + colours[0]) / 2)).all()
-    assert (drawn[150, 200] == np.rint((100 + colours[2]) / 2)).all()
-    assert (drawn[150, 249] == colours[2]).all()  # the last column of the square
-    assert (drawn[99, 200] == colours[0]).all()  # the row above it
+    colors = palette(3).astype(float)
+    assert (drawn[250, 30] == np.rint((100 + colors[0]) / 2)).all()
+    assert (drawn[150, 200] == np.rint((100 + colors[2]) / 2)).all()
+    assert (drawn[150, 249] == colors[2]).all()  # the last column of the square
+    assert (drawn[99, 200] == colors[0]).all()  # the row above it
     assert (drawn[:20] == 100).all()
 
 
 def test_background_stays_and_has_no_swatch():
     classes = np.zeros((300, 400), np.uint8)
     classes[100:200, 150:250] = 1
-    drawn = draw_segmentation(grey(), classes, names=("background", "cell"))
+    drawn = draw_segmentation(gray(), classes, names=("background", "cell"))
     outside = np.ones(classes.shape, bool)
     outside[100:200, 150:250] = False
     assert (drawn[:300][outside] == 100).all()
@@ -118,7 +118,7 @@ def test_background_stays_and_has_no_swatch():
 def test_legend_has_the_classes_there_are_the_largest_first():
     classes = np.zeros((300, 400), np.uint8)
     classes[100:290] = 2
-    drawn = draw_segmentation(grey(), classes, names=NAMES)
+    drawn = draw_segmentation(gray(), classes, names=NAMES)
     legend = drawn[300:]
     pitch = len(legend) // 2
     assert (legend[pitch // 2, 10] == palette(3)[2]).all()
@@ -134,7 +134,7 @@ def test_shares_leave_void_out():
 
 
 def test_lines_are_below_the_image():
-    image = grey(256, 256)
+    image = gray(256, 256)
     drawn = draw_lines(image, ["tabby 93.1 %", "tiger 2.0 %"])
     assert (drawn[:256] == image).all()
     rows = drawn[256:].reshape(2, -1, 256, 3)

@@ -3,8 +3,8 @@
 import dataclasses
 import re
 
-from hybrid_jax.ops.collectives import Collective, collectives
-from hybrid_jax.train.ahead_of_time import compile_train_step
+from hybrid_jax.profiling.ahead_of_time import compile_train_step
+from hybrid_jax.programs.collectives import Collective, collectives
 
 # Rows of a batch: thirteen for each of eight devices. No parameter of a small model has an
 # axis that it divides, so what has one belongs to the examples.

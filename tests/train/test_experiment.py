@@ -9,8 +9,8 @@ from toy_task import TOY, registered
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.train.announce import announce
 from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.reporting.announce import announce
 
 
 @pytest.fixture(autouse=True)

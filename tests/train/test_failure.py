@@ -17,7 +17,7 @@ SCRIPT = """
 import os, signal, sys, time
 import jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.train.distributed import join
+from hybrid_jax.train.parallel.distributed import join
 from hybrid_jax.train.failure import failing_together
 join()
 cause, victim = sys.argv[1], int(sys.argv[2])

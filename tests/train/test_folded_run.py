@@ -8,8 +8,8 @@ import pytest
 from etils import epath
 from saved_run import config_of, saved
 
+from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.folded_run import folded_run
-from hybrid_jax.train.restore import restored_run
 
 HW = (8, 8)
 

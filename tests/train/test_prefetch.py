@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from hybrid_jax.train.parallel.sharding import make_mesh
 from hybrid_jax.train.prefetch import DevicePrefetch
-from hybrid_jax.train.sharding import make_mesh
 
 ROWS = 16
 

@@ -87,7 +87,7 @@ class ToyTask:
         self.scorers.append(ToyScorer(source))
         return self.scorers[-1]
 
-    def summarise(self, sums):
+    def summarize(self, sums):
         return dict(count=int(sums["count"]))
 
 

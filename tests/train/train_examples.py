@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from small_run import small_config
 
-from hybrid_jax.config import as_json
+from hybrid_jax.config import to_json
 from hybrid_jax.train import experiment as experiment_module
-from hybrid_jax.train import sharding
 from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.parallel import sharding
 from hybrid_jax.train.state import TrainState
 
 # No warm-up, so that the first step moves something.
@@ -76,7 +76,7 @@ def new_state(experiment: Experiment, *, lively: bool = False) -> TrainState:
     config = experiment.config
     # What the initial numbers depend on; not the mesh they are spread over.
     same = (
-        *(as_json(config[branch]) for branch in ("model", "optimizer")),
+        *(to_json(config[branch]) for branch in ("model", "optimizer")),
         *(config.task.name, config.seed, config.train.ema_decay > 0.0),
         tuple(config.data.image_size),
     )

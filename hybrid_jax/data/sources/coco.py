@@ -6,12 +6,12 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.coco_json import CocoTable, read_coco_json
-from hybrid_jax.data.decode import image_hw, read_image
+from hybrid_jax.data.formats.coco_json import CocoTable, read_coco_json
+from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.paired_folders import paired_folders
+from hybrid_jax.data.formats.splits import USUAL_NAMES, share_of
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.splits import USUAL_NAMES, share_of
-from hybrid_jax.data.two_places import two_places
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 _EXAMPLE = "/data/coco/{split}2017,/data/coco/annotations/instances_{split}2017.json"
@@ -50,7 +50,7 @@ class CocoSource:
     """
 
     def __init__(self, location: str, *, split: str):
-        places = two_places("coco", location, example=_EXAMPLE)
+        places = paired_folders("coco", location, example=_EXAMPLE)
         self._name = places.name
         if not places.by_split:
             check_split(self._name, split=split, splits=USUAL_NAMES)

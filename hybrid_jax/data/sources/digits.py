@@ -8,7 +8,7 @@ import functools
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.lazy import Lazy
+from hybrid_jax.data.load_once import LoadOnce
 from hybrid_jax.data.source_checks import check_no_location, check_split
 from hybrid_jax.data.sources import SOURCES
 
@@ -23,7 +23,7 @@ def open_digits(location: str, *, split: str) -> "DigitsSource":
 
 
 class DigitsSource:
-    """Digits 0 to 9 as (8, 8, 3) uint8, grey in all three channels.
+    """Digits 0 to 9 as (8, 8, 3) uint8, gray in all three channels.
 
     Of every ten examples of a class, in the order of scikit-learn, the ninth is in
     validation and the tenth in test: 1,444 train, 177 validation and 176 test examples.
@@ -40,7 +40,7 @@ class DigitsSource:
 
     def __init__(self, *, split: str):
         check_split("digits", split=split, splits=SPLITS)
-        self._arrays = Lazy(functools.partial(_load, split))
+        self._arrays = LoadOnce(functools.partial(_load, split))
 
     def __len__(self) -> int:
         return len(self._arrays.get()[1])
@@ -61,6 +61,6 @@ def _load(split: str) -> tuple[np.ndarray, np.ndarray]:
         place[members] = np.arange(len(members))
     chosen = {"train": place % 10 < 8, "validation": place % 10 == 8}
     chosen["test"] = place % 10 == 9
-    # Grey levels are 0 to 16.
-    grey = np.rint(digits.images[chosen[split]] * (255 / 16)).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1), digits.target[chosen[split]]
+    # Gray levels are 0 to 16.
+    gray = np.rint(digits.images[chosen[split]] * (255 / 16)).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1), digits.target[chosen[split]]

@@ -7,11 +7,11 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.decode import read_image
-from hybrid_jax.data.image_files import EXTENSIONS, files_below
+from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
+from hybrid_jax.data.formats.splits import SPLIT_OF_NAME, share_of
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.splits import SPLIT_OF_NAME, share_of
 from hybrid_jax.errors import UserError, nearest
 
 
@@ -23,7 +23,7 @@ def open_folder(location: str, *, split: str) -> "FolderSource":
 
 
 class FolderSource:
-    """Image files as (H, W, 3) uint8 of any size, labelled by their folder.
+    """Image files as (H, W, 3) uint8 of any size, labeled by their folder.
 
     Two layouts are read, each with any depth of folders below the class:
 

@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.lazy import Lazy
+from hybrid_jax.data.load_once import LoadOnce
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError
@@ -30,7 +30,7 @@ def open_mnist(location: str, *, split: str) -> "MnistSource":
 
 
 class MnistSource:
-    """Images (H, W, 3) uint8, grey in all three channels, and labels 0 to 9.
+    """Images (H, W, 3) uint8, gray in all three channels, and labels 0 to 9.
 
     `test` is the t10k pair of files, `validation` the last twelfth of the train pair
     (5,000 of 60,000) and `train` the rest.
@@ -61,7 +61,9 @@ class MnistSource:
             )
         rows = _rows(split, total)
         self._length = rows.stop - rows.start
-        self._arrays = Lazy(functools.partial(_load, images, labels, rows.start, rows.stop))
+        self._arrays = LoadOnce(
+            functools.partial(_load, images, labels, rows.start, rows.stop)
+        )
 
     def __len__(self) -> int:
         return self._length

@@ -4,14 +4,14 @@ import itertools
 import pathlib
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.class_list import listed_classes
-from hybrid_jax.data.decode import image_hw, read_image, read_mask
-from hybrid_jax.data.image_files import EXTENSIONS, files_below
-from hybrid_jax.data.mask_classes import largest_hw, numbered_classes
+from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
+from hybrid_jax.data.formats.mask_classes import largest_hw, numbered_classes
+from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
+from hybrid_jax.data.formats.splits import USUAL_NAMES, share_of
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.splits import USUAL_NAMES, share_of
-from hybrid_jax.data.two_places import TwoPlaces, two_places
 from hybrid_jax.errors import BadAnnotationError, UserError
 
 _EXAMPLE = "/data/ade20k/images,/data/ade20k/annotations"
@@ -38,7 +38,7 @@ class SegSource:
     (train or training; validation, valid or val; test or testing); else a tenth of the
     images is the test split, another tenth validation, chosen by a hash of their names.
 
-    Masks are grey or palette files of ids, read as they are. The classes are those of a
+    Masks are gray or palette files of ids, read as they are. The classes are those of a
     `classes.txt` in or beside the folder of the masks, a name a line from id 0 on; without
     it, "0", "1", ... up to the largest id in 200 masks of the train split.
 
@@ -54,7 +54,7 @@ class SegSource:
     """
 
     def __init__(self, location: str, *, split: str):
-        places = _by_folders(two_places("seg", location, example=_EXAMPLE))
+        places = _by_folders(paired_folders("seg", location, example=_EXAMPLE))
         self._places, self._split = places, split
         self._pairs = list(_pairs(places, split).items())
         missing = [image for _, (image, mask) in self._pairs if mask is None]
@@ -76,7 +76,7 @@ class SegSource:
 
         Raises:
             BadImageError: one of the files cannot be read.
-            BadAnnotationError: there is no mask, or it holds colours instead of ids.
+            BadAnnotationError: there is no mask, or it holds colors instead of ids.
         """
         _, (image, _) = self._pairs[index]
         return {"image": read_image(image), **self._mask(index)}
@@ -99,7 +99,9 @@ class SegSource:
         )
 
 
-def _no_masks(places: TwoPlaces, split: str, images: list[pathlib.Path], *, of: int) -> str:
+def _no_masks(
+    places: PairedFolders, split: str, images: list[pathlib.Path], *, of: int
+) -> str:
     return (
         f"data {places.name!r}: {len(images)} of {of} images have no mask "
         f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {places.of(split)[1]}, the "
@@ -108,17 +110,17 @@ def _no_masks(places: TwoPlaces, split: str, images: list[pathlib.Path], *, of: 
     )
 
 
-def _by_folders(places: TwoPlaces) -> TwoPlaces:
+def _by_folders(places: PairedFolders) -> PairedFolders:
     """Puts `{split}` behind both paths if there are folders for it."""
     folder = pathlib.Path(places.images).expanduser()
     if places.by_split or not any((folder / n).is_dir() for n in USUAL_NAMES["train"]):
         return places
-    return TwoPlaces(
+    return PairedFolders(
         places.name, f"{places.images}/{{split}}", f"{places.annotations}/{{split}}"
     )
 
 
-def _pairs(places: TwoPlaces, split: str) -> _Pairs:
+def _pairs(places: PairedFolders, split: str) -> _Pairs:
     """Returns name -> (image, mask) of one split, sorted by name; None without a mask."""
     if not places.by_split:
         check_split(places.name, split=split, splits=USUAL_NAMES)
@@ -158,7 +160,7 @@ def _files(
     return found
 
 
-def _all_images(places: TwoPlaces) -> set[pathlib.Path]:
+def _all_images(places: PairedFolders) -> set[pathlib.Path]:
     """Returns the images of every split there is: a model may meet any of them."""
     images: set[pathlib.Path] = set()
     for split in USUAL_NAMES:
@@ -170,7 +172,7 @@ def _all_images(places: TwoPlaces) -> set[pathlib.Path]:
     return images
 
 
-def _listed(places: TwoPlaces) -> tuple[str, ...] | None:
+def _listed(places: PairedFolders) -> tuple[str, ...] | None:
     """Returns the names in `classes.txt`, in or beside the folder of the masks."""
     parts = pathlib.PurePath(places.annotations).parts
     fixed = itertools.takewhile(lambda p: "{split}" not in p and "*" not in p, parts)

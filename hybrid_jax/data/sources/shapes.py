@@ -10,8 +10,8 @@ import numpy as np
 import tqdm
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data import shapes
-from hybrid_jax.data.lazy import Lazy
+from hybrid_jax.data.load_once import LoadOnce
+from hybrid_jax.data.shapes import shapes
 from hybrid_jax.data.source_checks import check_no_location, check_split
 from hybrid_jax.data.sources import SOURCES
 
@@ -36,13 +36,13 @@ def open_shapes128(location: str, *, split: str) -> "ShapesSource":
 class ShapesSource:
     """One split of `shapes` in memory, drawn on first use and kept on disk.
 
-    Examples hold what `hybrid_jax.data.shapes.draw_example` returns. The file lies in
+    Examples hold what `shapes.draw_example` returns. The file lies in
     `$HYBRID_JAX_DATA/shapes`, or `~/.cache/hybrid_jax/shapes`; without a place to write,
     every process draws its own copy. The 8,000 training images take 20 to 30 s at 64 px
     on one core, four times that at 128 px.
 
     Args:
-        split: one of `hybrid_jax.data.shapes.SPLITS`.
+        split: one of `hybrid_jax.data.shapes.shapes.SPLITS`.
         size_px: side of the images.
         num_examples: how many to draw; `None` for the whole split.
 
@@ -56,7 +56,7 @@ class ShapesSource:
             num_examples = shapes.SPLITS[split].num_examples
         self.info = _info(size_px)
         self._num_examples = num_examples
-        self._arrays = Lazy(functools.partial(_load, split, size_px, num_examples))
+        self._arrays = LoadOnce(functools.partial(_load, split, size_px, num_examples))
 
     def __len__(self) -> int:
         return self._num_examples

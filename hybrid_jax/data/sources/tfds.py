@@ -11,11 +11,16 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.decode import as_rgb
-from hybrid_jax.data.lazy import Lazy
+from hybrid_jax.data.formats.decode import as_rgb
+from hybrid_jax.data.formats.tfds_features import (
+    boxes_in,
+    find_features,
+    image_id_in,
+    mask_in,
+)
+from hybrid_jax.data.load_once import LoadOnce
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.tfds_features import boxes_in, find_features, image_id_in, mask_in
 from hybrid_jax.errors import BadImageError, UserError
 
 _MASKS_READ = 200
@@ -62,9 +67,9 @@ class TfdsSource:
         self._split = split
         self._length = builder.info.splits[tfds_split].num_examples
         opened = functools.partial(_open_records, location, tfds_split)
-        self._records = Lazy(opened)
+        self._records = LoadOnce(opened)
         header = functools.partial(opened, undecoded=features.image)
-        self._headers = Lazy(header) if features.image_is_encoded else self._records
+        self._headers = LoadOnce(header) if features.image_is_encoded else self._records
         mask_names = features.mask_names or ()
         if features.mask and not mask_names:
             mask_names = self._numbered_classes(location)
@@ -99,7 +104,7 @@ class TfdsSource:
     def _read(
         self,
         index: int,
-        opened: Lazy,
+        opened: LoadOnce,
         *,
         image_or_size: Callable[[Any], tuple[Example, tuple[int, int]]],
     ) -> Example:

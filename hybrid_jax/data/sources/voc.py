@@ -1,12 +1,12 @@
 """`voc:ROOT`: boxes in the xml format of PASCAL VOC (Everingham et al., 2010)."""
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.class_list import listed_classes
-from hybrid_jax.data.decode import image_hw, read_image
+from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
+from hybrid_jax.data.formats.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
 from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.voc_folders import CLASSES, VocFolders
-from hybrid_jax.data.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
 from hybrid_jax.errors import BadAnnotationError
 
 

@@ -1,12 +1,12 @@
 """`voc_seg:ROOT`: masks in the layout of PASCAL VOC (Everingham et al., 2010)."""
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.class_list import listed_classes
-from hybrid_jax.data.decode import image_hw, read_image, read_mask
-from hybrid_jax.data.mask_classes import largest_hw
+from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.mask_classes import largest_hw
+from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
 from hybrid_jax.data.source_checks import check_location
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.data.voc_folders import CLASSES, VocFolders
 
 
 @SOURCES.register("voc_seg")
@@ -53,7 +53,7 @@ class VocSegSource:
 
         Raises:
             BadImageError: one of the files cannot be read.
-            BadAnnotationError: the mask holds colours instead of ids.
+            BadAnnotationError: the mask holds colors instead of ids.
         """
         image = read_image(self._folders.image(self._ids[index]))
         return {"image": image, **self._mask(index)}

@@ -28,14 +28,14 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.transformer import linear
 from hybrid_jax.models.options import check_has_stages
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import linear
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import to_stride, upsample
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
@@ -73,7 +73,7 @@ class SpatialGate(nnx.Module):
         # A bias in place of the paper's BatchNorm: the norm of one channel within one
         # image would take from the gate how strong the image's cells are.
         self.conv = Conv(
-            2, 1, kernel=7, padding="centred", use_bias=True, dtype=spec.dtype, rngs=rngs
+            2, 1, kernel=7, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -19,13 +19,13 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.options import check_has_stages
-from hybrid_jax.models.resnet import Bottleneck, ResNet
-from hybrid_jax.ops.attention import attention
-from hybrid_jax.ops.relative_positions import relative_logits
+from hybrid_jax.models.resnet.resnet import Bottleneck, ResNet
+from hybrid_jax.ops.attention.dot_product import attention
+from hybrid_jax.ops.attention.relative_positions import relative_logits
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

@@ -25,13 +25,13 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
-from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.transformer import gelu, layer_norm, linear
 from hybrid_jax.models.options import check_has_stages
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import gelu, layer_norm, linear
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

@@ -16,8 +16,8 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 

@@ -8,7 +8,7 @@
 
 Both read what the other held before the exchange; stage i + 1 and the next blocks go on
 from C' and z'. P is one fixed sincos table over the plane of the image, sampled at the
-centres of whichever cells ask or are asked, so that places agree across strides. Z starts
+centers of whichever cells ask or are asked, so that places agree across strides. Z starts
 at zero: at first the tokens are the plain ViT's and the maps the plain ResNet's.
 
 Attention both ways between a convolutional and a token branch is Mobile-Former's
@@ -24,13 +24,13 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
-from hybrid_jax.models.cross_attention import CrossAttention
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.layers.cross_attention import CrossAttention
+from hybrid_jax.models.layers.transformer import layer_norm
 from hybrid_jax.models.options import check_has_stages
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import layer_norm
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.positions import sincos2d
 from hybrid_jax.ops.rescale import average_pool, upsample
 from hybrid_jax.specs import ResNetSpec, ViTSpec

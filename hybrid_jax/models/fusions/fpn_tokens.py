@@ -9,7 +9,7 @@
 
 The top-down half is an FPN (Lin et al., 2016), the sequence Deformable DETR's encoder
 (Zhu et al., 2020) with the ViT's blocks for layers. Positions are the ViT's, read at the
-cells' centres in pixels, so that all levels agree on a place whatever the image's size:
+cells' centers in pixels, so that all levels agree on a place whatever the image's size:
 learned grids are fitted to the image as a ViT's and sampled, sines are taken there,
 rotations turn by place relative to the image's whole patches. Attention is
 
@@ -31,18 +31,18 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
-from hybrid_jax.models.fpn import FPN
+from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.token_pyramid import to_maps, to_tokens
-from hybrid_jax.models.vit import ViT
-from hybrid_jax.ops.attention import attention as attend_all
-from hybrid_jax.ops.deformable_attention import SAMPLINGS
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
+from hybrid_jax.models.layers.token_pyramid import to_maps, to_tokens
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
+from hybrid_jax.ops.attention.deformable import SAMPLINGS
+from hybrid_jax.ops.attention.dot_product import attention as attend_all
+from hybrid_jax.ops.attention.windows import windowed_attention
 from hybrid_jax.ops.positions import resize_grid, rope2d, sample_grid, sincos2d
-from hybrid_jax.ops.windows import windowed_attention
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _normal = nnx.initializers.normal(0.02)
@@ -208,7 +208,7 @@ class FPNTokens(nnx.Module):
 
     def _attend_points(self, deformable, grids):
         references_px = np.concatenate(
-            [cell_centres_px(hw, stride) for stride, hw in grids.items()]
+            [cell_centers_px(hw, stride) for stride, hw in grids.items()]
         )
 
         def attend(attn, tokens):

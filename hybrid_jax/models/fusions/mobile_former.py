@@ -27,11 +27,11 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.layers.transformer import layer_norm, linear
 from hybrid_jax.models.options import check_has_stages
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import layer_norm, linear
-from hybrid_jax.models.vit import ViT
-from hybrid_jax.ops.attention import attention
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
+from hybrid_jax.ops.attention.dot_product import attention
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _zeros = nnx.initializers.zeros_init()

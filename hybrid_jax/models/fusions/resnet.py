@@ -4,9 +4,9 @@ import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models import resnet
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.options import check_has_stages
+from hybrid_jax.models.resnet import resnet
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 

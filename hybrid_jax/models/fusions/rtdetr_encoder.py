@@ -11,7 +11,7 @@ RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale in
 (AIFI) is here the first blocks of the ViT, pre-norm and with the ViT's own embedding and
 positions, on the cells of C5. In the cross-scale fusion (CCFF) `CSP` sums two 1x1 views of
 its input, one of them through RepVGG blocks. With norm="batch", these are single 3x3
-convolutions in a model that is folded for inference, see `models/folding.py`.
+convolutions in a model that is folded for inference, see `models/layers/folding.py`.
 
 Pooled is the mean of the coarsest of the N, which every level has reached. A dilated
 ResNet gives the strides it has. It starts as neither part.
@@ -26,12 +26,12 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.repvgg import CSPRepLayer
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.repvgg import CSPRepLayer
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

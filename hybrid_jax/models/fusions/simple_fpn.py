@@ -24,12 +24,12 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm, map_norm
-from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.transformer import gelu
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.layers.conv_norm import ConvNorm, map_norm
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.transformer import gelu
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

@@ -6,7 +6,7 @@
     pooled        = [pooled of z_3; mean of maps[32]]     (B, D + channels)
 
 for s = 8, 16, 32, the shallowest level at the finest stride. The ViT's map is sampled
-between cell centres for finer strides and averaged for coarser ones. Nothing flows between
+between cell centers for finer strides and averaged for coarser ones. Nothing flows between
 the two branches before the 1x1, which makes this about the cheapest fusion there is.
 
 `detail` is the ResNet's own stages, or DEIMv2's light branch: 3x3 convolutions with stride
@@ -28,12 +28,12 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import gelu
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.transformer import gelu
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

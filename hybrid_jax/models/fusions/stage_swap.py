@@ -29,10 +29,10 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.transformer import layer_norm, linear
-from hybrid_jax.models.vit import ViT
-from hybrid_jax.ops.relative_positions import relative_bias
+from hybrid_jax.models.layers.transformer import layer_norm, linear
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
+from hybrid_jax.ops.attention.relative_positions import relative_bias
 from hybrid_jax.ops.rescale import average_pool
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 

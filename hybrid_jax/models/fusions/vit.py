@@ -4,10 +4,10 @@ import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models import vit
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
-from hybrid_jax.models.tapped_vit import run_vit
+from hybrid_jax.models.vit import vit
+from hybrid_jax.models.vit.tapped_vit import run_vit
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 

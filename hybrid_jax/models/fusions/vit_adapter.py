@@ -29,13 +29,13 @@ import numpy as np
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models.adapted_vit import AdaptedViT
-from hybrid_jax.models.adapter_options import plan_adapter
-from hybrid_jax.models.conv_ffn import ConvFFN
-from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
+from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
+from hybrid_jax.models.adapters.adapter_options import plan_adapter
+from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.token_pyramid import JoinedPyramid, to_maps, to_tokens
-from hybrid_jax.models.transformer import LayerScale, layer_norm
+from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
+from hybrid_jax.models.layers.token_pyramid import JoinedPyramid, to_maps, to_tokens
+from hybrid_jax.models.layers.transformer import LayerScale, layer_norm
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _NAME = "vit_adapter"
@@ -126,8 +126,8 @@ class ViTAdapter(AdaptedViT):
         shapes = {stride: maps[stride].shape[1:3] for stride in coarser}
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in coarser}).astype(tokens.dtype)
-        at_c = np.concatenate([cell_centres_px(shapes[s], s) for s in coarser])
-        at_z = cell_centres_px(hw, self.stride)
+        at_c = np.concatenate([cell_centers_px(shapes[s], s) for s in coarser])
+        at_z = cell_centers_px(hw, self.stride)
         last = len(self.groups) - 1
         for number, (injector, group) in enumerate(
             zip(self.injectors, self.groups, strict=True)
@@ -156,7 +156,7 @@ class Injector(nnx.Module):
         self.scale = LayerScale(spec.width, initial=0.0)
 
     def __call__(self, patches, at_px, c, shapes) -> jax.Array:
-        """Maps patch tokens (B, N, D) centred at `at_px` to what is added to them."""
+        """Maps patch tokens (B, N, D) centered at `at_px` to what is added to them."""
         levels = to_maps(self.norm_prior(c), shapes)
         return self.scale(self.attention(self.norm(patches), at_px, levels))
 
@@ -174,7 +174,7 @@ class Extractor(nnx.Module):
         self.ffn = ffn
 
     def __call__(self, c, at_px, shapes, z) -> jax.Array:
-        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D); `z` is {stride: map}."""
+        """Maps tokens (B, M, D) centered at `at_px` to (B, M, D); `z` is {stride: map}."""
         z = {stride: self.norm_vit(x) for stride, x in z.items()}
         c = c + self.attention(self.norm(c), at_px, z)
         return c + self.ffn(self.norm_ffn(c), shapes)

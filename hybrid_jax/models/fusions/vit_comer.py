@@ -36,20 +36,20 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.adapted_vit import AdaptedViT
-from hybrid_jax.models.adapter_options import plan_adapter
-from hybrid_jax.models.conv_ffn import ConvFFN
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.deformable import DeformableAttention, cell_centres_px
+from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
+from hybrid_jax.models.adapters.adapter_options import plan_adapter
+from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.token_pyramid import (
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
+from hybrid_jax.models.layers.token_pyramid import (
     JoinedPyramid,
     add_to_level,
     to_maps,
     to_tokens,
 )
-from hybrid_jax.models.transformer import LayerScale, gelu, layer_norm, linear
+from hybrid_jax.models.layers.transformer import LayerScale, gelu, layer_norm, linear
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
@@ -142,7 +142,7 @@ class ViTCoMer(AdaptedViT):
         shapes = {stride: maps[stride].shape[1:3] for stride in levels}
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in levels}).astype(tokens.dtype)
-        at_px = np.concatenate([cell_centres_px(shapes[s], s) for s in levels])
+        at_px = np.concatenate([cell_centers_px(shapes[s], s) for s in levels])
         add = functools.partial(add_to_level, shapes=shapes, stride=self.stride)
         last = len(self.groups) - 1
         for number, group in enumerate(self.groups):
@@ -231,7 +231,7 @@ class Mix(nnx.Module):
         self.ffn = ConvFFN(spec, hidden_dim=ffn_dim, rngs=rngs)
 
     def __call__(self, c: jax.Array, at_px: np.ndarray, shapes) -> jax.Array:
-        """Maps tokens (B, M, D) centred at `at_px` to (B, M, D)."""
+        """Maps tokens (B, M, D) centered at `at_px` to (B, M, D)."""
         normed = self.norm(c)
         c = c + self.attention(normed, at_px, to_maps(normed, shapes))
         return c + self.ffn(self.norm_ffn(c), shapes)

@@ -22,14 +22,14 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.box_head import inverse_sigmoid
-from hybrid_jax.models.denoising import Denoising, NoisedQueries, group_bias
-from hybrid_jax.models.detr_decoder import DETRDecoder
-from hybrid_jax.models.detr_encoder import DETREncoder
+from hybrid_jax.models.detr.box_head import inverse_sigmoid
+from hybrid_jax.models.detr.decoder import DETRDecoder
+from hybrid_jax.models.detr.denoising import Denoising, NoisedQueries, group_bias
+from hybrid_jax.models.detr.encoder import DETREncoder
+from hybrid_jax.models.detr.memory import Memory, MemoryMaker
+from hybrid_jax.models.detr.query_selection import QuerySelection
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.memory import Memory, MemoryMaker
-from hybrid_jax.models.query_selection import QuerySelection
-from hybrid_jax.ops.box_shares import shares_from_px, shares_of_image
+from hybrid_jax.ops.normalized_boxes import shares_from_px, shares_of_image
 from hybrid_jax.outputs import BoxSet, DenoisingOutputs, SetDetectionOutputs
 from hybrid_jax.specs import ViTSpec
 

@@ -16,11 +16,11 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.dpt_fusion import Decoder, Reassemble, enlarge
+from hybrid_jax.models.decoders.dpt_fusion import Decoder, Reassemble, enlarge
+from hybrid_jax.models.decoders.pixel_logits import PixelReading, class_logits
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.pixel_reading import PixelReading, class_logits
-from hybrid_jax.models.transformer import drop
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.transformer import drop
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ResNetSpec
 

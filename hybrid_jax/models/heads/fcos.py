@@ -5,7 +5,7 @@ class   = conv(tower(P_s))                                     (B, h, w, K)
 quality = conv(tower'(P_s)),  l, t, r, b = s * softplus(a_s * conv(tower'(P_s)))
 
 FCOS (Tian et al., 2019): no anchors; a cell's four numbers are its distances to the sides
-of its box. In place of centre-ness it predicts the IoU of its box with the object, as
+of its box. In place of center-ness it predicts the IoU of its box with the object, as
 FCOS's authors found better later (2020).
 """
 
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models.conv_norm import ConvNorm, group_count
-from hybrid_jax.models.convolution import Conv
-from hybrid_jax.models.fpn import FPN
+from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.normalisation import GroupNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, group_count
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.normalization import GroupNorm
 from hybrid_jax.outputs import DenseDetectionOutputs
 from hybrid_jax.specs import ResNetSpec
 
@@ -78,7 +78,7 @@ class FCOS(nnx.Module):
         tower = dict(convs=convs, dtype=dtype, rngs=rngs)
         self.class_tower = Tower(tower_channels, **tower)
         self.box_tower = Tower(tower_channels, **tower)
-        last = dict(kernel=3, padding="centred", use_bias=True, rngs=rngs)
+        last = dict(kernel=3, padding="centered", use_bias=True, rngs=rngs)
         last["kernel_init"] = nnx.initializers.normal(0.01)
         self.logits = Conv(tower_channels, num_classes, **last)
         odds = -math.log((1 - _PRIOR) / _PRIOR)
@@ -96,7 +96,7 @@ class FCOS(nnx.Module):
         for stride, scale in zip(self.strides, self.scales[...], strict=True):
             x = maps[stride]
             B, h, w, _ = x.shape
-            centres, strides = cell_centres((h, w), stride=stride)
+            centers, strides = cell_centers((h, w), stride=stride)
             boxes_of = self.box_tower(x, train=train)
             raw = self.distances(boxes_of).reshape(B, h * w, 4)
             away = stride * jax.nn.softplus(scale * raw)
@@ -107,9 +107,9 @@ class FCOS(nnx.Module):
                     ),
                     quality_logits=self.quality(boxes_of).reshape(B, h * w),
                     boxes_xyxy_px=jnp.concatenate(
-                        [centres - away[..., :2], centres + away[..., 2:]], axis=-1
+                        [centers - away[..., :2], centers + away[..., 2:]], axis=-1
                     ),
-                    centres_xy_px=centres,
+                    centers_xy_px=centers,
                     strides_px=strides,
                 )
             )
@@ -134,7 +134,7 @@ class Tower(nnx.Module):
     """
 
     def __init__(self, channels: int, *, convs: int, dtype: str, rngs: nnx.Rngs):
-        conv = dict(kernel=3, padding="centred", dtype=dtype, rngs=rngs)
+        conv = dict(kernel=3, padding="centered", dtype=dtype, rngs=rngs)
         norm = dict(eps=1e-6, groups=group_count(channels), dtype=dtype)
         self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(convs)])
         self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(convs)])
@@ -146,11 +146,11 @@ class Tower(nnx.Module):
         return x
 
 
-def cell_centres(hw: tuple[int, int], *, stride: int) -> tuple[jax.Array, jax.Array]:
+def cell_centers(hw: tuple[int, int], *, stride: int) -> tuple[jax.Array, jax.Array]:
     """Returns the middles (h * w, 2) of a map's cells, x and y in px, and their strides."""
     y, x = jnp.meshgrid(*(jnp.arange(n) + 0.5 for n in hw), indexing="ij")
-    centres = stride * jnp.stack([x, y], axis=-1).reshape(-1, 2)
-    return centres, jnp.full(hw[0] * hw[1], stride, jnp.float32)
+    centers = stride * jnp.stack([x, y], axis=-1).reshape(-1, 2)
+    return centers, jnp.full(hw[0] * hw[1], stride, jnp.float32)
 
 
 def _joined(levels: list[DenseDetectionOutputs]) -> DenseDetectionOutputs:
@@ -161,6 +161,6 @@ def _joined(levels: list[DenseDetectionOutputs]) -> DenseDetectionOutputs:
         logits=join("logits", 1),
         quality_logits=join("quality_logits", 1),
         boxes_xyxy_px=join("boxes_xyxy_px", 1),
-        centres_xy_px=join("centres_xy_px", 0),
+        centers_xy_px=join("centers_xy_px", 0),
         strides_px=join("strides_px", 0),
     )

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.fpn import FPN
+from hybrid_jax.models.decoders.fpn import FPN
+from hybrid_jax.models.decoders.pixel_logits import PixelReading, class_logits
+from hybrid_jax.models.decoders.pyramid_pooling import PyramidPooling
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.pixel_reading import PixelReading, class_logits
-from hybrid_jax.models.pyramid_pooling import PyramidPooling
-from hybrid_jax.models.transformer import drop
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.transformer import drop
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ResNetSpec

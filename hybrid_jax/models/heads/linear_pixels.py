@@ -10,8 +10,8 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.decoders.pixel_logits import class_logits
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.pixel_reading import class_logits
 from hybrid_jax.outputs import SegmentationOutputs
 
 

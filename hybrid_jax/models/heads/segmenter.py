@@ -4,7 +4,7 @@
     logits = (A z_patch) . (B z_class) / sqrt(D)         (B, h, w, K)
 
 The mask transformer of Segmenter (Strudel et al., 2021). There both sides are scaled to
-length one and the masks normalised over the classes; here the product is scaled as in
+length one and the masks normalized over the classes; here the product is scaled as in
 attention, so that cross-entropy reads it as it is.
 """
 
@@ -17,7 +17,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.transformer import Block, layer_norm
+from hybrid_jax.models.layers.transformer import Block, layer_norm
 from hybrid_jax.ops.padding_mask import cell_mask
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ViTSpec

@@ -18,9 +18,9 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.conv_norm import ConvNorm
-from hybrid_jax.models.convolution import Conv
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ResNetSpec
@@ -82,7 +82,7 @@ class TransUNet(nnx.Module):
         self.reached = tuple(reached)
         self.stages = nnx.List(stages)
         self.logits = Conv(
-            before, num_classes, kernel=3, padding="centred", use_bias=True, rngs=rngs
+            before, num_classes, kernel=3, padding="centered", use_bias=True, rngs=rngs
         )
 
     def __call__(

@@ -11,16 +11,6 @@ import functools
 import math
 import re
 
-from hybrid_jax.pretrained import google_names as names
-from hybrid_jax.pretrained.checkpoint import (
-    Architecture,
-    Entry,
-    Hints,
-    Preprocessing,
-    Stored,
-    StoredArray,
-    entry,
-)
 from hybrid_jax.pretrained.codecs import (
     SAME,
     grid_positions,
@@ -30,7 +20,17 @@ from hybrid_jax.pretrained.codecs import (
     positions,
     tokens,
 )
+from hybrid_jax.pretrained.dialect import (
+    Architecture,
+    Entry,
+    Hints,
+    Preprocessing,
+    Stored,
+    StoredArray,
+    entry,
+)
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import google as names
 from hybrid_jax.specs import ViTSpec
 
 _POSITIONS = "pos_embedding"
@@ -50,7 +50,7 @@ class BigVision:
 
     name = "big_vision"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has a ViT without positions in its encoder."""
         inside = self.tidy(stored)
         return (
@@ -83,7 +83,7 @@ class BigVision:
             grid=grid,
             cls_position=cls_position,
             num_classes=classes,
-            preprocessing=Preprocessing(normalisation="half", certain=False),
+            preprocessing=Preprocessing(normalization="half", certain=False),
         )
 
     def entries(self, architecture: Architecture) -> list[Entry]:

@@ -2,14 +2,13 @@
 
 Keys such as `resnet/block1/unit01/a/standardized_conv2d/kernel`, counted from one; in some
 files a number follows `standardized_conv2d`. The norms stand before their convolutions:
-`a/group_norm` is our `norm0`. Kernels are raw, not standardised. BiT-M-R50x1 has 153.
+`a/group_norm` is our `norm0`. Kernels are raw, not standardized. BiT-M-R50x1 has 153.
 """
 
 import re
 
-from hybrid_jax.pretrained import google_names
-from hybrid_jax.pretrained import timm_resnet_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import SAME, VECTOR, one
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -17,8 +16,9 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import SAME, VECTOR, one
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import google
+from hybrid_jax.pretrained.names import timm_resnet as names
 from hybrid_jax.specs import ResNetSpec
 
 _CONV = "standardized_conv2d"
@@ -35,7 +35,7 @@ class BiT:
 
     name = "bit"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has BiT's root block by Google's name."""
         return any(key.startswith(f"resnet/root_block/{_CONV}") for key in stored)
 
@@ -54,14 +54,14 @@ class BiT:
         architecture = Architecture(
             fusion="resnet",
             resnet=ResNetSpec(
-                blocks=google_names.counts(stored, r"resnet/block{}/unit(\d+)/"),
+                blocks=google.counts(stored, r"resnet/block{}/unit(\d+)/"),
                 width=stored[_ROOT].shape[-1],
                 numerics="vit_jax",
                 preactivation=True,
             ),
             num_classes=0 if head is None else head.shape[-1],
             preprocessing=Preprocessing(
-                normalisation="half", interpolation="bilinear", certain=False
+                normalization="half", interpolation="bilinear", certain=False
             ),
         )
         names.check_keys(stored, self.entries(architecture), head=_HEAD)

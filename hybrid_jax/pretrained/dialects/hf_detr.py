@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable
 
 from hybrid_jax.errors import UserError, nearest
-from hybrid_jax.pretrained import timm_resnet_names as resnet_names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import CONV_OIHW, SAME
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -24,9 +24,9 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import CONV_OIHW, SAME
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.hf_names import linear, norm
+from hybrid_jax.pretrained.names import timm_resnet as resnet_names
+from hybrid_jax.pretrained.names.hf import linear, norm
 
 _PREFIXES = ("model.backbone.conv_encoder.model.", "model.backbone.model.")
 _BACKBONE = "backbone."
@@ -43,7 +43,7 @@ class HfDetr:
 
     name = "hf_detr"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has DETR's queries, projection and classifier."""
         return {f"{_INPUT}.weight", _QUERIES, f"{_CLASSES}.weight"} <= stored.keys()
 
@@ -79,7 +79,7 @@ class HfDetr:
                 shares_of="content",
             ),
             preprocessing=Preprocessing(
-                normalisation="imagenet", interpolation="bilinear", certain=False
+                normalization="imagenet", interpolation="bilinear", certain=False
             ),
         )
         _check_keys(stored, self.entries(architecture))

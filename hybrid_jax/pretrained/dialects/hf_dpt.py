@@ -11,9 +11,8 @@ import dataclasses
 import re
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained import hf_dpt_names as dpt_names
-from hybrid_jax.pretrained import hf_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import CONV_OIHW
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -21,9 +20,10 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import CONV_OIHW
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.timm_resnet_names import without_counters
+from hybrid_jax.pretrained.names import hf as names
+from hybrid_jax.pretrained.names import hf_dpt as dpt_names
+from hybrid_jax.pretrained.names.timm_resnet import without_counters
 from hybrid_jax.specs import ResNetSpec
 
 _PREFIXES = ("dpt.", "vit.", "")
@@ -39,7 +39,7 @@ class HfDpt:
 
     name = "hf_dpt"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has such a ViT behind a ResNet."""
         inside = self.tidy(stored)
         return names.is_vit(inside) and _ROOT in inside
@@ -66,7 +66,7 @@ class HfDpt:
             vit=vit,
             grid=names.grid_of(stored, hints),
             num_classes=0 if head is None else head.shape[0],
-            preprocessing=Preprocessing(normalisation="half", certain=False),
+            preprocessing=Preprocessing(normalization="half", certain=False),
         )
         names.check_keys(stored, self.entries(architecture))
         if not dpt_names.segments(stored):

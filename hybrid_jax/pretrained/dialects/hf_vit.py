@@ -6,8 +6,7 @@ default of transformers and Google's value there. The pooler of `ViTModel`, a ta
 pre-training, is left out. ViT-B/16 with a classifier has 200 arrays.
 """
 
-from hybrid_jax.pretrained import hf_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -15,6 +14,7 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import hf as names
 
 _EMBED = "embeddings.patch_embeddings.projection"
 _BACKBONE = "embeddings.patch_embeddings.backbone."
@@ -27,7 +27,7 @@ class HfViT:
 
     name = "hf_vit"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has such a ViT and no ResNet before it."""
         inside = self.tidy(stored)
         return (
@@ -51,7 +51,7 @@ class HfViT:
             vit=vit,
             grid=names.grid_of(stored, hints),
             num_classes=0 if head is None else head.shape[0],
-            preprocessing=Preprocessing(normalisation="half", certain=False),
+            preprocessing=Preprocessing(normalization="half", certain=False),
         )
         names.check_keys(stored, self.entries(architecture))
         return architecture

@@ -3,12 +3,12 @@
 Keys such as `stages.0.blocks.0.conv1.weight`, counted from zero; the classifier is a 1x1
 convolution, `head.fc`. Blocks of BiT begin with their norm, so that their `norm1` is our
 `norm0` and so on; a root with a norm tells a ResNet whose activations come last, as that
-of the hybrids. Kernels are raw, not standardised. `resnetv2_50x1_bit` has 153 arrays.
+of the hybrids. Kernels are raw, not standardized. `resnetv2_50x1_bit` has 153 arrays.
 """
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained import timm_resnet_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import CONV_OIHW, LINEAR_OI11, SAME
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -16,8 +16,8 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import CONV_OIHW, LINEAR_OI11, SAME
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import timm_resnet as names
 from hybrid_jax.specs import ResNetSpec
 
 _BLOCK = "stages.0.blocks.0."
@@ -30,7 +30,7 @@ class TimmBiT:
 
     name = "timm_bit"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has stages of bottlenecks or relatives, and a root."""
         inside = names.unwrapped(stored, _FIRST)
         return (
@@ -58,7 +58,7 @@ class TimmBiT:
             ),
             num_classes=0 if head is None else head.shape[0],
             preprocessing=Preprocessing(
-                normalisation="half", interpolation="bilinear", certain=False
+                normalization="half", interpolation="bilinear", certain=False
             ),
         )
         names.check_keys(stored, self.entries(architecture), head="head.fc.")

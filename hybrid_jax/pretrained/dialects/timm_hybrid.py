@@ -2,14 +2,14 @@
 
 The ResNet stands under `patch_embed.backbone.`, its stages under `stages.{s}.blocks.{u}.`,
 counted from zero; of `vit_tiny_r_s16_p8` there is the root alone, without `stem.` before
-its names. Kernels are raw, not standardised. R26+S/32 has 239 arrays.
+its names. Kernels are raw, not standardized. R26+S/32 has 239 arrays.
 """
 
 import re
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained import timm_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import CONV_OIHW
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -17,9 +17,9 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import CONV_OIHW
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.inference import wiring_of
+from hybrid_jax.pretrained.inferred_options import wiring_of
+from hybrid_jax.pretrained.names import timm as names
 from hybrid_jax.specs import ResNetSpec
 
 _BACKBONE = "patch_embed.backbone."
@@ -32,7 +32,7 @@ class TimmHybrid:
 
     name = "timm_hybrid"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has a ResNet with GroupNorm under the embedding."""
         prefix = names.prefix_of(stored)
         return prefix is not None and any(
@@ -60,7 +60,7 @@ class TimmHybrid:
             cls_position=cls_position,
             num_classes=names.classes_of(stored),
             preprocessing=Preprocessing(
-                normalisation="half",
+                normalization="half",
                 eval_crop=1.0 if grid[0] * stride >= 384 else 0.9,
                 certain=False,
             ),

@@ -7,9 +7,7 @@ ones the fourth stage is not there.
 import dataclasses
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained import timm_names
-from hybrid_jax.pretrained import timm_resnet_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -17,35 +15,37 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import timm
+from hybrid_jax.pretrained.names import timm_resnet as names
 
 _BACKBONE = "patch_embed.backbone."
 
 
 @DIALECTS.register("timm_hybrid_bn")
 class TimmHybridBN:
-    """Hybrids whose ResNet normalises over the batch."""
+    """Hybrids whose ResNet normalizes over the batch."""
 
     name = "timm_hybrid_bn"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a ViT's embedding has a ResNet with a `bn1` in it."""
-        prefix = timm_names.prefix_of(stored)
+        prefix = timm.prefix_of(stored)
         return prefix is not None and f"{prefix}{_BACKBONE}bn1.weight" in stored
 
     def tidy(self, stored: Stored) -> Stored:
         """Gives wrapped models plain names and leaves the counts of batches out."""
-        return names.without_counters(timm_names.tidied(stored))
+        return names.without_counters(timm.tidied(stored))
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
         """Returns the model of a tidied file; relatives are refused."""
         resnet = names.resnet_of(stored, prefix=_BACKBONE)
-        vit = timm_names.vit_of(stored, _with_heads(stored, hints))
+        vit = timm.vit_of(stored, _with_heads(stored, hints))
         if vit.patch_size != 1:
             raise UserError(
                 f"the file embeds patches of {vit.patch_size} cells of a ResNet's last "
                 f"map; 'sequential' embeds single cells."
             )
-        grid, cls_position = timm_names.positions_of(stored, vit, hints)
+        grid, cls_position = timm.positions_of(stored, vit, hints)
         stride = 2 ** (len(resnet.blocks) + 1)
         architecture = Architecture(
             fusion="sequential",
@@ -54,18 +54,18 @@ class TimmHybridBN:
             vit=vit,
             grid=grid,
             cls_position=cls_position,
-            num_classes=timm_names.classes_of(stored),
+            num_classes=timm.classes_of(stored),
             preprocessing=Preprocessing(
-                normalisation="imagenet", eval_crop=0.9, certain=False
+                normalization="imagenet", eval_crop=0.9, certain=False
             ),
         )
-        timm_names.check_keys(stored, self.entries(architecture))
+        timm.check_keys(stored, self.entries(architecture))
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns where every array of such a hybrid stands."""
         entries = names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
-        return entries + timm_names.vit_entries(architecture)
+        return entries + timm.vit_entries(architecture)
 
 
 def _with_heads(stored: Stored, hints: Hints) -> Hints:

@@ -5,8 +5,8 @@ Keys such as `layer1.0.conv1.weight`, the classifier under `fc.`; ResNet-C and -
 counts of batches, which are left out.
 """
 
-from hybrid_jax.pretrained import timm_resnet_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import LINEAR_OI, SAME
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -14,8 +14,8 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import LINEAR_OI, SAME
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import timm_resnet as names
 
 _FIRST = "layer1.0.conv1.weight"
 
@@ -26,7 +26,7 @@ class TimmResNet:
 
     name = "timm_resnet"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has torchvision's first layer and first norm."""
         inside = names.unwrapped(stored, _FIRST)
         return inside is not None and "bn1.weight" in inside
@@ -43,7 +43,7 @@ class TimmResNet:
             resnet=names.resnet_of(stored),
             num_classes=0 if head is None else head.shape[0],
             preprocessing=Preprocessing(
-                normalisation="imagenet",
+                normalization="imagenet",
                 interpolation="bicubic",
                 eval_crop=0.875,
                 certain=False,

@@ -5,8 +5,7 @@ Keys such as `blocks.0.attn.qkv.weight`, torch's axes. DeiT-III and DINOv2 have 
 row for the class token, its position is part of `cls_token`. ViT-B/16 has 152 arrays.
 """
 
-from hybrid_jax.pretrained import timm_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -14,6 +13,7 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.names import timm as names
 from hybrid_jax.specs import ViTSpec
 
 
@@ -23,7 +23,7 @@ class TimmViT:
 
     name = "timm_vit"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has blocks and an embedding of the image itself."""
         prefix = names.prefix_of(stored)
         return (
@@ -66,7 +66,7 @@ def _usual_images(
     deit3 = not cls_position and not vit.registers
     imagenet = bool(vit.layer_scale) and (deit3 or vit.patch_size == 14)
     return Preprocessing(
-        normalisation="imagenet" if imagenet else "half",
+        normalization="imagenet" if imagenet else "half",
         eval_crop=1.0 if grid[0] * vit.patch_size >= 384 else 0.9,
         certain=False,
     )

@@ -2,11 +2,11 @@
 
 Flat keys such as `Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel`, with or without
 `opt/target/` before them, modules of a block numbered as before Linen or as Linen does.
-Kernels are raw, not standardised. R26+S/32 has 287 arrays, R50+L/32 551.
+Kernels are raw, not standardized. R26+S/32 has 287 arrays, R50+L/32 551.
 """
 
-from hybrid_jax.pretrained import google_names as names
-from hybrid_jax.pretrained.checkpoint import (
+from hybrid_jax.pretrained.codecs import grid_positions, positions
+from hybrid_jax.pretrained.dialect import (
     Architecture,
     Entry,
     Hints,
@@ -14,9 +14,9 @@ from hybrid_jax.pretrained.checkpoint import (
     Stored,
     entry,
 )
-from hybrid_jax.pretrained.codecs import grid_positions, positions
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.inference import wiring_of
+from hybrid_jax.pretrained.inferred_options import wiring_of
+from hybrid_jax.pretrained.names import google as names
 
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
 
@@ -27,7 +27,7 @@ class VitJax:
 
     name = "vit_jax"
 
-    def recognises(self, stored: Stored) -> bool:
+    def recognizes(self, stored: Stored) -> bool:
         """Tells whether a file has its position table in the encoder."""
         return any(key.endswith(_POSITIONS) for key in stored)
 
@@ -56,7 +56,7 @@ class VitJax:
             grid=hints.grid or names.square(cells, where=_POSITIONS),
             cls_position=cls,
             num_classes=classes,
-            preprocessing=Preprocessing(normalisation="half"),
+            preprocessing=Preprocessing(normalization="half"),
         )
 
     def entries(self, architecture: Architecture) -> list[Entry]:

@@ -26,7 +26,7 @@ def test_splits_are_stratified(split):
     assert counts.max() - counts.min() <= 8
 
 
-def test_example_is_grey_bytes_and_a_plain_label():
+def test_example_is_gray_bytes_and_a_plain_label():
     example = open_source("digits", split="train")[5]
     image = example["image"]
     assert image.shape == (8, 8, 3)

@@ -9,8 +9,8 @@ from dense_examples import write_image, write_mask
 from PIL import Image
 
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.formats.voc_folders import CLASSES
 from hybrid_jax.data.sources import open_source
-from hybrid_jax.data.voc_folders import CLASSES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 
@@ -126,7 +126,7 @@ def test_mask_of_another_size_is_named_or_void(name, tmp_path):
         assert (kept["segmentation"] == 255).all()
 
 
-def test_masks_of_colours_are_refused(name, tmp_path):
+def test_masks_of_colors_are_refused(name, tmp_path):
     Image.fromarray(random_image()).save(tmp_path / "masks/training/b.png")
     source = open_source(name, split="train")
     assert source.info.segmentation_names == ("0", "1", "2", "3")

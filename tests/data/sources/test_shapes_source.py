@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from hybrid_jax.data import shapes
+from hybrid_jax.data.shapes import shapes
 from hybrid_jax.data.sources.shapes import ShapesSource, cache_path
 
 

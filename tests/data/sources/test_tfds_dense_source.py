@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hybrid_jax.data.cityscapes_classes import CLASSES, scored_classes
+from hybrid_jax.data.formats.cityscapes_classes import CLASSES, scored_classes
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadImageError
 
@@ -125,14 +125,14 @@ class UnnamedMasks(_Dense):
         return {"mask": _png(np.where(_ids(i) > 16, 255, _ids(i)).astype(np.uint8))}
 
 
-class ColouredMasks(_Dense):
-    """Masks of colours."""
+class ColoredMasks(_Dense):
+    """Masks of colors."""
 
     features = {"image": _image(), "annotation": _image()}
 
     def targets(self, i):
-        colours = np.random.default_rng(i).integers(0, 256, (6, 8, 3), np.uint8)
-        return {"annotation": _png(colours)}
+        colors = np.random.default_rng(i).integers(0, 256, (6, 8, 3), np.uint8)
+        return {"annotation": _png(colors)}
 
 
 class NamedMasks(_Dense):
@@ -248,6 +248,6 @@ def test_unnamed_masks_are_looked_at(prepare):
     )
 
 
-def test_masks_of_colours_are_refused(prepare):
-    with pytest.raises((BadImageError, ValueError), match="colours instead of class ids"):
-        prepare(ColouredMasks)
+def test_masks_of_colors_are_refused(prepare):
+    with pytest.raises((BadImageError, ValueError), match="colors instead of class ids"):
+        prepare(ColoredMasks)

@@ -87,13 +87,13 @@ class SecretTestPictures(_Pictures):
             yield i, example | ({"label": -1} if split == "test" else {})
 
 
-class GreyPictures(_Pictures):
+class GrayPictures(_Pictures):
     """Has one channel."""
 
     channels = 1
 
 
-class UnlabelledPictures(_Pictures):
+class UnlabeledPictures(_Pictures):
     """Calls its label and its objects something else."""
 
     label_key, objects_key = "species", "things"
@@ -125,9 +125,9 @@ def test_examples_hold_images_labels_and_boxes(prepare):
     assert source.info.box_names == ("0", "1")
 
 
-def test_grey_images_get_three_channels(prepare):
-    prepare(GreyPictures)
-    image = open_source("tfds:grey_pictures:1.0.0", split="test")[0]["image"]
+def test_gray_images_get_three_channels(prepare):
+    prepare(GrayPictures)
+    image = open_source("tfds:gray_pictures:1.0.0", split="test")[0]["image"]
     assert image.shape == (6, 8, 3)
     assert (image == image[..., :1]).all()
 
@@ -186,9 +186,9 @@ def test_unprepared_data_set_says_how_and_where(own_data_folder):
 
 
 def test_data_set_without_label_lists_its_features(prepare):
-    prepare(UnlabelledPictures)
+    prepare(UnlabeledPictures)
     with pytest.raises(UserError, match="expected an image and a label.* species, things"):
-        open_source("tfds:unlabelled_pictures", split="train")
+        open_source("tfds:unlabeled_pictures", split="train")
 
 
 def test_format_without_random_access_says_what_to_do(prepare):

@@ -5,8 +5,8 @@ import pytest
 from dense_examples import write_image
 
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.formats.voc_folders import CLASSES
 from hybrid_jax.data.sources import open_source
-from hybrid_jax.data.voc_folders import CLASSES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 _SIZE = "<size><width>30</width><height>20</height><depth>3</depth></size>"

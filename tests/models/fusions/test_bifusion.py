@@ -25,7 +25,7 @@ def build(*, resnet=RESNET, vit=VIT, **options):
 
 
 def conv_norm(x, p):
-    y = reference.conv(x, p["conv"]["kernel"], centred=True)
+    y = reference.conv(x, p["conv"]["kernel"], centered=True)
     return reference.map_norm(y, p["norm"])
 
 
@@ -35,7 +35,7 @@ def conv_norm_relu(x, p):
 
 def bifusion(g, t, p):
     reading = np.stack([g.max(-1), g.mean(-1)], axis=-1)
-    gate = reference.conv(reading, p["by_place"]["conv"]["kernel"], centred=True)
+    gate = reference.conv(reading, p["by_place"]["conv"]["kernel"], centered=True)
     by_place = g * special.expit(gate + p["by_place"]["conv"]["bias"])
     inner = reference.relu(reference.linear(t.mean((1, 2)), p["by_channel"]["fc1"]))
     gate = special.expit(reference.linear(inner, p["by_channel"]["fc2"]))

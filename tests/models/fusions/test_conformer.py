@@ -61,7 +61,7 @@ def _reference(images, p, *, blocks, patch, heads, reads, shares):
     tokens = _embed(images, p["vit"], patch)
     stem = p["resnet"]["stem"]
     x = net.conv(images, stem["conv"], stride=2)
-    x = reference.max_pool(reference.relu(net.norm(x, stem["norm"])), centred=False)
+    x = reference.max_pool(reference.relu(net.norm(x, stem["norm"])), centered=False)
     answer, maps, number, stride = None, {}, 0, 4
     for stage, depth in enumerate(blocks):
         for index in range(depth):

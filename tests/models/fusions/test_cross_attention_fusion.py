@@ -16,7 +16,7 @@ from parameters import as_float64, random_like
 from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.cross_attention import CrossAttentionFusion, Exchange
-from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ViTSpec
 
 SPEC = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40, patch_size=16)
@@ -32,7 +32,7 @@ def build(resnet=small_fusion.RESNET, vit=SPEC, **options):
 
 
 def _table(hw, dim, stride):
-    """Sines and cosines at cell centres, measured in patches, one cell at a time."""
+    """Sines and cosines at cell centers, measured in patches, one cell at a time."""
     omega = 1e4 ** -np.linspace(0.0, 1.0, dim // 4)
     cells = []
     for i in range(hw[0]):

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from small_fpn_tokens import GRIDS, filled, shapes, variant
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.deformable import cell_centres_px
+from hybrid_jax.models.layers.deformable import cell_centers_px
 
 # Of a 97 x 131 image; its 16 px patches cover 112 x 144, two of its levels more.
 ODD_GRIDS = {8: (13, 17), 16: (7, 9), 32: (4, 5)}
@@ -88,7 +88,7 @@ def test_sines_of_all_levels_are_of_places_in_pixels():
     module = shapes(vit=vit)
     omega = 10_000.0 ** -np.linspace(0.0, 1.0, 12)
     for stride, hw in ODD_GRIDS.items():
-        at = cell_centres_px(hw, stride).astype(np.float64) / 16 - 0.5
+        at = cell_centers_px(hw, stride).astype(np.float64) / 16 - 0.5
         angles = [at[:, :1] * omega, at[:, 1:] * omega]
         expected = np.concatenate([f(a) for a in angles for f in (np.sin, np.cos)], 1)
         ours = module._positions(hw, stride, (112, 144)).reshape(-1, 48)
@@ -101,9 +101,9 @@ def test_sines_of_all_levels_are_of_places_in_pixels():
 def test_rotations_of_all_levels_are_of_places_in_the_image(grids, extent_px):
     vit = dataclasses.replace(small_fusion.VIT, positions="rope2d")
     cosines, sines = shapes(vit=vit)._rotation(grids, extent_px)
-    centres = [cell_centres_px(hw, stride) for stride, hw in grids.items()]
+    centers = [cell_centers_px(hw, stride) for stride, hw in grids.items()]
     # (N, 2) as (x, y)
-    relative = 2.0 * np.concatenate(centres) / extent_px[::-1] - 1.0
+    relative = 2.0 * np.concatenate(centers) / extent_px[::-1] - 1.0
     assert cosines.shape == sines.shape == (len(relative), 16)
     # The first of a head's pairs turns with the row, once over the period of one.
     np.testing.assert_allclose(cosines[:, 0], np.cos(2 * np.pi * relative[:, 1]), atol=1e-5)
@@ -111,14 +111,14 @@ def test_rotations_of_all_levels_are_of_places_in_the_image(grids, extent_px):
 
 
 def test_learned_positions_of_all_levels_are_of_places_in_pixels():
-    """A grid that holds its cells' centres in pixels: every level reads its own."""
+    """A grid that holds its cells' centers in pixels: every level reads its own."""
     module = shapes(image_size=(97, 131))
     ramp = (np.stack(np.mgrid[:7, :9], -1) + 0.5) * 16.0
     module.vit.position = nnx.Param(jnp.asarray(ramp, jnp.float32))
     for stride, hw in ODD_GRIDS.items():
         ours = module._positions(hw, stride, (112, 144))
-        expected = cell_centres_px(hw, stride)[:, ::-1].reshape(*hw, 2)
-        # Past the centres of the outermost patches there is nothing to blend with.
+        expected = cell_centers_px(hw, stride)[:, ::-1].reshape(*hw, 2)
+        # Past the centers of the outermost patches there is nothing to blend with.
         expected = np.clip(expected, 8.0, (104.0, 136.0))
         np.testing.assert_allclose(ours, expected, rtol=1e-5)
 

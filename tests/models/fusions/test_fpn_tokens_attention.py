@@ -12,7 +12,7 @@ from flax import nnx
 from parameters import names_and_leaves, random_like
 from small_fpn_tokens import GRIDS, filled, shapes, variant
 
-from hybrid_jax.models.deformable import cell_centres_px
+from hybrid_jax.models.layers.deformable import cell_centers_px
 
 WINDOWED = variant(attention="windowed", window=3, channels=32)
 DEFORMABLE = variant(attention="deformable", points=2, channels=32, levels=(16, 32))
@@ -31,7 +31,7 @@ def test_a_window_over_everything_is_full_attention():
 
 
 def test_discrete_points_read_whole_cells():
-    """Between cells the two differ; at whole cells from a centre there is no blend."""
+    """Between cells the two differ; at whole cells from a center there is no blend."""
     options = dict(attention="deformable", levels=(32,), channels=32)
     bilinear, discrete = (
         filled(shapes(sampling=sampling, **options))
@@ -59,7 +59,7 @@ def test_points_without_offsets_read_the_place_of_the_query():
     points = module.deformable[0]
     for kernel in (points.offsets.kernel, points.offsets.bias):
         kernel[...] = jnp.zeros_like(kernel[...])
-    at = np.concatenate([cell_centres_px(hw, s) for s, hw in GRIDS.items()])
+    at = np.concatenate([cell_centers_px(hw, s) for s, hw in GRIDS.items()])
     cells = jnp.asarray(np.pad(at / 32.0, ((0, 0), (0, 46))), jnp.float32)[None]
     tokens = jnp.concatenate([jnp.ones((1, 1, 48)), cells], axis=1)
 

@@ -9,8 +9,8 @@ from parameters import random_like
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.late_concat import LateConcat
-from hybrid_jax.models.resnet import ResNet
-from hybrid_jax.models.vit import ViT
+from hybrid_jax.models.resnet.resnet import ResNet
+from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(1, 1, 1), width=32)

@@ -14,7 +14,7 @@ from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.mobile_former import MobileFormer, Read, Write
-from hybrid_jax.models.resnet import ResNet
+from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 SPEC = ViTSpec(width=24, depth=3, heads=3, mlp_dim=40)
@@ -81,7 +81,7 @@ def test_mobile_former_equals_reference(blocks, depth, units):
     net = reference.ResNet(p["resnet"], blocks=blocks, norm="group")
     stem = p["resnet"]["stem"]
     x = net.norm(net.conv(images, stem["conv"], stride=2), stem["norm"])
-    x = reference.max_pool(reference.relu(x), centred=False)
+    x = reference.max_pool(reference.relu(x), centered=False)
     tokens, maps = np.repeat(p["tokens"][None], 2, axis=0), {}
     for number, (places, vit_blocks) in enumerate(units):
         tokens = tokens + _read(tokens, x, p["reads"][number])

@@ -13,8 +13,8 @@ from flax import nnx
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.folding import fold
 from hybrid_jax.models.fusions.rtdetr_encoder import RTDETREncoder
+from hybrid_jax.models.layers.folding import fold
 
 BATCH = dataclasses.replace(small_fusion.RESNET, norm="batch")
 HW = (72, 104)  # 9 x 13 cells at stride 8, 5 x 7 at 16, 3 x 4 at 32
@@ -67,7 +67,10 @@ def silu(x):
 
 def conv_norm(x, p, *, stride=1):
     """Convolution and BatchNorm with running statistics."""
-    x, norm = reference.conv(x, p["conv"]["kernel"], stride=stride, centred=True), p["norm"]
+    x, norm = (
+        reference.conv(x, p["conv"]["kernel"], stride=stride, centered=True),
+        p["norm"],
+    )
     x = (x - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
     return x * norm["scale"] + norm["bias"]
 
@@ -82,7 +85,7 @@ def csp(p, *xs):
 
 
 def doubled(x, like):
-    """Nearest neighbour, cell by cell, on the grid of `like`."""
+    """Nearest neighbor, cell by cell, on the grid of `like`."""
     y = np.zeros((*like.shape[:3], x.shape[-1]))
     for i, j in np.ndindex(like.shape[1:3]):
         y[:, i, j] = x[:, i // 2, j // 2]

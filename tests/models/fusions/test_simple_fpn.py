@@ -42,7 +42,7 @@ def level(x, p, hw, *, form):
         x = transposed(x, up["conv"]["kernel"])
     x = x[:, : hw[0], : hw[1]]
     for name in ("reduce", "smooth"):
-        x = reference.conv(x, p[name]["conv"]["kernel"], centred=True)
+        x = reference.conv(x, p[name]["conv"]["kernel"], centered=True)
         x = norm(x, p[name]["norm"])
     return x
 

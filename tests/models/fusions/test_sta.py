@@ -116,7 +116,7 @@ def test_light_detail_has_the_vits_gelu(form):
     assert list(ours) == [8, 16, 32]
     expected = np.asarray(x, np.float64)
     for stride, p in zip(ours, as_float64(state)["convs"].values(), strict=True):
-        y = reference.conv(expected, p["conv"]["kernel"], stride=2, centred=True)
+        y = reference.conv(expected, p["conv"]["kernel"], stride=2, centered=True)
         expected = reference.gelu(reference.map_norm(y, p["norm"]), form)
         # The forms are 5e-4 apart at most.
         np.testing.assert_allclose(ours[stride], expected, atol=2e-5, err_msg=f"{stride}")

@@ -14,10 +14,10 @@ from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.adapter_options import groups_of_blocks
-from hybrid_jax.models.conv_ffn import ConvFFN
+from hybrid_jax.models.adapters.adapter_options import groups_of_blocks
+from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions.vit_adapter import ViTAdapter
-from hybrid_jax.models.token_pyramid import to_maps
+from hybrid_jax.models.layers.token_pyramid import to_maps
 
 SHAPES = {8: (3, 5), 16: (2, 3), 32: (1, 2)}
 
@@ -46,7 +46,7 @@ def test_features_equal_the_wiring_written_out():
     images = small_fusion.example_images((33, 65))
     shapes = {8: (5, 9), 16: (3, 5), 32: (2, 3)}
 
-    def centres(stride):
+    def centers(stride):
         h, w = shapes[stride]
         return np.array(
             [((j + 0.5) * stride, (i + 0.5) * stride) for i in range(h) for j in range(w)]
@@ -69,7 +69,7 @@ def test_features_equal_the_wiring_written_out():
                 c[stride] += m.prior.level_embedding[index - 1]
         c4 = c.pop(4)
         tokens, hw = vit.embed_map(images)
-        at_c = np.concatenate([centres(stride) for stride in shapes])
+        at_c = np.concatenate([centers(stride) for stride in shapes])
         c = jnp.concatenate([x.reshape(2, -1, 48) for x in c.values()], axis=1)
         used = iter(m.extractors)
         for injector, blocks, extractors in zip(
@@ -80,7 +80,7 @@ def test_features_equal_the_wiring_written_out():
                 stride: injector.norm_prior(x).reshape(2, *shapes[stride], 48)
                 for stride, x in zip(shapes, jnp.split(c, ends, axis=1), strict=True)
             }
-            y = read(injector.attention, injector.norm(tokens[:, 1:]), centres(16), levels)
+            y = read(injector.attention, injector.norm(tokens[:, 1:]), centers(16), levels)
             tokens = tokens.at[:, 1:].add(y * injector.scale.gamma[...])
             for index in blocks:
                 tokens = vit.run_block(index, tokens, hw=hw)

@@ -15,7 +15,7 @@ from parameters import as_float64, random_like
 from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.vit_comer import MRFP, ViTCoMer
-from hybrid_jax.models.token_pyramid import to_maps, to_tokens
+from hybrid_jax.models.layers.token_pyramid import to_maps, to_tokens
 from hybrid_jax.ops.rescale import average_pool, upsample
 
 SHAPES = {8: (3, 5), 16: (2, 3)}

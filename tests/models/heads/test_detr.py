@@ -15,7 +15,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads.detr import DETR
 from hybrid_jax.models.options import check_options
 from hybrid_jax.ops.padding_mask import rectangle_mask
-from hybrid_jax.tasks.set_detection import set_loss
+from hybrid_jax.tasks.detection.set_detection import set_loss
 
 CHANNELS = {8: 6, 16: 10}
 K = 3

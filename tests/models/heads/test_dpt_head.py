@@ -11,7 +11,7 @@ from small_head import WIDTH, check_learns, construct, features, outputs_shape
 
 from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.dpt_fusion import Reassemble
+from hybrid_jax.models.decoders.dpt_fusion import Reassemble
 from hybrid_jax.models.heads.dpt import tapped_levels
 
 

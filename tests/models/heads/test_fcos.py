@@ -60,12 +60,12 @@ def float64_level(x, p, *, stride, scale):
 
     def tower(x, p):
         for layer in sorted(p["convs"]):
-            x = reference.conv(x, p["convs"][layer]["kernel"], centred=True)
+            x = reference.conv(x, p["convs"][layer]["kernel"], centered=True)
             x = np.maximum(reference.map_norm(x, p["norms"][layer]), 0)
         return x
 
     def last(x, p):
-        return reference.conv(x, p["kernel"], centred=True) + p["bias"]
+        return reference.conv(x, p["kernel"], centered=True) + p["bias"]
 
     logits = last(tower(x, p["class_tower"]), p["logits"])
     x = tower(x, p["box_tower"])
@@ -111,7 +111,7 @@ def test_every_cell_of_any_image_answers_in_float32(strides, neck, dtype):
         logits=(2, N, K),
         quality_logits=(2, N),
         boxes_xyxy_px=(2, N, 4),
-        centres_xy_px=(N, 2),
+        centers_xy_px=(N, 2),
         strides_px=(N,),
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
@@ -126,8 +126,8 @@ def test_cells_stand_fine_to_coarse_and_row_by_row_whatever_the_order_asked():
         for i in range(h)
         for j in range(w)
     ]
-    centres, strides = outputs.centres_xy_px, outputs.strides_px
-    found = np.concatenate([centres, strides[:, None]], 1)
+    centers, strides = outputs.centers_xy_px, outputs.strides_px
+    found = np.concatenate([centers, strides[:, None]], 1)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -137,8 +137,8 @@ def test_every_box_contains_its_cell_whatever_the_features():
     outputs = quickly(apply)(state, maps)
     low, high = outputs.boxes_xyxy_px[..., :2], outputs.boxes_xyxy_px[..., 2:]
     assert np.isfinite(outputs.boxes_xyxy_px).all()
-    assert (low <= outputs.centres_xy_px).all()
-    assert (high >= outputs.centres_xy_px).all()
+    assert (low <= outputs.centers_xy_px).all()
+    assert (high >= outputs.centers_xy_px).all()
 
 
 def test_new_head_thinks_one_cell_in_a_hundred_holds_each_class():

@@ -8,7 +8,7 @@ from small_head import HW, check_learns, features, outputs_shape, random_head
 
 
 def conv_norm(x, p, *, active=True):
-    x = reference.conv(x, p["conv"]["kernel"], centred=True)
+    x = reference.conv(x, p["conv"]["kernel"], centered=True)
     x = reference.map_norm(x, p["norm"])
     return reference.relu(x) if active else x
 

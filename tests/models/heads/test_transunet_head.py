@@ -10,7 +10,7 @@ from hybrid_jax.errors import UserError
 
 
 def conv_norm(x, p):
-    x = reference.conv(x, p["conv"]["kernel"], centred=True)
+    x = reference.conv(x, p["conv"]["kernel"], centered=True)
     return reference.relu(reference.map_norm(x, p["norm"]))
 
 
@@ -30,7 +30,7 @@ def test_logits_equal_the_float64_ones():
             y = np.concatenate([y[:, : skip.shape[1], : skip.shape[2]], skip], -1)
         for layer in p["stages"][index].values():
             y = conv_norm(y, layer)
-    wanted = reference.conv(y, p["logits"]["kernel"], centred=True) + p["logits"]["bias"]
+    wanted = reference.conv(y, p["logits"]["kernel"], centered=True) + p["logits"]["bias"]
     out = apply(x)
     np.testing.assert_allclose(out.logits, wanted, atol=2e-4)
     assert out.stride == 2

@@ -23,7 +23,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.pretrained import published_file
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.fill import match
 from hybrid_jax.pretrained.load import leaves_by_path
@@ -214,7 +214,7 @@ def test_full_size_file_has_a_place_for_every_array(name, stacked):
     stored = {f"params/{key}": unread(shape) for key, shape in listed.items()}
     assert len(stored) == count
     dialect = DIALECTS.get("big_vision")()
-    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert known == ["big_vision"]
     tidied = dialect.tidy(stored)
     architecture = dialect.architecture(tidied, Hints())

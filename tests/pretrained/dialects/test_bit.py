@@ -8,7 +8,7 @@ from flax import nnx
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -87,7 +87,7 @@ def test_spec_is_google_s(written):
     assert (spec.blocks, spec.width, spec.norm) == (BLOCKS, WIDTH, "group")
     assert (spec.numerics, spec.preactivation) == ("vit_jax", True)
     assert (architecture.vit, architecture.num_classes) == (None, CLASSES)
-    assert architecture.preprocessing.normalisation == "half"
+    assert architecture.preprocessing.normalization == "half"
 
 
 def test_codecs_write_what_they_read(written):
@@ -104,7 +104,7 @@ def test_codecs_write_what_they_read(written):
 
 def test_no_other_dialect_knows_it():
     stored = {key: StoredArray(a.shape, a.dtype, None) for key, a in by_hand()[0].items()}
-    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert knowing == ["bit"]
 
 

@@ -12,7 +12,7 @@ from hf_files import WAYS, torch, transformers
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -127,7 +127,7 @@ def test_entries_write_what_they_read(tmp_path):
 
 def test_no_other_dialect_says_yes(tmp_path):
     arrays = open_arrays(WAYS["save_pretrained"](tiny(), tmp_path))
-    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(arrays)]
+    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(arrays)]
     assert known == ["hf_detr"]
 
 

@@ -8,7 +8,7 @@ from hf_writer import CLASSES, DEPTH, HEADS, D, Pair, renamed, save
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -80,7 +80,7 @@ def test_file_as_deep_as_the_published_one_is_known_to_one_dialect(tmp_path, for
     # As many as Google's own file of the model has.
     assert len(pair.file) == 354 + 2 * bool(classes)
     arrays = open_arrays(save(tmp_path / "x.safetensors", pair.file))
-    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(arrays)]
+    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(arrays)]
     assert known == ["hf_dpt"]
 
 
@@ -124,7 +124,7 @@ def hf_files():
 @pytest.mark.parametrize("way", ["save_pretrained", "state_dict"])
 def test_maps_and_tokens_are_transformers(tmp_path, hf_files, way, faint):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
-    theirs = hf_files.randomised(hf_files.transformers.DPTModel(config), faint=faint)
+    theirs = hf_files.randomized(hf_files.transformers.DPTModel(config), faint=faint)
     path = hf_files.WAYS[way](theirs, tmp_path)
     ours, _ = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
     # So dark that the norms' epsilons are heard.
@@ -143,7 +143,7 @@ def test_maps_and_tokens_are_transformers(tmp_path, hf_files, way, faint):
 @pytest.mark.parametrize("kind", ["DPTForDepthEstimation", "DPTForSemanticSegmentation"])
 def test_whole_estimators_are_read(tmp_path, hf_files, kind):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
-    theirs = hf_files.randomised(getattr(hf_files.transformers, kind)(config))
+    theirs = hf_files.randomized(getattr(hf_files.transformers, kind)(config))
     path = hf_files.saved(theirs, tmp_path)
     ours, report = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
     others = {row.path.split(".")[0] for row in report.where("dropped")}
@@ -155,7 +155,7 @@ def test_whole_estimators_are_read(tmp_path, hf_files, kind):
 
 def test_unseen_size_resizes_positions_as_transformers_does(tmp_path, hf_files):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
-    theirs = hf_files.randomised(hf_files.transformers.DPTModel(config))
+    theirs = hf_files.randomized(hf_files.transformers.DPTModel(config))
     path = hf_files.saved(theirs, tmp_path)
     ours, _ = hybrid_jax.load_pretrained(path, heads=4, num_classes=3, image_size=96)
     embeddings = theirs.embeddings

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
-from hf_files import DPT, WAYS, answer, images, randomised, torch, transformers
+from hf_files import DPT, WAYS, answer, images, randomized, torch, transformers
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.published_file import open_published
 
 K = 5
@@ -18,7 +18,7 @@ K = 5
 def tiny(**options):
     """A tiny DPT-hybrid whose arrays all tell, the running statistics too."""
     config = transformers.DPTConfig(**(DPT | options))
-    model = randomised(transformers.DPTForSemanticSegmentation(config))
+    model = randomized(transformers.DPTForSemanticSegmentation(config))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, array in model.named_buffers():

@@ -8,7 +8,7 @@ from hf_writer import CLASSES, DEPTH, HEADS, D, Pair, renamed, save
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.array_file import open_arrays
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -56,7 +56,7 @@ def test_file_as_deep_as_vit_b_has_200_arrays(tmp_path):
     pair = by_hand(depth=12)
     assert len(pair.file) == 200
     arrays = open_arrays(save(tmp_path / "x.safetensors", pair.file))
-    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(arrays)]
+    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(arrays)]
     assert known == ["hf_vit"]
 
 
@@ -137,7 +137,7 @@ def hf_files():
 def test_answers_as_transformers_does(tmp_path, hf_files, way, faint):
     config = hf_files.transformers.ViTConfig(**hf_files.VIT)
     theirs = hf_files.transformers.ViTForImageClassification(config)
-    hf_files.randomised(theirs, faint=faint)
+    hf_files.randomized(theirs, faint=faint)
     path = hf_files.WAYS[way](theirs, tmp_path)
     ours, report = hybrid_jax.load_pretrained(path, heads=4)
     assert {row.action for row in report.rows} == {"loaded"}
@@ -149,7 +149,7 @@ def test_answers_as_transformers_does(tmp_path, hf_files, way, faint):
 
 def test_features_are_transformers_without_its_pooler(tmp_path, hf_files):
     config = hf_files.transformers.ViTConfig(**hf_files.VIT)
-    theirs = hf_files.randomised(hf_files.transformers.ViTModel(config))
+    theirs = hf_files.randomized(hf_files.transformers.ViTModel(config))
     path = hf_files.saved(theirs, tmp_path)
     ours, report = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
     assert [row.path.split(".")[0] for row in report.where("dropped")] == ["pooler"] * 2

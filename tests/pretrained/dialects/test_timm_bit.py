@@ -9,7 +9,7 @@ from flax import nnx
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Architecture, Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Architecture, Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -96,7 +96,7 @@ def test_spec_is_timm_s(written):
     assert (spec.blocks, spec.width, spec.norm) == (BLOCKS, WIDTH, "group")
     assert (spec.numerics, spec.preactivation) == ("timm", True)
     assert (architecture.vit, architecture.num_classes) == (None, CLASSES)
-    assert architecture.preprocessing.normalisation == "half"
+    assert architecture.preprocessing.normalization == "half"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_deep_roots_have_no_names():
 
 def test_only_its_dialect_knows_it():
     stored = {key: StoredArray(a.shape, a.dtype, None) for key, a in by_hand()[0].items()}
-    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert knowing == ["timm_bit"]
 
 
@@ -142,7 +142,7 @@ def tiny(files, **fields):
         num_classes=10,
         **fields,
     )
-    return files.randomised(resnet)
+    return files.randomized(resnet)
 
 
 @pytest.mark.parametrize("form", ["bit", "x2", "postactivation"])
@@ -167,7 +167,7 @@ def test_logits_are_timm_s(tmp_path, form):
 @pytest.mark.slow
 def test_published_size_gives_timm_s_logits(tmp_path):
     files = pytest.importorskip("timm_files")
-    theirs = files.randomised(files.timm.create_model("resnetv2_50x1_bit", num_classes=10))
+    theirs = files.randomized(files.timm.create_model("resnetv2_50x1_bit", num_classes=10))
     path = files.save(theirs, tmp_path / "model.safetensors")
     model, report = hybrid_jax.load_pretrained(path)
     assert [row.action for row in report.rows] == ["loaded"] * 153

@@ -7,7 +7,7 @@ from flax import nnx
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -127,7 +127,7 @@ def test_spec_is_timm_s(written):
     assert vit.position_resize == "bicubic_aa"
     assert architecture.grid == (GRID, GRID)
     assert architecture.num_classes == CLASSES
-    assert architecture.preprocessing.normalisation == "half"
+    assert architecture.preprocessing.normalization == "half"
 
 
 @pytest.mark.parametrize("key", ["bn1.weight", "layer1.0.conv1.weight", "0.conv.weight"])
@@ -135,7 +135,7 @@ def test_other_backbones_are_other_dialects(key):
     stored = {"patch_embed.proj.weight": None, f"{BACKBONE}{key}": None}
     stored["blocks.0.norm1.weight"] = None
     for name in ("timm_hybrid", "timm_vit"):
-        assert not DIALECTS.get(name)().recognises(stored)
+        assert not DIALECTS.get(name)().recognizes(stored)
 
 
 def test_wrapped_names_are_unwrapped(written):
@@ -201,7 +201,7 @@ def test_logits_are_timm_s(tmp_path, layers, patch, stride):
 @pytest.mark.slow
 def test_published_size_gives_timm_s_logits(tmp_path):
     files = pytest.importorskip("timm_files")
-    theirs = files.randomised(files.timm.create_model("vit_small_r26_s32_224"))
+    theirs = files.randomized(files.timm.create_model("vit_small_r26_s32_224"))
     path = files.save(theirs, tmp_path / "model.safetensors")
     assert len(theirs.state_dict()) == 239
     model, report = hybrid_jax.load_pretrained(path)

@@ -10,7 +10,7 @@ from flax import nnx
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 
@@ -82,7 +82,7 @@ def test_every_array_goes_to_its_place(written):
 
 def test_only_its_dialect_knows_it():
     stored = {key: StoredArray(a.shape, a.dtype, None) for key, a in by_hand()[0].items()}
-    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert knowing == ["timm_hybrid_bn"]
 
 
@@ -146,7 +146,7 @@ def test_models_of_timm_are_read_as_they_are(name, stride):
     architecture = dialect.architecture(dialect.tidy(stored), Hints())
     assert architecture.options == dict(stride=stride)
     assert architecture.grid == model.patch_embed.grid_size
-    assert architecture.preprocessing.normalisation == "imagenet"
+    assert architecture.preprocessing.normalization == "imagenet"
     resnet, vit = architecture.resnet, architecture.vit
     assert (resnet.width, resnet.root, resnet.shortcut) == (64, "deep", "pooled")
     assert vit.heads == model.blocks[0].attn.num_heads

@@ -8,7 +8,7 @@ from flax import nnx
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
@@ -69,7 +69,7 @@ def test_spec_is_told_by_the_arrays(written, form):
     assert spec.shortcut == ("pooled" if form == "d" else "strided")
     assert (architecture.vit, architecture.num_classes) == (None, CLASSES)
     images = architecture.preprocessing
-    assert (images.normalisation, images.eval_crop) == ("imagenet", 0.875)
+    assert (images.normalization, images.eval_crop) == ("imagenet", 0.875)
     assert not images.certain
 
 
@@ -125,7 +125,7 @@ def test_logits_are_timm_s(tmp_path, fields):
     files = pytest.importorskip("timm_files")
     resnet = files.timm.models.resnet
     theirs = resnet.ResNet(resnet.Bottleneck, num_classes=10, **fields)
-    theirs = batch_norm_files.with_statistics(files.randomised(theirs))
+    theirs = batch_norm_files.with_statistics(files.randomized(theirs))
     path = files.save(theirs, tmp_path / "model.safetensors")
     model, report = hybrid_jax.load_pretrained(path)
     assert {row.action for row in report.rows} == {"loaded"}
@@ -141,7 +141,7 @@ def test_logits_are_torchvision_s(tmp_path):
     torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
     resnet = torchvision.models.resnet
     theirs = resnet.ResNet(resnet.Bottleneck, [1, 1, 1, 1], num_classes=10)
-    theirs = batch_norm_files.with_statistics(files.randomised(theirs))
+    theirs = batch_norm_files.with_statistics(files.randomized(theirs))
     path = files.save(theirs, tmp_path / "model.safetensors")
     model, _ = hybrid_jax.load_pretrained(path)
     batch = files.images((64, 64))
@@ -172,7 +172,7 @@ def architecture_of(name):
         key: StoredArray(tuple(array.shape), np.dtype(np.float32), read=None)
         for key, array in model.state_dict().items()
     }
-    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    knowing = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert knowing == ["timm_resnet"]
     dialect = DIALECTS.get("timm_resnet")()
     return dialect.architecture(dialect.tidy(stored), None), model
@@ -200,7 +200,7 @@ def test_models_of_timm_that_differ_are_refused(name):
 @pytest.mark.parametrize(("name", "count"), [("resnet50", 267), ("resnet50d", 277)])
 def test_published_size_gives_timm_s_logits(tmp_path, name, count):
     files = pytest.importorskip("timm_files")
-    theirs = files.randomised(files.timm.create_model(name, num_classes=10))
+    theirs = files.randomized(files.timm.create_model(name, num_classes=10))
     theirs = batch_norm_files.with_statistics(theirs)
     path = files.save(theirs, tmp_path / "model.safetensors")
     model, report = hybrid_jax.load_pretrained(path)

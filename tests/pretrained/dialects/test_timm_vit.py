@@ -8,7 +8,7 @@ from shapes_alone import read, stored_of
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.checkpoint import Hints
+from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.published_file import open_published
 
@@ -122,7 +122,7 @@ def test_spec_is_timm_s(written, form):
     assert architecture.grid == (3, 3)
     assert architecture.num_classes == CLASSES
     images = architecture.preprocessing
-    assert images.normalisation == ("imagenet" if vit.layer_scale else "half")
+    assert images.normalization == ("imagenet" if vit.layer_scale else "half")
     assert not images.certain
 
 

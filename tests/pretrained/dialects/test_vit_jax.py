@@ -20,7 +20,7 @@ from google_writer import (
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.pretrained.checkpoint import Hints, StoredArray
+from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.fill import match
 from hybrid_jax.pretrained.load import leaves_by_path, native_size
@@ -147,7 +147,7 @@ def test_head_behind_a_tanh_layer_is_left_out(tmp_path):
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-# Published: arrays of the file, and the model it must be recognised as.
+# Published: arrays of the file, and the model it must be recognized as.
 WIDE = dict(root=64, width=768, heads=12, mlp=3072, depth=12, classes=21_843)
 SMALL = WIDE | dict(width=384, heads=6, mlp=1536)
 PUBLISHED = {
@@ -187,7 +187,7 @@ def test_full_size_file_has_a_place_for_every_array(name):
     stored = {key: unread(shape) for key, shape in pre_linen(shapes(model)).items()}
     assert len(stored) == count
     dialect = DIALECTS.get("vit_jax")()
-    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognises(stored)]
+    known = [n for n in DIALECTS.names() if DIALECTS.get(n)().recognizes(stored)]
     assert known == ["vit_jax"]
     tidied = dialect.tidy(stored)
     architecture = dialect.architecture(tidied, Hints())

@@ -1,0 +1,213 @@
+"""Every key of the configuration tree and its default, once."""
+
+import dataclasses
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from hybrid_jax import specs
+
+
+def tree() -> ConfigDict:
+    """Returns a fresh tree with every key, for no model in particular."""
+    return ConfigDict(
+        dict(
+            seed=0,
+            model=_model(),
+            task=_task(),
+            data=_data(),
+            train=_train(),
+            optimizer=_optimizer(),
+            hardware=_hardware(),
+            # Mesh axes; one of them may be -1: all remaining devices.
+            mesh=dict(
+                data=-1,
+                fsdp=1,
+                tensor=1,
+                fsdp_min_elements=2**12,  # smaller arrays are kept whole
+            ),
+            checkpoint=dict(
+                every=1000,  # steps between saves; the last step is always saved
+                keep=2,  # newest checkpoints kept
+                # The best by this score is kept too. "auto": the task's own; "": none.
+                best_metric="auto",
+            ),
+            log=dict(every=10, tensorboard=True, progress=True),
+            # "10:15": a profiler's trace of these steps, into <workdir>/profile; "": none.
+            profile=dict(steps=""),
+            eval=dict(
+                every=1000,  # steps between evaluations; the last step always is
+                split="validation",
+                # None: train.batch_size. Rounded up to what the devices share evenly.
+                batch_size=config_dict.placeholder(int),
+                restore="best",  # --mode=evaluate: "best" or "last" checkpoint
+                image_size=config_dict.placeholder(object),  # None: data.image_size
+            ),
+        )
+    )
+
+
+def _model() -> dict[str, Any]:
+    return dict(
+        fusion="sequential",
+        # Keyword arguments of fusions' constructors, by fusion: those of the chosen one
+        # are used, so that `model.fusion` alone can be changed.
+        fusion_options=ConfigDict(),
+        resnet="r26",
+        resnet_options=_spec_options(specs.ResNetSpec, specs.RESNET_SIZES),
+        vit="b",
+        vit_options=_spec_options(specs.ViTSpec, specs.VIT_SIZES),
+        head="linear",
+        head_options=ConfigDict(),  # the same for heads
+        normalization="half",  # "half": [-1, 1]; "imagenet": mean and deviation
+        dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
+        # "xla", "cudnn" (fused; NVIDIA GPUs from Ampere on, sixteen bits), or "auto": what
+        # is fastest where the step runs. What a kernel does not take goes through XLA.
+        attention="auto",
+        # Published weights: a path, hf://owner/name, gs://…, or a name that
+        # `list_pretrained()` knows. One file for the whole model, or one for each half.
+        pretrained="",
+        pretrained_resnet="",
+        pretrained_vit="",
+        pretrained_options=dict(
+            numerics="file",  # how the file's library rounds; "config": as set here
+            preprocessing="file",  # its normalization and crop; "config": as set here
+            head="auto",  # "auto": kept if its classes are as many, else new; "new"
+            strict=True,  # of a whole model, every parameter but the head is in the file
+        ),
+    )
+
+
+def _task() -> dict[str, Any]:
+    return dict(
+        name="classification",
+        loss="softmax",  # "softmax" or "sigmoid"
+        label_smoothing=0.0,
+        # In-step augmentation of training batches.
+        flip=0.0,  # probability of a left-right flip
+        mixup=0.0,  # Beta parameter; 0.0 is off
+        cutmix=0.0,  # Beta parameter; with mixup too, each batch draws one of them
+        erase=0.0,  # probability of erasing one random rectangle
+        detection=_detection(),
+        segmentation=_segmentation(),
+    )
+
+
+def _detection() -> dict[str, Any]:
+    return dict(
+        score_threshold=0.05,  # boxes below are no predictions
+        nms_iou=0.6,  # dense heads: of two boxes that overlap more, the better stays
+        nms_candidates=1000,  # dense heads: boxes that enter the suppression
+        max_detections=100,  # predictions per image
+        focal_alpha=0.25,  # weight of the positives in the focal loss
+        focal_gamma=2.0,
+        center_radius=1.5,  # dense heads: cells around a center that may claim the object
+        class_weight=1.0,
+        l1_weight=5.0,  # set heads
+        giou_weight=2.0,
+        quality_weight=1.0,  # dense heads
+        no_object_weight=0.1,  # set heads with a column for "nothing"
+    )
+
+
+def _segmentation() -> dict[str, Any]:
+    return dict(
+        auxiliary_weight=0.4,  # of the shallower reading, where the head gives one
+        inference="whole",  # or "slide": windows over eval.image_size
+        window=config_dict.placeholder(object),  # slide: px (height, width); None:
+        # data.image_size
+        slide_stride=2.0 / 3.0,  # slide: step between windows, as a share of their side
+        flip=False,  # evaluation: also the mirrored image, averaged
+        scales=(1.0,),  # evaluation: also at these sizes, averaged
+        canvas=config_dict.placeholder(object),  # px (height, width) that no original image
+        # exceeds; None: as the data set says
+    )
+
+
+def _data() -> dict[str, Any]:
+    return dict(
+        # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH, coco:IMAGES,JSON, voc:ROOT,
+        # seg:IMAGES,MASKS
+        name="digits",
+        train_split="train",
+        image_size=config_dict.placeholder(object),  # px: side, or (height, width)
+        # Training: "resize", "letterbox", "scale_jitter"; "random_resized" and "pad" for
+        # labels alone.
+        crop="resize",
+        crop_area=(0.08, 1.0),  # random_resized: share of the image's area
+        crop_ratio=(0.75, 4.0 / 3.0),  # random_resized: width / height
+        pad_px=4,  # pad: reflected border before a random crop of image_size
+        scale_jitter=(0.5, 2.0),  # scale_jitter: range of sizes, 1.0 fits image_size
+        eval_fit="letterbox",  # boxes and masks: "letterbox" or "resize"
+        eval_crop=1.0,  # share of the resized image kept by the center crop
+        interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
+        randaugment_layers=0,
+        randaugment_magnitude=9.0,  # 0 to 10
+        color_jitter=0.0,  # brightness, contrast and saturation by up to this factor
+        on_bad_image="raise",  # or "skip": take the next example and count
+        on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
+        max_boxes=100,  # objects per image in training; more are left out and counted
+        reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
+        workers=0,  # decoding processes; 0 decodes in threads of this one
+        threads=config_dict.placeholder(int),  # None: one per core, at most 16
+        prefetch=2,  # batches kept ready on the device
+    )
+
+
+def _train() -> dict[str, Any]:
+    return dict(
+        steps=config_dict.placeholder(int),
+        epochs=config_dict.placeholder(float),  # instead of steps
+        batch_size=config_dict.placeholder(int),  # over all devices and hosts
+        accumulate=1,  # micro-batches per step
+        ema_decay=0.0,  # 0.0: no averaged copy; evaluation uses the copy if there is one
+    )
+
+
+def _optimizer() -> dict[str, Any]:
+    return dict(
+        name="adamw",  # "adamw", "sgd" or "lamb"
+        learning_rate=1e-3,
+        schedule="cosine",  # "cosine", "linear", "rsqrt" or "constant"
+        warmup_fraction=0.05,  # share of the steps with linearly rising rate
+        cooldown_fraction=0.1,  # rsqrt: share of the steps with linearly falling rate
+        rsqrt_timescale=10_000,  # rsqrt: steps over which the rate is nearly flat
+        weight_decay=0.05,
+        # Parameters whose path this finds are not decayed: all but kernels, so neither
+        # norms nor anything that is embedded, such as positions, tokens and levels.
+        no_decay=r"(?<!kernel)$",
+        clip_norm=1.0,  # global gradient norm; 0.0: no clipping
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        momentum=0.9,  # sgd
+        moment_dtype="float32",  # first moment; "bfloat16" saves memory
+        # Parameters whose path this expression finds are frozen; "": none. "^backbone/"
+        # leaves a linear probe. Frozen BatchNorms keep to their running statistics.
+        freeze="",
+        # Factors on the learning rate; 0.0 freezes the branch.
+        branch=dict(resnet=1.0, vit=1.0, fusion=1.0, head=1.0),
+        layer_decay=1.0,  # and one more per layer from the top (see `layer_decay.py`)
+    )
+
+
+def _hardware() -> dict[str, Any]:
+    """What fills `None` keys, by kind of device the run finds itself on."""
+    return dict(
+        cpu=dict(batch_size=32, image_size=64, steps=160),
+        accelerator=dict(batch_size=256, image_size=224, steps=2000),
+    )
+
+
+def _spec_options(cls, sizes) -> dict[str, Any]:
+    """Returns the fields of a spec; those its size table gives are `None`."""
+    sized = set().union(*sizes.values())
+    options = {}
+    for field in dataclasses.fields(cls):
+        if field.name == "dtype":  # model.dtype speaks for all parts
+            continue
+        if field.name in sized:
+            options[field.name] = config_dict.placeholder(type(field.default))
+        else:
+            options[field.name] = field.default
+    return options

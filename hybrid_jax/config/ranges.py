@@ -1,0 +1,122 @@
+"""Which values the keys of the configuration tree may have."""
+
+import re
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.errors import UserError
+
+
+def check(config: ConfigDict) -> None:
+    """Raises `UserError` for the first value outside its range, naming its key."""
+    for path, allowed in _CHOICES.items():
+        _expect(config, path, lambda v, a=allowed: v in a, f"one of {', '.join(allowed)}")
+    for path in _POSITIVE:
+        _expect(config, path, lambda v: v is None or v > 0, "a positive number")
+    for path in _NOT_NEGATIVE:
+        _expect(config, path, lambda v: v >= 0, "zero or more")
+    _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
+    for path in ("data.crop_area", "data.crop_ratio", "data.scale_jitter"):
+        _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
+    _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
+    for path in ("optimizer.freeze", "optimizer.no_decay"):
+        _expect(config, path, _is_pattern, "a regular expression")
+    _expect(config, "profile.steps", _is_span, "'' or 'FIRST:LAST', such as '10:15'")
+    _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
+    for path in _RATES:
+        _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    if batch_size is not None and batch_size % accumulate:
+        raise UserError(
+            f"config.train.accumulate: expected a divisor of train.batch_size "
+            f"{batch_size}, got {accumulate}."
+        )
+
+
+_CHOICES = {
+    "model.normalization": ("half", "imagenet"),
+    "model.dtype": ("auto", "float32", "bfloat16"),
+    "model.attention": ("auto", "xla", "cudnn"),
+    "model.pretrained_options.numerics": ("file", "config"),
+    "model.pretrained_options.preprocessing": ("file", "config"),
+    "model.pretrained_options.head": ("auto", "new"),
+    "task.loss": ("softmax", "sigmoid"),
+    "data.crop": ("resize", "random_resized", "pad", "letterbox", "scale_jitter"),
+    "data.eval_fit": ("letterbox", "resize"),
+    "data.on_bad_annotation": ("raise", "skip"),
+    "task.segmentation.inference": ("whole", "slide"),
+    "data.interpolation": ("bicubic", "bilinear"),
+    "data.on_bad_image": ("raise", "skip"),
+    "optimizer.name": ("adamw", "sgd", "lamb"),
+    "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
+    "optimizer.moment_dtype": ("float32", "bfloat16"),
+    "eval.restore": ("best", "last"),
+}
+_POSITIVE = (
+    "mesh.fsdp_min_elements",
+    "train.steps",
+    "train.epochs",
+    "train.batch_size",
+    "train.accumulate",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "log.every",
+    "eval.every",
+    "eval.batch_size",
+    "data.threads",
+    "data.max_boxes",
+    "task.detection.nms_candidates",
+    "task.detection.max_detections",
+    "task.detection.center_radius",
+    "task.segmentation.slide_stride",
+    "data.prefetch",
+    "optimizer.rsqrt_timescale",
+)
+_NOT_NEGATIVE = (
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    *(f"optimizer.branch.{name}" for name in ("resnet", "vit", "fusion", "head")),
+    "task.mixup",
+    "task.cutmix",
+    "data.workers",
+    "data.randaugment_layers",
+    "data.randaugment_magnitude",
+    "data.color_jitter",
+    "data.pad_px",
+    "task.segmentation.auxiliary_weight",
+    *(f"task.detection.{name}_weight" for name in ("class", "l1", "giou", "quality")),
+    "task.detection.focal_gamma",
+)
+_RATES = (
+    "task.label_smoothing",
+    "task.flip",
+    "task.erase",
+    "optimizer.warmup_fraction",
+    "optimizer.cooldown_fraction",
+    "task.detection.score_threshold",
+    "task.detection.nms_iou",
+    "task.detection.focal_alpha",
+    "task.detection.no_object_weight",
+)
+
+
+def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
+    value = config
+    for name in path.split("."):
+        value = value[name]
+    if not holds(value):
+        raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
+
+
+def _is_span(text: str) -> bool:
+    ends = re.fullmatch(r"(\d+):(\d+)", text)
+    return not text or (ends is not None and 1 <= int(ends[1]) <= int(ends[2]))
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True

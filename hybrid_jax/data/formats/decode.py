@@ -1,0 +1,129 @@
+"""Files of images and masks to uint8 arrays, whatever the files hold."""
+
+import os
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from hybrid_jax.errors import BadAnnotationError, BadImageError
+
+# What Pillow raises for files that are cut short, corrupted or no images at all.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, rows are columns
+_MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image file as (H, W, 3) uint8, upright and in RGB.
+
+    The EXIF orientation is applied. Gray becomes three equal channels, palettes their
+    colors, and 16-bit gray its upper eight bits. Transparency is dropped, not blended:
+    the colors stored below it are kept, as `Image.convert("RGB")` has it.
+
+    Raises:
+        BadImageError: the file is missing, cut short or no image; names the path.
+    """
+    try:
+        with Image.open(path) as image:
+            return _upright_rgb(image)
+    except _UNREADABLE as error:
+        raise _bad_image(path, error) from error
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Reads a file of class ids as (H, W) uint8, upright, each id as it is stored.
+
+    Palettes are not looked up: the numbers are the classes, the colors are for people.
+
+    Raises:
+        BadImageError: the file is missing, cut short or no image; names the path.
+        BadAnnotationError: it holds colors, or ids that do not fit into a byte.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            ids = (
+                np.array(_upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
+            )
+    except _UNREADABLE as error:
+        raise _bad_image(path, error) from error
+    if ids is None:
+        raise BadAnnotationError(
+            f"mask {os.fspath(path)!r}: expected one channel of class ids (gray or "
+            f"palette), got mode {mode!r}. Save the ids themselves, not their colors, or "
+            f"leave such masks out with --config.data.on_bad_annotation=skip."
+        )
+    if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
+        raise BadAnnotationError(
+            f"mask {os.fspath(path)!r}: expected class ids 0 to 254 and 255 for void, got "
+            f"{ids.min()} to {ids.max()}. Correct it, or leave such masks out with "
+            f"--config.data.on_bad_annotation=skip."
+        )
+    return ids.astype(np.uint8)
+
+
+def image_hw(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns (height, width) in px of an image file once upright, from its header.
+
+    Raises:
+        BadImageError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            # Pillow would decode a PNG to look for EXIF behind its pixels.
+            exif = image.getexif() if image.format == "JPEG" or "exif" in image.info else {}
+            width, height = image.size
+    except _UNREADABLE as error:
+        raise _bad_image(path, error) from error
+    return (width, height) if exif.get(_ORIENTATION, 1) >= 5 else (height, width)
+
+
+def _bad_image(path: str | os.PathLike, error: Exception) -> BadImageError:
+    return BadImageError(
+        f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
+        f"file, or pass over such files with --config.data.on_bad_image=skip."
+    )
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Turns (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 to (H, W, 3) uint8.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"expected an image of 1, 3 or 4 channels, got {image.shape}.")
+    if image.shape[-1] == 1:
+        return np.repeat(image, 3, axis=-1)
+    return np.ascontiguousarray(image[..., :3])
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if image.format == "JPEG" or image.getexif():
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    image = _upright(image)
+    if image.mode.startswith("I"):  # "I;16", "I;16B" or "I": 16-bit gray
+        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return as_rgb(gray.astype(np.uint16))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns about the direct way
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.array(image)

@@ -1,0 +1,64 @@
+"""Feature pyramid (Lin et al., 2016): a ResNet's maps, each told what coarser ones know.
+
+S_s = norm(conv1x1(C_s)) + nearest x2 of the next coarser S        (B, H/s, W/s, C)
+P_s = norm(conv3x3(S_s))                                           (B, H/s, W/s, C)
+"""
+
+import jax
+from flax import nnx
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.ops.rescale import upsample
+from hybrid_jax.specs import ResNetSpec
+
+
+class FPN(nnx.Module):
+    """1x1 laterals, sums from coarse to fine, 3x3 on what is returned.
+
+    Args:
+        spec: gives the norm and the dtype.
+        in_channels: stride -> channels of the maps it is called with.
+        channels: C of every map it returns.
+        levels: strides returned; maps coarser than the finest of them take part even if
+            they are not returned.
+
+    Raises:
+        UserError: no levels.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: dict[int, int],
+        channels: int,
+        *,
+        levels: tuple[int, ...],
+        rngs: nnx.Rngs,
+    ):
+        if not levels:
+            raise UserError("feature pyramid: levels: expected one or more, got none.")
+        self.strides = tuple(s for s in sorted(in_channels) if s >= min(levels))
+        self.levels = tuple(sorted(levels))
+        conv = dict(activation=None, rngs=rngs)
+        self.lateral = nnx.List(
+            [ConvNorm(spec, in_channels[s], channels, **conv) for s in self.strides]
+        )
+        self.smooth = nnx.List(
+            [ConvNorm(spec, channels, channels, kernel=3, **conv) for _ in self.levels]
+        )
+
+    def __call__(self, maps: dict[int, jax.Array], *, train: bool) -> dict[int, jax.Array]:
+        """Maps {stride: (B, h, w, C_s)} to {level: (B, h, w, channels)}, fine to coarse."""
+        summed, above = {}, None
+        for stride, lateral in zip(self.strides[::-1], self.lateral[::-1], strict=True):
+            x = lateral(maps[stride], train=train)
+            if above is not None:
+                x = x + upsample(
+                    summed[above], x.shape[1:3], factor=above // stride, method="nearest"
+                )
+            summed[stride], above = x, stride
+        return {
+            stride: smooth(summed[stride], train=train)
+            for stride, smooth in zip(self.levels, self.smooth, strict=True)
+        }

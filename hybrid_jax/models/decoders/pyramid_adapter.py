@@ -1,0 +1,104 @@
+"""The strides a head wants and a fusion does not give, made from those it does."""
+
+import jax
+from flax import nnx
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.models.layers.conv_norm import group_count
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.normalization import GroupNorm
+from hybrid_jax.ops.rescale import upsample
+
+
+class PyramidAdapter(nnx.Module):
+    """Adds maps of missing strides; those that are there pass through untouched.
+
+    A coarser map is a 3x3 convolution of stride 2 of the next finer one. A finer map is
+    the nearest coarser one, enlarged bilinearly, under a 3x3 convolution. Both have the
+    channels of the map they are made from, at most 256, and a GroupNorm.
+
+    Args:
+        channels: stride -> C of the maps there are.
+        wanted: strides that are asked for, powers of two.
+        dtype: compute dtype.
+
+    Attributes:
+        channels: stride -> C of all maps it returns, fine to coarse.
+
+    Raises:
+        UserError: a stride that doubling and halving cannot reach.
+    """
+
+    def __init__(
+        self,
+        channels: dict[int, int],
+        *,
+        wanted: tuple[int, ...],
+        dtype: str,
+        rngs: nnx.Rngs,
+    ):
+        made = dict(channels)
+        self.steps: tuple[tuple[int, int], ...] = ()  # (from, to), in order
+        convs, norms = [], []
+        finest = min(channels)
+        finer = sorted((s for s in wanted if s < finest), reverse=True)
+        for stride in (*finer, *sorted(s for s in wanted if s > finest)):
+            for old, new in _way(tuple(sorted(made)), stride):
+                width = min(made[old], 256)
+                convs.append(
+                    Conv(
+                        made[old],
+                        width,
+                        kernel=3,
+                        stride=2 if new > old else 1,
+                        padding="centered",
+                        dtype=dtype,
+                        rngs=rngs,
+                    )
+                )
+                norms.append(
+                    GroupNorm(width, eps=1e-6, groups=group_count(width), dtype=dtype)
+                )
+                self.steps += ((old, new),)
+                made[new] = width
+        self.convs, self.norms = nnx.List(convs), nnx.List(norms)
+        self.channels = dict(sorted(made.items()))
+
+    def __call__(
+        self, maps: dict[int, jax.Array], *, image_hw: tuple[int, int], train: bool
+    ) -> dict[int, jax.Array]:
+        """Maps {stride: (B, h, w, C)} to the same and more, fine to coarse."""
+        maps = dict(maps)
+        for (old, new), conv, norm in zip(self.steps, self.convs, self.norms, strict=True):
+            x = maps[old]
+            if new < old:
+                hw = tuple(-(-side // new) for side in image_hw)
+                x = upsample(x, hw, factor=old // new)
+            maps[new] = jax.nn.relu(norm(conv(x), train=train))
+        return dict(sorted(maps.items()))
+
+
+def _way(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
+    """Returns the steps from one of the strides given to the one wanted."""
+    if wanted in given:
+        return []
+    finer = [s for s in given if s < wanted]
+    if not finer:
+        old = min(given)
+        if wanted < 1 or old % wanted:
+            raise UserError(_unreachable(given, wanted))
+        return [(old, wanted)]
+    steps, at = [], max(finer)
+    while at < wanted:
+        steps.append((at, 2 * at))
+        at *= 2
+    if at != wanted:
+        raise UserError(_unreachable(given, wanted))
+    return steps
+
+
+def _unreachable(given: tuple[int, ...], wanted: int) -> str:
+    return (
+        f"head: stride {wanted} cannot be made from the fusion's maps at strides "
+        f"{', '.join(map(str, given))}; choose a power of two."
+    )

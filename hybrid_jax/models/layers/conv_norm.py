@@ -1,0 +1,91 @@
+"""Convolution, normalization, activation: what necks and bridges between parts are of."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.folding import FoldedNorm, folded_norm
+from hybrid_jax.models.layers.normalization import BatchNorm, GroupNorm
+from hybrid_jax.specs import ResNetSpec
+
+
+class ConvNorm(nnx.Module):
+    """A bias-free convolution and the kind of norm the ResNet beside it uses.
+
+    Args:
+        spec: gives the norm, its epsilon and the dtype; kernels are not standardized.
+        activation: applied last; None for none.
+        groups: of the convolution; equal to both channel counts it is depthwise.
+        scale_init: of the norm; 0.0 lets a residual branch start silent.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        out_channels: int,
+        *,
+        rngs: nnx.Rngs,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Callable[[jax.Array], jax.Array] | None = jax.nn.relu,
+        scale_init: float = 1.0,
+    ):
+        self.conv = Conv(
+            in_channels,
+            out_channels,
+            kernel=kernel,
+            stride=stride,
+            padding="end" if kernel == stride > 1 else "centered",
+            groups=groups,
+            dtype=spec.dtype,
+            rngs=rngs,
+        )
+        self.norm = map_norm(spec, out_channels, scale_init=scale_init, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), C_out)."""
+        x = self.norm(self.conv(x), train=train)
+        return x if self.activation is None else self.activation(x)
+
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `models/layers/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the convolution has taken the norm in."""
+        return isinstance(self.norm, FoldedNorm)
+
+
+def map_norm(
+    spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0
+) -> nnx.Module:
+    """Returns the spec's kind of norm for any number of channels.
+
+    GroupNorm takes the ResNet's 32 groups from 128 channels on, and fewer below, see
+    `group_count`.
+    """
+    if spec.norm == "batch":
+        return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)
+    return GroupNorm(
+        channels,
+        eps={"vit_jax": 1e-6, "timm": 1e-5}[spec.numerics],
+        scale_init=scale_init,
+        groups=group_count(channels),
+        dtype=spec.dtype,
+    )
+
+
+def group_count(channels: int) -> int:
+    """Returns the most groups, a power of two up to 32, of four channels or more.
+
+    A group of one channel would lose that channel's mean over the image: its level could
+    not be read from the map, and a map of one cell would be zero, with zero gradient.
+    """
+    fitting = (n for n in (32, 16, 8, 4, 2) if channels % n == 0 and channels // n >= 4)
+    return next(fitting, 1)

@@ -1,0 +1,102 @@
+"""Normalization of feature maps; statistics in float32 whatever the compute dtype."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.folding import FoldedNorm
+
+
+class GroupNorm(nnx.Module):
+    """GroupNorm (Wu & He, 2018) over (B, h, w, C), in two passes over the map.
+
+    The first pass sums x and x squared per channel, the second applies one scale and one
+    offset per image and channel; the groups exist only on the (B, C) sums in between.
+
+    Args:
+        channels: C.
+        eps: added to the variance.
+        scale_init: 1.0, or 0.0 so that a residual branch starts silent.
+        groups: channels are normalized in this many groups.
+        dtype: of the output.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        eps: float,
+        scale_init: float = 1.0,
+        groups: int = 32,
+        dtype: str = "float32",
+    ):
+        self.scale = nnx.Param(jnp.full(channels, scale_init, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.eps = eps
+        self.groups = groups
+        self.dtype = jnp.dtype(dtype)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        B, h, w, C = x.shape
+        x32 = x.astype(jnp.float32)
+        mean = self._group_mean(x32.mean((1, 2)))  # (B, C)
+        square = self._group_mean(jnp.square(x32).mean((1, 2)))
+        # Rounding can push the difference of the two below zero.
+        variance = jnp.maximum(square - jnp.square(mean), 0.0)
+        scale = self.scale[...] * jax.lax.rsqrt(variance + self.eps)
+        offset = self.bias[...] - mean * scale
+        return (x32 * scale[:, None, None] + offset[:, None, None]).astype(self.dtype)
+
+    def folded_into(self, conv: Conv) -> "GroupNorm":
+        """Returns itself: no fixed kernel can hold statistics that each image has anew."""
+        return self
+
+    def _group_mean(self, sums: jax.Array) -> jax.Array:
+        """Averages (B, C) within groups and hands every channel its group's value."""
+        B, C = sums.shape
+        means = sums.reshape(B, self.groups, -1).mean(-1, keepdims=True)
+        return jnp.broadcast_to(means, (B, self.groups, C // self.groups)).reshape(B, C)
+
+
+class BatchNorm(nnx.BatchNorm):
+    """BatchNorm with torch's momentum; under a mesh, statistics are of the global batch.
+
+    Flax casts the running statistics to the compute dtype, which costs bfloat16 models
+    their accuracy in evaluation; here they stay float32 and only the output is cast.
+
+    Attributes:
+        fixed: normalize by the running statistics in training, too, and leave them as they
+            are; for parts that are frozen.
+    """
+
+    def __init__(self, channels: int, *, scale_init: float, dtype: str, rngs: nnx.Rngs):
+        super().__init__(
+            channels,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=jnp.float32,
+            scale_init=nnx.initializers.constant(scale_init),
+            rngs=rngs,
+        )
+        self.output_dtype = jnp.dtype(dtype)
+        self.fixed = False
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = super().__call__(x, use_running_average=self.fixed or not train)
+        return y.astype(self.output_dtype)
+
+    def folded_into(self, conv: Conv) -> FoldedNorm:
+        """Makes eval mode's scale and offset part of the convolution right before."""
+        conv.scale_and_shift(
+            *_scale_and_offset(
+                self.scale[...], self.bias[...], self.mean[...], self.var[...], self.epsilon
+            )
+        )
+        return FoldedNorm()
+
+
+@jax.jit
+def _scale_and_offset(scale, bias, mean, variance, epsilon):
+    scale = scale * jax.lax.rsqrt(variance + epsilon)
+    return scale, bias - mean * scale

@@ -1,0 +1,78 @@
+"""RepVGG blocks: two branches to train, one convolution to run (Ding et al., 2021)."""
+
+import functools
+
+import jax
+from flax import nnx
+
+from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.specs import ResNetSpec
+
+
+class RepVGG(nnx.Module):
+    """A 3x3 and a 1x1 convolution, each with a norm, summed; then SiLU.
+
+    With BatchNorm in eval mode the sum is one 3x3 convolution with a bias, and `fold` of
+    `models/layers/folding.py` makes it one.
+    """
+
+    def __init__(self, spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs):
+        conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
+        self.conv3 = conv(channels, channels, kernel=3)
+        self.conv1 = conv(channels, channels)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C) to (B, h, w, C)."""
+        y = self.conv3(x, train=train)
+        if self.conv1 is not None:
+            y = y + self.conv1(x, train=train)
+        return jax.nn.silu(y)
+
+    def fold_in_place(self) -> None:
+        """Leaves the 3x3 convolution alone, with the 1x1 kernel in its middle tap.
+
+        Where the norms are GroupNorm the branches stay two, see `models/layers/folding.py`.
+        """
+        if self.conv1 is None or not (self.conv3.is_folded and self.conv1.is_folded):
+            return
+        conv, point = self.conv3.conv, self.conv1.conv
+        conv.kernel[...], conv.bias[...] = _summed(
+            conv.kernel[...], conv.bias[...], point.kernel[...], point.bias[...]
+        )
+        self.conv1 = None
+
+
+@jax.jit
+def _summed(kernel, bias, point_kernel, point_bias):
+    return kernel.at[1, 1].add(point_kernel[0, 0]), bias + point_bias
+
+
+class CSPRepLayer(nnx.Module):
+    """Two 1x1 views of the input, one through RepVGG blocks, summed (RT-DETR, 2023).
+
+    Args:
+        blocks: number of RepVGG blocks on the first view.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        out_channels: int,
+        *,
+        blocks: int,
+        rngs: nnx.Rngs,
+    ):
+        view = functools.partial(ConvNorm, spec, activation=jax.nn.silu, rngs=rngs)
+        self.deep = view(in_channels, out_channels)
+        self.flat = view(in_channels, out_channels)
+        self.blocks = nnx.List(
+            [RepVGG(spec, out_channels, rngs=rngs) for _ in range(blocks)]
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, h, w, C_out)."""
+        y = self.deep(x, train=train)
+        for block in self.blocks:
+            y = block(y, train=train)
+        return y + self.flat(x, train=train)

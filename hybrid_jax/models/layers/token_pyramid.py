@@ -1,0 +1,84 @@
+"""Maps of several strides as one sequence of tokens, and joined with a ViT's map."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.models.layers.conv_norm import map_norm
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.ops.rescale import to_stride, upsample
+from hybrid_jax.specs import ResNetSpec
+
+
+def to_tokens(maps: dict[int, jax.Array]) -> jax.Array:
+    """Lays maps {stride: (B, h, w, D)} out as tokens (B, sum of h * w, D), in order."""
+    flat = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps.values()]
+    return jnp.concatenate(flat, axis=1)
+
+
+def to_maps(tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> dict[int, jax.Array]:
+    """Undoes `to_tokens`, given the (h, w) of each stride."""
+    maps, before = {}, 0
+    for stride, (h, w) in shapes.items():
+        flat = tokens[:, before : before + h * w]
+        maps[stride] = flat.reshape(tokens.shape[0], h, w, -1)
+        before += h * w
+    return maps
+
+
+def add_to_level(
+    tokens: jax.Array, x: jax.Array, *, shapes: dict[int, tuple[int, int]], stride: int
+) -> jax.Array:
+    """Adds a map (B, h, w, D) to the tokens of the level with its stride."""
+    maps = to_maps(tokens, shapes)
+    maps[stride] = maps[stride] + x.astype(tokens.dtype)
+    return to_tokens(maps)
+
+
+class JoinedPyramid(nnx.Module):
+    """Joins an adapter's maps with the ViT's, stride by stride.
+
+        maps[s] = to_stride(x) + norm(c_s),    c_4 first receives conv1x1(c_8), upsampled
+
+    At the ViT's own stride the norm starts at zero: that map starts as the ViT's.
+
+    Args:
+        spec: gives the norm and the dtype.
+        strides: of the maps, fine to coarse.
+        vit_stride: of the ViT's map, one of them.
+        width: D of all maps.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        *,
+        strides: tuple[int, ...],
+        vit_stride: int,
+        width: int,
+        rngs: nnx.Rngs,
+    ):
+        self.strides, self.vit_stride = strides, vit_stride
+        self.lift = Conv(width, width, kernel=1, dtype=spec.dtype, rngs=rngs)
+        self.norms = nnx.List(
+            [
+                map_norm(spec, width, scale_init=float(s != vit_stride), rngs=rngs)
+                for s in strides
+            ]
+        )
+
+    def __call__(
+        self, maps: dict[int, jax.Array], x: jax.Array, *, train: bool
+    ) -> dict[int, jax.Array]:
+        """Maps {stride: (B, h, w, D)} and the ViT's (B, h, w, D) to {stride: ...}."""
+        finest, second = self.strides[:2]
+        lifted = upsample(
+            self.lift(maps[second]), maps[finest].shape[1:3], factor=second // finest
+        )
+        maps = maps | {finest: maps[finest] + lifted}
+        out = {}
+        for stride, norm in zip(self.strides, self.norms, strict=True):
+            hw = maps[stride].shape[1:3]
+            here = to_stride(x, hw, old=self.vit_stride, new=stride)
+            out[stride] = here + norm(maps[stride], train=train).astype(x.dtype)
+        return out

@@ -1,0 +1,198 @@
+"""The pre-norm transformer block of ViT (Dosovitskiy et al., 2020) and its pieces."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hybrid_jax.ops.attention.dot_product import attention
+from hybrid_jax.ops.positions import rotate
+from hybrid_jax.specs import ViTSpec
+
+_xavier = nnx.initializers.xavier_uniform()
+
+
+def linear(spec: ViTSpec, in_dim: int, out_dim: int, *, rngs: nnx.Rngs, **kw):
+    """Returns a Linear in the spec's dtype with ViT's xavier initialization."""
+    kw.setdefault("kernel_init", _xavier)
+    return nnx.Linear(in_dim, out_dim, dtype=jnp.dtype(spec.dtype), rngs=rngs, **kw)
+
+
+def layer_norm(spec: ViTSpec, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Returns a LayerNorm of the spec's width and epsilon; statistics in float32."""
+    return nnx.LayerNorm(
+        spec.width, epsilon=spec.norm_eps, dtype=jnp.dtype(spec.dtype), rngs=rngs
+    )
+
+
+def gelu(spec: ViTSpec) -> Callable[[jax.Array], jax.Array]:
+    """Returns the spec's form of GELU."""
+    return functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
+
+
+def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool = False):
+    """Zeroes entries (or whole examples) at `rate` and rescales; no key, no change."""
+    if key is None or rate == 0.0:
+        return x
+    shape = (x.shape[0],) + (1,) * (x.ndim - 1) if per_example else x.shape
+    kept = jax.random.bernoulli(key, 1.0 - rate, shape)
+    return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)
+
+
+class JointProjection(nnx.Module):
+    """Query, key and value of the same tokens: three linear maps kept in one array.
+
+    The kernel is (D, 3, D), not (D, 3 D): its last axis can be split by heads over
+    devices, each of which then has the query, key and value of its own heads. Three
+    products in place of one give three arrays that need no cutting up: the TPU compiler
+    counts a quarter less time for a block's attention and its gradient.
+    """
+
+    def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
+        keys = jax.random.split(rngs.params(), 3)
+        parts = [_xavier(key, (spec.width, spec.width), jnp.float32) for key in keys]
+        rngs.params()  # of the bias, as in a Linear: all that is built later starts alike
+        self.kernel = nnx.Param(jnp.stack(parts, axis=1))
+        self.bias = nnx.Param(jnp.zeros((3, spec.width)))
+        self.dtype = jnp.dtype(spec.dtype)
+
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Maps tokens (B, N, D) to query, key and value, (B, N, D) each."""
+        x = x.astype(self.dtype)
+        kernel, bias = (
+            self.kernel[...].astype(self.dtype),
+            self.bias[...].astype(self.dtype),
+        )
+        return [x @ kernel[:, part] + bias[part] for part in range(3)]
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with a joint projection for query, key and value."""
+
+    def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
+        self.qkv = JointProjection(spec, rngs=rngs)
+        self.out = linear(spec, spec.width, spec.width, rngs=rngs)
+        self.heads = spec.heads
+
+    def __call__(self, x: jax.Array, *, rotation=None, bias=None) -> jax.Array:
+        query, key, value = self.project(x, rotation=rotation)
+        return self.out(attention(query, key, value, bias=bias).reshape(x.shape))
+
+    def project(self, x: jax.Array, *, rotation=None) -> tuple[jax.Array, ...]:
+        """Maps tokens (B, N, D) to query, key and value (B, N, heads, d), rotated."""
+        B, N, D = x.shape
+        query, key, value = (
+            part.reshape(B, N, self.heads, D // self.heads) for part in self.qkv(x)
+        )
+        if rotation is not None:
+            query, key = rotate(query, *rotation), rotate(key, *rotation)
+        return query, key, value
+
+
+class Mlp(nnx.Module):
+    """Two linear maps with a GELU between."""
+
+    def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
+        bias = nnx.initializers.normal(1e-6)
+        self.fc1 = linear(spec, spec.width, spec.mlp_dim, rngs=rngs, bias_init=bias)
+        self.fc2 = linear(spec, spec.mlp_dim, spec.width, rngs=rngs, bias_init=bias)
+        self.gelu = gelu(spec)
+        self.dropout = spec.dropout
+
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        keys = (None, None) if key is None else jax.random.split(key)
+        x = drop(self.gelu(self.fc1(x)), rate=self.dropout, key=keys[0])
+        return drop(self.fc2(x), rate=self.dropout, key=keys[1])
+
+
+class LayerScale(nnx.Module):
+    """A learned factor per channel on a residual branch (Touvron et al., 2021)."""
+
+    def __init__(self, dim: int, *, initial: float):
+        self.gamma = nnx.Param(jnp.full(dim, initial, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x * self.gamma[...].astype(x.dtype)
+
+
+class Block(nnx.Module):
+    """Attention and MLP, each after a norm and added to the stream.
+
+    Args:
+        drop_path: rate at which this block's branches are dropped, whole examples at once.
+        attends: False builds no attention; every call then brings its own, see `attend`.
+    """
+
+    def __init__(
+        self, spec: ViTSpec, *, drop_path: float, rngs: nnx.Rngs, attends: bool = True
+    ):
+        self.norm1 = layer_norm(spec, rngs=rngs)
+        self.attn = Attention(spec, rngs=rngs) if attends else None
+        self.norm2 = layer_norm(spec, rngs=rngs)
+        self.mlp = Mlp(spec, rngs=rngs)
+        scale = spec.layer_scale
+        self.scale1 = LayerScale(spec.width, initial=scale) if scale else None
+        self.scale2 = LayerScale(spec.width, initial=scale) if scale else None
+        self.drop_path = drop_path
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        rotation=None,
+        bias=None,
+        attend=None,
+    ) -> jax.Array:
+        """Maps tokens (B, N, D) to tokens; `key` switches the random drops on.
+
+        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        `attend(attn, tokens)`, if given, stands in for attention of all to all: it gets
+        this block's attention (None if not built) and normed tokens, and returns
+        (B, N, D).
+        """
+        key_attn, key_mlp, key_inner = (
+            (None,) * 3 if key is None else jax.random.split(key, 3)
+        )
+        y = self.norm1(x)
+        if attend is None:
+            y = self.attn(y, rotation=rotation, bias=bias)
+        else:
+            y = attend(self.attn, y)
+        x = x + self._branch(y, self.scale1, key_attn)
+        y = self.mlp(self.norm2(x), key=key_inner)
+        return x + self._branch(y, self.scale2, key_mlp)
+
+    def _branch(self, y, scale, key):
+        y = y if scale is None else scale(y)
+        return drop(y, rate=self.drop_path, key=key, per_example=True)
+
+
+class AttentionPool(nnx.Module):
+    """One vector from all tokens: a learned probe attends, then an MLP (big_vision MAP).
+
+    The key's bias never gets a gradient: it moves every logit of the probe alike, and the
+    softmax undoes it. It is there because published weights have it.
+    """
+
+    def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
+        self.probe = nnx.Param(_xavier(rngs.params(), (1, spec.width), jnp.float32))
+        self.query = linear(spec, spec.width, spec.width, rngs=rngs)
+        self.key = linear(spec, spec.width, spec.width, rngs=rngs)
+        self.value = linear(spec, spec.width, spec.width, rngs=rngs)
+        self.out = linear(spec, spec.width, spec.width, rngs=rngs)
+        self.norm = layer_norm(spec, rngs=rngs)
+        self.mlp = Mlp(spec, rngs=rngs)
+        self.heads = spec.heads
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens (B, N, D) to (B, D)."""
+        B, N, D = x.shape
+        probe = jnp.broadcast_to(self.probe[...].astype(x.dtype), (B, 1, D))
+        query = self.query(probe).reshape(B, 1, self.heads, -1)
+        key = self.key(x).reshape(B, N, self.heads, -1)
+        value = self.value(x).reshape(B, N, self.heads, -1)
+        pooled = self.out(attention(query, key, value).reshape(B, D))
+        return pooled + self.mlp(self.norm(pooled))

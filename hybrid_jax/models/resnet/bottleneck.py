@@ -1,0 +1,181 @@
+"""Residual bottlenecks (He et al., 2015, 2016): 1x1, 3x3, 1x1 and a shortcut."""
+
+import jax
+from flax import nnx
+
+from hybrid_jax.models.layers.folding import folded_norm
+from hybrid_jax.models.layers.remat import run_block
+from hybrid_jax.models.resnet import conv_and_norm as layers
+from hybrid_jax.ops.pooling import neighbor_mean
+from hybrid_jax.ops.rescale import average_pool
+from hybrid_jax.specs import ResNetSpec
+
+
+class Downsample(nnx.Module):
+    """The shortcut where channels or resolution change: a 1x1 convolution and a norm.
+
+    With pre-activation there is no norm: its input has been normed already.
+
+    Args:
+        stride: of the 1x1, or of the mean of 2x2 cells before it ("pooled" shortcuts,
+            ResNet-D, He et al., 2018).
+        spacing: cells from one of those four to the next where dilation replaces the
+            stride; 0 where the stage keeps its input's resolution in any case.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        spacing: int,
+        rngs: nnx.Rngs,
+    ):
+        pooled = spec.shortcut == "pooled"
+        self.conv = layers.conv(
+            spec,
+            in_channels,
+            out_channels,
+            kernel=1,
+            stride=1 if pooled else stride,
+            rngs=rngs,
+        )
+        self.norm = (
+            None if spec.preactivation else layers.norm(spec, out_channels, rngs=rngs)
+        )
+        self.factor = stride if pooled else 1
+        self.spacing = spacing if pooled and stride == 1 else 0
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), C_out)."""
+        x = average_pool(x, factor=self.factor)
+        if self.spacing:
+            x = neighbor_mean(x, spacing=self.spacing)
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x, train=train)
+
+    def fold_in_place(self) -> None:
+        """Folds the norm into the convolution, see `layers/folding.py`."""
+        self.norm = folded_norm(self.conv, self.norm)
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3 (carrying the stride, "v1.5"), 1x1; activation after the sum.
+
+    Args:
+        width: channels of the 3x3; the block emits four times as many.
+        stride: of the 3x3.
+        dilation: of the 3x3.
+        spacing: see `Downsample`.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        *,
+        stride: int,
+        dilation: int,
+        spacing: int,
+        rngs: nnx.Rngs,
+    ):
+        out_channels = 4 * width
+        self.conv1 = layers.conv(spec, in_channels, width, kernel=1, rngs=rngs)
+        self.norm1 = layers.norm(spec, width, rngs=rngs)
+        self.conv2 = layers.conv(
+            spec, width, width, kernel=3, stride=stride, dilation=dilation, rngs=rngs
+        )
+        self.norm2 = layers.norm(spec, width, rngs=rngs)
+        self.conv3 = layers.conv(spec, width, out_channels, kernel=1, rngs=rngs)
+        # A silent branch makes every block start as the identity (Goyal et al., 2017).
+        self.norm3 = (
+            None
+            if spec.preactivation
+            else layers.norm(spec, out_channels, rngs=rngs, scale_init=0.0)
+        )
+        self.remat = spec.remat
+        changes = stride > 1 or in_channels != out_channels
+        self.downsample = (
+            Downsample(
+                spec, in_channels, out_channels, stride=stride, spacing=spacing, rngs=rngs
+            )
+            if changes
+            else None
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (B, h, w, C_in) to (B, ceil(h / stride), ceil(w / stride), 4 * width)."""
+
+        def run(block, x):
+            y = block.spatial(block.reduce(x, train=train), train=train)
+            return block.expand(x, y, train=train)
+
+        return run_block(run, self, x, remat=self.remat)
+
+    def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Narrows (B, h, w, C_in) to `width` channels."""
+        return jax.nn.relu(self.norm1(self.conv1(x), train=train))
+
+    def spatial(self, y: jax.Array, *, train: bool) -> jax.Array:
+        """Looks at the neighbors: the 3x3 convolution, with the stride."""
+        return jax.nn.relu(self.norm2(self.conv2(y), train=train))
+
+    def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
+        """Widens `y` and adds it to the block's input `x`."""
+        y = self.norm3(self.conv3(y), train=train)
+        shortcut = x if self.downsample is None else self.downsample(x, train=train)
+        return jax.nn.relu(shortcut + y)
+
+    def fold_in_place(self) -> None:
+        """Folds each norm into the convolution of its number, see `layers/folding.py`."""
+        self.norm1 = folded_norm(self.conv1, self.norm1)
+        self.norm2 = folded_norm(self.conv2, self.norm2)
+        self.norm3 = folded_norm(self.conv3, self.norm3)
+
+
+class PreActivationBottleneck(Bottleneck):
+    """The same three convolutions, each behind a norm and a ReLU (He et al., 2016).
+
+    `norm0` is of the input; `norm1` and `norm2` follow the convolutions of their numbers,
+    so that whoever works between `reduce`, `spatial` and `expand` finds either block
+    alike. The net's last block has `final_norm`, which norms its sum: run block by block
+    or whole, the net then ends the same way.
+
+    Args:
+        last: whether it is the net's last block.
+        placed: as in `Bottleneck`.
+    """
+
+    def __init__(
+        self,
+        spec: ResNetSpec,
+        in_channels: int,
+        width: int,
+        *,
+        last: bool,
+        rngs: nnx.Rngs,
+        **placed: int,
+    ):
+        super().__init__(spec, in_channels, width, rngs=rngs, **placed)
+        self.norm0 = layers.norm(spec, in_channels, rngs=rngs)
+        self.final_norm = layers.norm(spec, 4 * width, rngs=rngs) if last else None
+
+    def reduce(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Narrows (B, h, w, C_in) to `width` channels."""
+        return super().reduce(self._activated(x, train=train), train=train)
+
+    def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
+        """Widens `y` and adds it to the block's input `x`."""
+        if self.downsample is not None:
+            # The compiler finds that `reduce` has computed the same.
+            x = self.downsample(self._activated(x, train=train), train=train)
+        x = x + self.conv3(y)
+        if self.final_norm is not None:
+            x = jax.nn.relu(self.final_norm(x, train=train))
+        return x
+
+    def _activated(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return jax.nn.relu(self.norm0(x, train=train))

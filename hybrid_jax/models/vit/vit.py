@@ -1,0 +1,206 @@
+"""Vision Transformer (Dosovitskiy et al., 2020) in stages: embed, blocks, norm, pool."""
+
+from collections.abc import Callable, Collection
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.remat import run_block
+from hybrid_jax.models.layers.transformer import AttentionPool, Block, drop, layer_norm
+from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
+from hybrid_jax.specs import ViTSpec
+
+_lecun_normal = nnx.initializers.lecun_normal()
+_normal = nnx.initializers.normal(0.02)
+PIECES = ("embed", "cls", "positions", "attention", "pool")
+
+
+class ViT(nnx.Module):
+    """A staged ViT over an image or over a feature map.
+
+    Whole: `vit(x, train=...)`. By stages: `tokens = vit.embed_map(x, ...)`, then
+    `vit.run_block(i, tokens, ...)` for each block, `vit.norm`, `vit.pool_tokens`.
+    The first `vit.prefix` tokens are the class token and the registers.
+
+    Args:
+        spec: every number of the part.
+        grid: (h, w) of the patch grid its learned positions are made for; any other grid
+            is served by resizing them.
+        in_channels: C of the input; 3 for an image.
+        patch_size: cells of the input per token and side; the spec's if None.
+        without: pieces that are not built, of `PIECES`, because the caller has no use for
+            them or brings its own: "embed", "cls" (the first token is another's),
+            "positions" (none are added to the patches; rotary ones stay), the blocks'
+            "attention", and of the pooling the learned probe ("pool").
+    """
+
+    def __init__(
+        self,
+        spec: ViTSpec,
+        *,
+        grid: tuple[int, int],
+        rngs: nnx.Rngs,
+        in_channels: int = 3,
+        patch_size: int | None = None,
+        without: Collection[str] = (),
+    ):
+        if set(without) - set(PIECES):
+            raise ValueError(f"ViT: without: expected some of {PIECES}, got {without}.")
+        self.spec = spec
+        has_cls, learned = spec.pool == "cls", spec.positions == "learned"
+        self.prefix = has_cls + spec.registers
+        self.embed = (
+            _embedding(spec, in_channels, patch_size or spec.patch_size, rngs=rngs)
+            if "embed" not in without
+            else _left_out(rngs=rngs)
+        )
+        cls = has_cls and "cls" not in without
+        self.cls = nnx.Param(jnp.zeros((1, spec.width))) if cls else None
+        self.registers = (
+            _array(spec.registers, spec.width, rngs=rngs) if spec.registers else None
+        )
+        # The class token's own position is kept beside the grid, so that the grid can
+        # have any shape; together they are the (N + 1, D) array of vit_jax.
+        placed = "positions" not in without
+        position = _array if placed else _left_out
+        self.cls_position = (
+            position(1, spec.width, rngs=rngs) if has_cls and learned else None
+        )
+        self.position = position(*grid, spec.width, rngs=rngs) if learned else None
+        self.adds_positions = placed and spec.positions != "rope2d"
+        # The ramp ends at the spec's rate; a ramp of one block has only that end.
+        rates = np.linspace(0.0, spec.drop_path, spec.depth)
+        rates[-1:] = spec.drop_path
+        attends = "attention" not in without
+        self.blocks = nnx.List(
+            [
+                Block(spec, drop_path=float(rate), attends=attends, rngs=rngs)
+                for rate in rates
+            ]
+        )
+        self.norm = layer_norm(spec, rngs=rngs)
+        probed = spec.pool == "attention" and "pool" not in without
+        self.probe_pool = AttentionPool(spec, rngs=rngs) if probed else None
+
+    def __call__(
+        self, x: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps (B, H, W, C) to the final map (B, h, w, D) and the pooled (B, D)."""
+        key = key if train else None
+        tokens, hw = self.embed_map(x, key=key)
+        for index in range(self.spec.depth):
+            tokens = self.run_block(index, tokens, hw=hw, key=key)
+        tokens = self.norm(tokens)
+        return self.to_map(tokens, hw=hw), self.pool_tokens(tokens)
+
+    def embed_map(
+        self, x: jax.Array, *, key: jax.Array | None = None
+    ) -> tuple[jax.Array, tuple[int, int]]:
+        """Maps (B, H, W, C) to tokens (B, prefix + N, D) with positions, and (h, w)."""
+        x = self.embed(x)
+        B, h, w, D = x.shape
+        if self.adds_positions:
+            x = x + self._positions((h, w))
+        return self.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
+
+    def add_prefix(self, tokens: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """Puts class token and registers before (B, N, D) and drops at the spec's rate."""
+        prefix = [
+            jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), *token.shape))
+            for token in self._prefix_tokens()
+        ]
+        tokens = jnp.concatenate([*prefix, tokens], axis=1) if prefix else tokens
+        key_embed = None if key is None else jax.random.fold_in(key, self.spec.depth)
+        return drop(tokens, rate=self.spec.dropout, key=key_embed)
+
+    def run_block(
+        self,
+        index: int,
+        tokens: jax.Array,
+        *,
+        hw: tuple[int, int] | None = None,
+        key: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        rotation: tuple[np.ndarray, np.ndarray] | None = None,
+        attend: Callable | None = None,
+    ) -> jax.Array:
+        """Applies block `index` to tokens (B, prefix + N, D) of an (h, w) grid.
+
+        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
+        Tokens of no single grid come without `hw`; under "rope2d" they bring their own
+        `rotation`. `attend` stands in for the block's attention, see `Block`.
+        """
+        if hw is not None and rotation is None and self.spec.positions == "rope2d":
+            rotation = rope2d(hw, self.spec.width // self.spec.heads)
+        key = None if key is None else jax.random.fold_in(key, index)
+
+        def run(block, tokens, key, bias):
+            return block(tokens, key=key, bias=bias, rotation=rotation, attend=attend)
+
+        block = self.blocks[index]
+        return run_block(run, block, tokens, key, bias, remat=self.spec.remat)
+
+    def add_to_patches(self, tokens: jax.Array, change: jax.Array) -> jax.Array:
+        """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens alone.
+
+        Class token and registers have no place in the image and stay as they are.
+        """
+        patches = tokens[:, self.prefix :]
+        patches = patches + change.astype(tokens.dtype).reshape(patches.shape)
+        return jnp.concatenate([tokens[:, : self.prefix], patches], axis=1)
+
+    def to_map(self, tokens: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
+        """Lays the patch tokens out as a map (B, h, w, D)."""
+        return tokens[:, self.prefix :].reshape(tokens.shape[0], *hw, -1)
+
+    def pool_tokens(self, tokens: jax.Array) -> jax.Array:
+        """Reduces normed tokens (B, prefix + N, D) to (B, D) the way the spec says."""
+        if self.spec.pool == "cls":
+            return tokens[:, 0]
+        patches = tokens[:, self.prefix :]
+        if self.spec.pool == "mean":
+            return patches.mean(1)
+        return self.probe_pool(patches)
+
+    def _prefix_tokens(self) -> list[jax.Array]:
+        tokens = []
+        if self.cls is not None:
+            cls = self.cls[...]
+            at = self.cls_position
+            tokens.append(cls if at is None else cls + at[...])
+        if self.registers is not None:
+            tokens.append(self.registers[...])
+        return tokens
+
+    def _positions(self, hw: tuple[int, int]) -> jax.Array:
+        spec = self.spec
+        if spec.positions == "sincos2d":
+            return jnp.asarray(sincos2d(hw, spec.width), jnp.dtype(spec.dtype))
+        grid = resize_grid(self.position[...], hw, method=spec.position_resize)
+        return grid.astype(jnp.dtype(spec.dtype))
+
+
+def _embedding(spec: ViTSpec, in_channels: int, patch_size: int, *, rngs) -> Conv:
+    return Conv(
+        in_channels,
+        spec.width,
+        kernel=patch_size,
+        stride=patch_size,
+        padding="end",
+        use_bias=True,
+        kernel_init=_lecun_normal,
+        dtype=spec.dtype,
+        rngs=rngs,
+    )
+
+
+def _array(*shape: int, rngs: nnx.Rngs) -> nnx.Param:
+    return nnx.Param(_normal(rngs.params(), shape, jnp.float32))
+
+
+def _left_out(*_: int, rngs: nnx.Rngs) -> None:
+    """Draws the key of an array that is not built: all others start as in a whole ViT."""
+    rngs.params()

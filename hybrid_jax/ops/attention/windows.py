@@ -1,0 +1,128 @@
+"""Square windows of maps, and attention that stays inside them (ViTDet, Swin)."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hybrid_jax.ops.attention.dot_product import attention
+
+# Added to a logit, it leaves nothing after the softmax; finite, so that bfloat16 holds it.
+_NEVER = -1e9
+
+
+def to_windows(x: jax.Array, *, window: int) -> jax.Array:
+    """Cuts (B, h, w, C) into windows (B, n, window**2, C), row by row.
+
+    Rows and columns are padded with zeros at the end to whole windows, so n is
+    ceil(h / window) * ceil(w / window).
+    """
+    B, h, w, C = x.shape
+    x = jnp.pad(x, ((0, 0), (0, -h % window), (0, -w % window), (0, 0)))
+    rows, columns = math.ceil(h / window), math.ceil(w / window)
+    x = x.reshape(B, rows, window, columns, window, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, rows * columns, window * window, C)
+
+
+def from_windows(x: jax.Array, hw: tuple[int, int], *, window: int) -> jax.Array:
+    """Lays windows (B, n, window**2, C) out as the map (B, *hw, C) they were cut from."""
+    B, _, _, C = x.shape
+    rows, columns = (math.ceil(side / window) for side in hw)
+    x = x.reshape(B, rows, columns, window, window, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, rows * window, columns * window, C)[:, : hw[0], : hw[1]]
+
+
+def real_cells(hw: tuple[int, int], *, window: int) -> np.ndarray:
+    """Returns (n, window**2) bool: which cells of the windows are of the map."""
+    rows, columns = (np.arange(side + -side % window) < side for side in hw)
+    real = rows[:, None] & columns
+    real = real.reshape(len(rows) // window, window, len(columns) // window, window)
+    return real.transpose(0, 2, 1, 3).reshape(-1, window * window)
+
+
+def windowed_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    grids: Sequence[tuple[int, int]],
+    window: int,
+) -> jax.Array:
+    """Attends inside square windows of one or several grids.
+
+    Args:
+        query: (B, P + N, heads, d); the last N tokens are the cells of the grids, one
+            grid after the other, row by row. The P before them belong to no cell: they
+            attend to everything, and everything attends to them.
+        key: as `query`.
+        value: as `query`.
+        grids: (h, w) of each grid.
+        window: cells per window and side; borders hold smaller ones.
+
+    Returns:
+        (B, P + N, heads, d).
+    """
+    B, total, heads, d = query.shape
+    prefix = total - sum(h * w for h, w in grids)
+    q, k, v = (_all_windows(x, grids, window=window) for x in (query, key, value))
+    n, area = q.shape[1:3]
+    # Every window sees the prefix in front of its own cells.
+    k, v = (
+        jnp.concatenate(
+            [
+                jnp.broadcast_to(
+                    x[:, :prefix].reshape(B, 1, prefix, heads * d),
+                    (B, n, prefix, heads * d),
+                ),
+                windows,
+            ],
+            axis=2,
+        )
+        for x, windows in ((key, k), (value, v))
+    )
+    bias = _padding_bias(grids, window=window, prefix=prefix)
+    if bias is not None:
+        # Fused kernels take a bias of full length only.
+        bias = jnp.asarray(bias, query.dtype)[None, :, None, None]
+        bias = jnp.broadcast_to(bias, (B, n, 1, area, prefix + area))
+        bias = bias.reshape(B * n, 1, area, prefix + area)
+    q, k, v = (x.reshape(B * n, -1, heads, d) for x in (q, k, v))
+    out = attention(q, k, v, bias=bias).reshape(B, n, area, heads * d)
+    tokens = [
+        part.reshape(B, -1, heads, d) for part in _all_grids(out, grids, window=window)
+    ]
+    if prefix:
+        tokens.insert(0, attention(query[:, :prefix], key, value))
+    return jnp.concatenate(tokens, axis=1)
+
+
+def _all_windows(x, grids, *, window):
+    """Cuts each grid's tokens of (B, P + N, heads, d) into (B, n, window**2, heads * d)."""
+    x = x.reshape(*x.shape[:2], -1)
+    windows, start = [], x.shape[1] - sum(h * w for h, w in grids)
+    for h, w in grids:
+        cells = x[:, start : start + h * w].reshape(len(x), h, w, -1)
+        windows.append(to_windows(cells, window=window))
+        start += h * w
+    return jnp.concatenate(windows, axis=1)
+
+
+def _all_grids(x, grids, *, window):
+    """Undoes `_all_windows`: (B, n, window**2, C) to one (B, h, w, C) per grid."""
+    maps, start = [], 0
+    for h, w in grids:
+        n = math.ceil(h / window) * math.ceil(w / window)
+        maps.append(from_windows(x[:, start : start + n], (h, w), window=window))
+        start += n
+    return maps
+
+
+def _padding_bias(grids, *, window, prefix):
+    """Returns (n, P + window**2), far below zero at padding; None without padding."""
+    real = np.concatenate([real_cells(hw, window=window) for hw in grids])
+    if real.all():
+        return None
+    real = np.concatenate([np.ones((len(real), prefix), bool), real], axis=1)
+    return np.where(real, 0.0, _NEVER)

@@ -1,0 +1,202 @@
+"""Names and shapes that the `.npz` files of Google's JAX libraries share."""
+
+import math
+import re
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.codecs import (
+    SAME,
+    VECTOR,
+    out_heads,
+    qkv_head_biases,
+    qkv_heads,
+    tokens,
+)
+from hybrid_jax.pretrained.dialect import Entry, Stored, entry
+from hybrid_jax.specs import ResNetSpec, ViTSpec
+
+_QKV = ("query", "key", "value")
+_BLOCK = "Transformer/encoderblock_{i}"
+
+
+def resnet_entries(spec: ResNetSpec) -> list[Entry]:
+    """Returns where the ResNet of a hybrid stands; counting starts at one there."""
+    entries = [
+        entry("resnet/stem/conv/kernel", "conv_root/kernel", SAME),
+        *norm("resnet/stem/norm", "gn_root"),
+    ]
+    for stage, count in enumerate(spec.blocks):
+        for unit in range(count):
+            ours = f"resnet/stages/{stage}/blocks/{unit}"
+            theirs = f"block{stage + 1}/unit{unit + 1}"
+            for n in (1, 2, 3):
+                conv = f"{ours}/conv{n}/kernel"
+                entries.append(entry(conv, f"{theirs}/conv{n}/kernel", SAME))
+                entries += norm(f"{ours}/norm{n}", f"{theirs}/gn{n}")
+            if unit == 0:
+                conv = f"{ours}/downsample/conv/kernel"
+                entries.append(entry(conv, f"{theirs}/conv_proj/kernel", SAME))
+                entries += norm(f"{ours}/downsample/norm", f"{theirs}/gn_proj")
+    return entries
+
+
+def vit_entries(spec: ViTSpec) -> list[Entry]:
+    """Returns where embedding, blocks and norm stand, Linen's numbers at the modules."""
+    entries = [
+        entry("vit/embed/kernel", "embedding/kernel", SAME),
+        entry("vit/embed/bias", "embedding/bias", SAME),
+    ]
+    if spec.pool == "cls":
+        entries.append(entry("vit/cls", "cls", tokens(1)))
+    for i in range(spec.depth):
+        entries += _block(f"vit/blocks/{i}", _BLOCK.format(i=i), spec.heads)
+    return entries + norm("vit/norm", "Transformer/encoder_norm")
+
+
+def head_entries() -> list[Entry]:
+    """Returns where the classifier stands."""
+    return [
+        entry("head/logits/kernel", "head/kernel", SAME),
+        entry("head/logits/bias", "head/bias", SAME),
+    ]
+
+
+def norm(ours: str, theirs: str) -> list[Entry]:
+    """Returns where scale and bias of a norm stand."""
+    # Files of 2020 keep a GroupNorm's vectors as (1, 1, 1, C).
+    return [entry(f"{ours}/{x}", f"{theirs}/{x}", VECTOR) for x in ("scale", "bias")]
+
+
+def mlp(ours: str, theirs: str) -> list[Entry]:
+    """Returns where the two linear maps of an MLP stand."""
+    return [
+        entry(f"{ours}/fc{n + 1}/{kind}", f"{theirs}/Dense_{n}/{kind}", SAME)
+        for n in (0, 1)
+        for kind in ("kernel", "bias")
+    ]
+
+
+def _block(ours: str, theirs: str, heads: int) -> list[Entry]:
+    attention = f"{theirs}/MultiHeadDotProductAttention_0"
+    kernels, biases = (
+        tuple(f"{attention}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias")
+    )
+    entries = norm(f"{ours}/norm1", f"{theirs}/LayerNorm_0")
+    entries += [
+        entry(f"{ours}/attn/qkv/kernel", kernels, qkv_heads(heads)),
+        entry(f"{ours}/attn/qkv/bias", biases, qkv_head_biases(heads)),
+        entry(f"{ours}/attn/out/kernel", f"{attention}/out/kernel", out_heads(heads)),
+        entry(f"{ours}/attn/out/bias", f"{attention}/out/bias", SAME),
+    ]
+    entries += norm(f"{ours}/norm2", f"{theirs}/LayerNorm_1")
+    return entries + mlp(f"{ours}/mlp", f"{theirs}/MlpBlock_0")
+
+
+def without_prefix(stored: Stored, *prefixes: str) -> Stored:
+    """Returns the arrays under the first of `prefixes` that any has, else all of them.
+
+    What stands beside it, such as an optimizer's state, is no part of the model.
+    """
+    for prefix in prefixes:
+        inside = {
+            key.removeprefix(prefix): array
+            for key, array in stored.items()
+            if key.startswith(prefix)
+        }
+        if inside:
+            return inside
+    return dict(stored)
+
+
+# Before Linen, Flax numbered the modules of a block one after another.
+_LINEN_NUMBERS = {
+    "MultiHeadDotProductAttention_1": "MultiHeadDotProductAttention_0",
+    "LayerNorm_2": "LayerNorm_1",
+    "MlpBlock_3": "MlpBlock_0",
+}
+
+
+def with_linen_numbers(stored: Stored) -> Stored:
+    """Returns the arrays under Linen's names of the modules inside a block."""
+    pattern = re.compile("|".join(_LINEN_NUMBERS))
+    return {
+        pattern.sub(lambda m: _LINEN_NUMBERS[m.group()], key): array
+        for key, array in stored.items()
+    }
+
+
+def resnet_of(stored: Stored) -> ResNetSpec | None:
+    """Returns the spec of the ResNet a file holds, None if it holds none."""
+    if "conv_root/kernel" not in stored:
+        return None
+    return ResNetSpec(
+        blocks=counts(stored, r"block{}/unit(\d+)/"),
+        width=stored["conv_root/kernel"].shape[-1],
+        numerics="vit_jax",
+    )
+
+
+def counts(stored: Stored, pattern: str) -> tuple[int, ...]:
+    """Returns how many distinct numbers `pattern` finds in each stage 1, 2, ... of it."""
+    found = []
+    for stage in range(1, 5):
+        matcher = re.compile(pattern.format(stage))
+        units = {m.group(1) for key in stored if (m := matcher.match(key))}
+        if not units:
+            break
+        found.append(len(units))
+    return tuple(found)
+
+
+def vit_of(stored: Stored, **fields) -> ViTSpec:
+    """Returns the spec of the ViT a tidied file holds; `fields` are the dialect's.
+
+    Raises:
+        UserError: no blocks in the file, or patches of another form.
+    """
+    numbers = {
+        int(m.group(1))
+        for key in stored
+        if (m := re.match(r"Transformer/encoderblock_(\d+)/", key))
+    }
+    embed = stored["embedding/kernel"].shape if "embedding/kernel" in stored else ()
+    if len(embed) != 4 or embed[0] != embed[1]:
+        raise UserError(
+            f"'embedding/kernel': expected (side, side, channels, width), got "
+            f"{embed or 'none'}. "
+            f"Use a file of a ViT that embeds square patches, saved whole."
+        )
+    first = _BLOCK.format(i=0)
+    query = stored.get(f"{first}/MultiHeadDotProductAttention_0/query/kernel")
+    dense = stored.get(f"{first}/MlpBlock_0/Dense_0/kernel")
+    if not numbers or query is None or dense is None:
+        raise UserError(
+            "the file has an embedding but no complete first transformer block "
+            f"({first}/…); it is not a whole ViT."
+        )
+    return ViTSpec(
+        width=query.shape[0],
+        depth=max(numbers) + 1,
+        heads=query.shape[1],
+        mlp_dim=dense.shape[1],
+        patch_size=embed[0],
+        position_resize="corner_linear",
+        gelu="tanh",
+        norm_eps=1e-6,
+        **fields,
+    )
+
+
+def square(count: int, *, where: str) -> tuple[int, int]:
+    """Returns the (h, w) of a square grid of `count` cells.
+
+    Raises:
+        UserError: no square; the caller must say the grid.
+    """
+    side = math.isqrt(count)
+    if side * side != count:
+        raise UserError(
+            f"{where}: {count} positions are no square grid. "
+            f"Say which it is: load_pretrained(..., grid=(rows, columns))."
+        )
+    return side, side

@@ -1,0 +1,254 @@
+"""Names and shapes that timm's ViTs share, with and without a ResNet before them.
+
+A timm file says less than it seems to: two models of one list of arrays may differ in
+their heads, their pooling or their GELU. What is not known to be the same here is refused.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+
+from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.pretrained.codecs import (
+    CONV_OIHW,
+    LINEAR_OI,
+    QKV_BIAS,
+    QKV_LINEAR_OI,
+    SAME,
+    grid_positions,
+    positions,
+    tokens,
+)
+from hybrid_jax.pretrained.dialect import Architecture, Entry, Hints, Stored, entry
+from hybrid_jax.pretrained.inferred_options import heads_of
+from hybrid_jax.pretrained.names.google import square
+from hybrid_jax.specs import ViTSpec
+
+_EMBED = "patch_embed.proj.weight"
+_PREFIXES = ("", "module.", "model.")
+
+# What other members of timm's family have, and why it has no place here.
+_REFUSED = {
+    r"dist_token|head_dist\.": "a distilled DeiT, with a second token and a second head",
+    r"norm_pre\.": "a norm before the blocks, as CLIP's ViTs",
+    r"fc_norm\.": "a norm after the pooling; here it is before",
+    r"attn_pool\.": "attention pooling of another form",
+    r"blocks\.\d+\.mlp\.(w12|w3|w1|w2|fc1_g|norm)\.": "a gated or normed MLP",
+    r"blocks\.\d+\.attn\.(q_norm|k_norm|norm)\.": "norms inside the attention",
+    r"blocks\.\d+\.attns\.": "parallel branches in its blocks",
+    r".*(rel_pos|relative_position).*": "relative positions",
+}
+# Left out of a model on purpose: only used while DINOv2 was trained, and the tanh layer
+# of 2020, without which the classifier behind it means nothing.
+_DROPPED = r"mask_token|pre_logits\..*"
+
+
+def prefix_of(stored: Stored) -> str | None:
+    """Returns what stands before every name of a wrapped model; None if it is no ViT."""
+    found = (p for p in _PREFIXES if f"{p}{_EMBED}" in stored)
+    return next(found, None)
+
+
+def tidied(stored: Stored) -> Stored:
+    """Returns the arrays under timm's own names of 2023 and later."""
+    prefix = prefix_of(stored) or ""
+    inside = {key.removeprefix(prefix): array for key, array in stored.items()}
+    # As the authors of DINOv2 call them; they have no positions there either.
+    if "register_tokens" in inside:
+        inside["reg_token"] = inside.pop("register_tokens")
+    return inside
+
+
+def refuse_relatives(stored: Stored) -> None:
+    """Refuses what is spelled like a ViT and computes something else.
+
+    Raises:
+        UserError: names the first array that tells.
+    """
+    for pattern, what in _REFUSED.items():
+        key = next((key for key in stored if re.match(pattern, key)), None)
+        if key:
+            raise UserError(
+                f"{key!r}: {what}, which ViTs of this library do not have. "
+                f"Use a file of a ViT, DeiT, DeiT-III or DINOv2 without it."
+            )
+
+
+def vit_of(stored: Stored, hints: Hints) -> ViTSpec:
+    """Returns the spec of the ViT in a tidied file.
+
+    Raises:
+        UserError: not a whole ViT, or one that the arrays do not determine.
+    """
+    refuse_relatives(stored)
+    pool = "cls" if "cls_token" in stored else "mean"
+    embed, fc1, fc2 = (
+        _shape(stored, key, rank=rank)
+        for key, rank in ((_EMBED, 4), (_mlp(1), 2), (_mlp(2), 2))
+    )
+    if fc1[0] != fc2[1]:
+        raise UserError(
+            f"{_mlp(1)!r} gives {fc1[0]} channels, {_mlp(2)!r} takes {fc2[1]}: a gated "
+            f"MLP (SwiGLU), which ViTs of this library do not have. Use a smaller model "
+            f"of the family."
+        )
+    if embed[2] != embed[3]:
+        raise UserError(f"{_EMBED!r} {embed}: patches must be square.")
+    register = stored.get("reg_token")
+    return ViTSpec(
+        width=embed[0],
+        depth=_depth(stored),
+        heads=_heads(embed[0], hints, pool=pool),
+        mlp_dim=fc1[0],
+        patch_size=embed[2],
+        pool=pool,
+        position_resize="bicubic_aa",
+        layer_scale=1e-5 if "blocks.0.ls1.gamma" in stored else 0.0,
+        registers=0 if register is None else register.shape[1],
+        gelu="erf",
+        norm_eps=1e-6,
+    )
+
+
+def positions_of(
+    stored: Stored, vit: ViTSpec, hints: Hints
+) -> tuple[tuple[int, int], bool]:
+    """Returns the (h, w) of the position table, and whether the class token has a row.
+
+    Raises:
+        UserError: no table, or rows that are no grid; the caller must say the grid.
+    """
+    rows = _shape(stored, "pos_embed", rank=3)[1]
+    cls = vit.pool == "cls"
+    if hints.grid:
+        cells = hints.grid[0] * hints.grid[1]
+    else:
+        # DeiT-III and ViTs with registers keep no row for the class token.
+        counts = (rows - cls, rows)
+        squares = (n for n in counts if n and math.isqrt(n) ** 2 == n)
+        cells = next(squares, rows - cls)
+    if rows - cells not in (0, int(cls)):
+        raise UserError(
+            f"'pos_embed' has {rows} rows, of which the class token has "
+            f"{'one or none' if cls else 'none'}; the grid {hints.grid} has {cells}."
+        )
+    return hints.grid or square(cells, where="pos_embed"), cls and rows > cells
+
+
+def classes_of(stored: Stored) -> int:
+    """Returns K of the classifier, 0 if there is none that can be kept."""
+    if "head.weight" not in stored or any(k.startswith("pre_logits.") for k in stored):
+        return 0
+    return stored["head.weight"].shape[0]
+
+
+def vit_entries(architecture: Architecture) -> list[Entry]:
+    """Returns where the ViT and the classifier stand in a tidied file."""
+    vit = architecture.vit
+    entries = [
+        entry("vit/embed/kernel", _EMBED, CONV_OIHW),
+        entry("vit/embed/bias", "patch_embed.proj.bias", SAME),
+    ]
+    if vit.pool == "cls":
+        paths = ("vit/cls_position", "vit/position")
+        codec = positions(architecture.grid, cls=architecture.cls_position)
+        entries.append(entry("vit/cls", "cls_token", tokens(1)))
+        entries.append(entry(paths, "pos_embed", codec))
+    else:
+        codec = grid_positions(architecture.grid)
+        entries.append(entry("vit/position", "pos_embed", codec))
+    if vit.registers:
+        entries.append(entry("vit/registers", "reg_token", tokens(vit.registers)))
+    for i in range(vit.depth):
+        entries += _block(i, scaled=bool(vit.layer_scale))
+    entries += norm("vit/norm", "norm")
+    return entries + (_linear("head/logits", "head") if architecture.num_classes else [])
+
+
+def norm(ours: str, theirs: str) -> list[Entry]:
+    """Returns where scale and bias of a LayerNorm or GroupNorm stand."""
+    return [
+        entry(f"{ours}/scale", f"{theirs}.weight", SAME),
+        entry(f"{ours}/bias", f"{theirs}.bias", SAME),
+    ]
+
+
+def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
+    """Refuses a file that holds more or less than a model: it would be another one.
+
+    Raises:
+        UserError: names the first array that has no place, or has no array.
+    """
+    known = {key: None for entry in entries for key in entry.keys}
+    missing = [key for key in known if key not in stored]
+    unknown = [
+        key
+        for key in stored
+        if key not in known and not re.fullmatch(rf"{_DROPPED}|head\.\w+", key)
+    ]
+    if missing:
+        raise UserError(
+            f"no array {missing[0]!r}, which every ViT of this library has."
+            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) "
+            f"Use a file of a model with it, saved whole."
+        )
+    if unknown:
+        raise UserError(
+            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in a ViT of this "
+            f"library ({len(unknown)} such in all), so the file holds another model. "
+            f"Use a file of a ViT, DeiT, DeiT-III or DINOv2."
+        )
+
+
+def _block(i: int, *, scaled: bool) -> list[Entry]:
+    ours, theirs = f"vit/blocks/{i}", f"blocks.{i}"
+    entries = norm(f"{ours}/norm1", f"{theirs}.norm1")
+    entries += [
+        entry(f"{ours}/attn/qkv/kernel", f"{theirs}.attn.qkv.weight", QKV_LINEAR_OI),
+        entry(f"{ours}/attn/qkv/bias", f"{theirs}.attn.qkv.bias", QKV_BIAS),
+    ]
+    entries += _linear(f"{ours}/attn/out", f"{theirs}.attn.proj")
+    entries += norm(f"{ours}/norm2", f"{theirs}.norm2")
+    for layer in ("fc1", "fc2"):
+        entries += _linear(f"{ours}/mlp/{layer}", f"{theirs}.mlp.{layer}")
+    for n in (1, 2) if scaled else ():
+        entries.append(entry(f"{ours}/scale{n}/gamma", f"{theirs}.ls{n}.gamma", SAME))
+    return entries
+
+
+def _linear(ours: str, theirs: str) -> list[Entry]:
+    return [
+        entry(f"{ours}/kernel", f"{theirs}.weight", LINEAR_OI),
+        entry(f"{ours}/bias", f"{theirs}.bias", SAME),
+    ]
+
+
+def _mlp(layer: int) -> str:
+    return f"blocks.0.mlp.fc{layer}.weight"
+
+
+def _depth(stored: Stored) -> int:
+    numbers = [
+        int(m.group(1)) for key in stored if (m := re.match(r"blocks\.(\d+)\.", key))
+    ]
+    return max(numbers) + 1
+
+
+def _heads(width: int, hints: Hints, *, pool: str) -> int:
+    # Without a class token, timm has files of width 768 with 12 heads and with 16, and
+    # with either GELU: what the caller has to look up, he looks up once.
+    advice = (
+        " and vit_options=dict(gelu='tanh') if it is SigLIP's" if pool == "mean" else ""
+    )
+    return heads_of(width, hints, usual=pool == "cls", advice=advice)
+
+
+def _shape(stored: Stored, key: str, *, rank: int) -> tuple[int, ...]:
+    """Returns the shape of an array that must be there and have `rank` axes."""
+    if key not in stored or len(stored[key].shape) != rank:
+        found = stored[key].shape if key in stored else "none"
+        raise UserError(
+            f"expected an array {key!r} with {rank} axes, got {found}: not a ViT that "
+            f"this library has, or not a whole one."
+        )
+    return stored[key].shape

@@ -1,0 +1,172 @@
+"""Image classification: one label, or a weight for every class."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hybrid_jax.contracts import Batch, DatasetInfo, Mean, Source
+from hybrid_jax.errors import UserError
+from hybrid_jax.outputs import ClassificationOutputs
+from hybrid_jax.tasks import TASKS
+from hybrid_jax.tasks.classification.calibration import calibration_error, calibration_sums
+from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
+from hybrid_jax.tasks.drawing import draw_lines
+from hybrid_jax.tasks.json_predictions import labels_to_json
+
+
+@TASKS.register("classification")
+class Classification:
+    """Softmax or sigmoid loss; top-1, top-5, calibration and factor accuracies.
+
+    Args:
+        task: the `task` branch of a config.
+        info: of the data set; its factors give one more accuracy each.
+    """
+
+    targets = ("label",)
+    main_score = "top1"
+
+    def __init__(self, task: Mapping[str, Any], info: DatasetInfo):
+        self.task = task
+        self.info = info
+
+    @staticmethod
+    def num_classes(info: DatasetInfo) -> int:
+        """Returns the number of labels.
+
+        Raises:
+            UserError: the images have none.
+        """
+        if not info.num_classes:
+            raise UserError(
+                "config.task.name: 'classification' needs a label for every image; the "
+                "data has none. Choose another data.name or task.name."
+            )
+        return info.num_classes
+
+    def infer(
+        self, model: Callable[..., ClassificationOutputs], image: jax.Array, **options: Any
+    ) -> ClassificationOutputs:
+        """Applies the model once."""
+        return model(image, **options)
+
+    def predict(
+        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """Returns the likeliest classes of each image; no score is made of them.
+
+        Returns:
+            `top_labels` (B, min(5, K)) int32 and `top_probabilities` float32, best first.
+        """
+        probabilities = self._probabilities(outputs.logits)
+        best, labels = jax.lax.top_k(probabilities, min(5, probabilities.shape[1]))
+        return dict(top_labels=labels, top_probabilities=best)
+
+    def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
+        """Writes the likeliest classes below the image."""
+        labels = self.to_json(prediction)["labels"]
+        lines = [f"{row['name']} {100 * row['probability']:.1f} %" for row in labels]
+        return draw_lines(image_u8, lines)
+
+    def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the likeliest classes with names and probabilities."""
+        return labels_to_json(prediction, names=self.info.class_names)
+
+    def scorer(self, source: Source) -> None:
+        """Returns none: sums say it all."""
+
+    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+        """Flips, erases and mixes images; adds `target` (B, K), the mixed labels.
+
+        Args:
+            batch: with `image` (B, H, W, 3) normalized floats and `label` (B,).
+        """
+        task, image = self.task, batch["image"]
+        key_flip, key_erase, key_choice, key_mix = jax.random.split(key, 4)
+        if task["flip"]:
+            image = flip(image, rate=task["flip"], key=key_flip)
+        if task["erase"]:
+            image = erase(image, rate=task["erase"], key=key_erase)
+        target = jax.nn.one_hot(batch["label"], self.info.num_classes)
+
+        def mixed(image, target):
+            return mixup(image, target, alpha=task["mixup"], key=key_mix)
+
+        def cut(image, target):
+            return cutmix(image, target, alpha=task["cutmix"], key=key_mix)
+
+        if task["mixup"] and task["cutmix"]:
+            choice = jax.random.bernoulli(key_choice)
+            image, target = jax.lax.cond(choice, mixed, cut, image, target)
+        elif task["mixup"]:
+            image, target = mixed(image, target)
+        elif task["cutmix"]:
+            image, target = cut(image, target)
+        return dict(batch, image=image, target=target)
+
+    def loss(self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]) -> Mean:
+        """Returns the cross-entropy summed over real rows, and their number.
+
+        Args:
+            batch: with `mask` and `target`, or `label` where nothing was mixed.
+        """
+        losses = self._losses(outputs.logits, batch, self.task["label_smoothing"])
+        mask = batch["mask"]
+        # Selected, not multiplied: a NaN in a padded row must not reach the sum.
+        losses = jnp.where(mask, losses, 0.0)
+        return Mean(jnp.sum(losses), jnp.sum(mask, dtype=jnp.float32))
+
+    def metrics(
+        self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """Returns sums over real rows: count, loss, hits, calibration."""
+        logits, label, mask = outputs.logits, batch["label"], batch["mask"]
+        # A row's rank is the number of classes scored above its own; a tie counts against
+        # it, so that constant logits earn nothing.
+        own = jnp.take_along_axis(logits, label[:, None], axis=1)
+        others = jnp.arange(logits.shape[1]) != label[:, None]
+        rank = jnp.sum(~(logits < own) & others, axis=1)
+        probabilities = self._probabilities(logits)
+        sums = dict(
+            count=mask.sum(),
+            loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
+            top1=jnp.sum((rank < 1) & mask),
+            top5=jnp.sum((rank < 5) & mask),
+            calibration=calibration_sums(probabilities.max(1), rank < 1, mask),
+        )
+        predicted = logits.argmax(1)
+        for name, group_of in self.info.factors.items():
+            group = jnp.asarray(np.asarray(group_of, np.int32))
+            sums[f"top1_{name}"] = jnp.sum((group[predicted] == group[label]) & mask)
+        return {name: value.astype(jnp.float32) for name, value in sums.items()}
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns the scores of a whole set: averages of the sums, `ece` and `count`."""
+        count = float(sums["count"])
+        scores = {
+            name: float(value) / max(count, 1.0)
+            for name, value in sums.items()
+            if name not in ("count", "calibration")
+        }
+        return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
+
+    def _probabilities(self, logits) -> jax.Array:
+        """Returns one for each class, (B, K) float32."""
+        softmax = self.task["loss"] == "softmax"
+        return jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
+
+    def _losses(self, logits, batch, label_smoothing) -> jax.Array:
+        """Returns one loss per row, (B,) float32."""
+        target = batch.get("target")
+        if target is None:
+            target = jax.nn.one_hot(batch["label"], logits.shape[1])
+        if label_smoothing:
+            target = optax.smooth_labels(target, label_smoothing)
+        logits = logits.astype(jnp.float32)
+        if self.task["loss"] == "softmax":
+            return optax.softmax_cross_entropy(logits, target)
+        return optax.sigmoid_binary_cross_entropy(logits, target).sum(-1)

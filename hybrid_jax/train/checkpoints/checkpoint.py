@@ -1,0 +1,267 @@
+"""Saving and restoring a run: the only file that speaks to Orbax.
+
+Orbax writes a checkpoint into a temporary directory and renames it when it is whole, so a
+process killed at any moment leaves the checkpoints before it untouched.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.train.checkpoints.older_layouts import as_saved, brought_up, older_shape
+from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.reporting.finite_check import NonFiniteError
+from hybrid_jax.train.state import TrainState, path_name
+
+_LOWER_IS_BETTER = ("loss", "ece")
+
+
+class Checkpoints:
+    """The checkpoints of one workdir: the newest few, and the best by a metric.
+
+    Args:
+        workdir: of the run; checkpoints live in `checkpoints/<step>`.
+        keep: newest checkpoints kept.
+        best_metric: key of the scores handed to `save`; the best by it is kept, too: the
+            highest, or of `loss` and `ece` the lowest. Empty for none.
+        read_only: for evaluation; nothing is moved or cleaned up.
+    """
+
+    def __init__(
+        self, workdir: epath.Path, *, keep: int, best_metric: str, read_only: bool = False
+    ):
+        self.directory = workdir / "checkpoints"
+        self.best_metric = best_metric
+        self.read_only = read_only
+        self._pending: int | None = None
+        # Orbax logs pages of tracebacks for what it then raises, too.
+        logging.getLogger("absl").addFilter(_not_from_orbax)
+        policies = ocp.training.preservation_policies
+        kept = [policies.LatestN(keep)]
+        if best_metric:
+            kept.append(
+                policies.BestN(
+                    get_metric_fn=self.rank,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        self._orbax = ocp.training.Checkpointer(
+            self.directory,
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            cleanup_tmp_directories=not read_only,
+        )
+
+    def steps(self) -> list[int]:
+        """Returns the steps saved, oldest first."""
+        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+
+    def saved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the arrays' shapes in the newest checkpoint by path, {} without one."""
+        for step in self.steps()[-1:]:
+            return shapes_by_path(self._orbax.metadata(step).metadata)
+        return {}
+
+    def best(self) -> tuple[int, float] | None:
+        """Returns step and score of the best checkpoint, or None if none was scored."""
+        scored = [
+            (self.rank(checkpoint.metrics), checkpoint)
+            for checkpoint in self._orbax.checkpoints
+            if checkpoint.metrics and self.best_metric in checkpoint.metrics
+        ]
+        if not scored:
+            return None
+        _, checkpoint = max(scored, key=lambda pair: (pair[0], pair[1].step))
+        return checkpoint.step, checkpoint.metrics[self.best_metric]
+
+    def rank(self, scores: Mapping[str, float]) -> float:
+        """Returns how good scores are by the metric, higher is better; -inf without it."""
+        score = scores.get(self.best_metric)
+        if score is None:
+            return -math.inf
+        return -score if self.best_metric in _LOWER_IS_BETTER else score
+
+    def save(
+        self, step: int, state: TrainState, *, scores: Mapping[str, float] | None = None
+    ) -> None:
+        """Starts writing the state; the buffers may be donated as soon as this returns.
+
+        Raises:
+            UserError: this checkpoint, or the one before it, could not be written.
+        """
+        # All scores, so that a continued run may choose another metric.
+        metrics = None
+        if scores is not None and self.best_metric in scores:
+            metrics = {name: float(value) for name, value in scores.items()}
+        with self._explained():
+            self._orbax.wait()
+            self._pending = step
+            self._orbax.save_async(step, state, force=True, metrics=metrics)
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises like `save`."""
+        with self._explained():
+            self._orbax.wait()
+            self._pending = None
+
+    def close(self) -> None:
+        """Waits, then lets go of the directory; raises like `save`."""
+        try:
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception):  # `wait` has already said what failed
+                self._orbax.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, error: BaseException | None, trace) -> None:
+        """Closes; leaves at once if other processes may not have met the same error.
+
+        To finish a checkpoint takes all of them, and they may be waiting for this one.
+        """
+        several = jax.process_count() > 1
+        if error is None or not several or isinstance(error, NonFiniteError):
+            self.close()
+        if several and isinstance(error, NonFiniteError):  # which is the same everywhere
+            multihost_utils.sync_global_devices("last checkpoint written")
+
+    def restore(
+        self, shapes: TrainState, shardings: TrainState, *, which: str = "last"
+    ) -> TrainState | None:
+        """Loads a checkpoint, sharded as asked; None if the workdir has none.
+
+        An unreadable one is reported and the one before it used; in training the
+        unreadable one is then moved to `checkpoints_unreadable/`. If none is readable,
+        nothing is moved.
+
+        Args:
+            shapes: the state's shapes and dtypes.
+            shardings: where each leaf goes; need not be the mesh it was saved from.
+            which: "last", or "best" by the metric (the last if none was scored).
+
+        Raises:
+            UserError: checkpoints exist, but none is readable or they hold another state.
+        """
+        steps = self.steps()[::-1]
+        best = self.best() if which == "best" else None
+        if best is not None:
+            steps = [best[0], *(step for step in steps if step != best[0])]
+        target = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=sharding
+            ),
+            shapes,
+            shardings,
+        )
+        unreadable = []
+        for step in steps:
+            state = self._load(step, shapes, target)
+            if state is not None:
+                self._set_aside(unreadable)
+                return state
+            unreadable.append(step)
+        if unreadable:
+            raise UserError(
+                f"{self.directory}: none of the checkpoints {sorted(unreadable)} can be "
+                f"read. Nothing was changed. Restore them from a copy, or start again with "
+                f"another --workdir."
+            )
+        return None
+
+    def _load(self, step: int, shapes: TrainState, target: TrainState) -> TrainState | None:
+        """Returns the state, or None in every process if any of them cannot read it."""
+        state = None
+        try:
+            saved = self._orbax.metadata(step).metadata
+            if saved is None:
+                raise ValueError("what its arrays are cannot be read")
+            self._check_shapes(step, saved, shapes)
+            asked = as_saved(target, shapes_by_path(saved))
+            state = brought_up(self._orbax.load(step, asked), target)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Orbax raises many kinds
+            print(f"checkpoint of step {step} is unreadable ({_reason(error)})", flush=True)
+        everywhere = multihost_utils.process_allgather(np.array(state is not None))
+        return state if everywhere.all() else None
+
+    def _check_shapes(self, step: int, saved: Any, shapes: TrainState) -> None:
+        """Orbax answers a foreign target with a bare IndexError; this one says what."""
+        found, wanted = shapes_by_path(saved), shapes_by_path(shapes)
+        older = {path: older_shape(path, shape) for path, shape in wanted.items()}
+        differing = sorted(
+            path
+            for path in found.keys() | wanted.keys()
+            if found.get(path) not in (wanted.get(path), older.get(path))
+        )
+        if differing:
+            shown = "\n".join(
+                f"    {path}: saved {found.get(path, 'nothing')}, "
+                f"expected {wanted.get(path, 'nothing')}"
+                for path in differing[:5]
+            )
+            raise UserError(
+                f"{self.directory / str(step)} holds the state of another model or "
+                f"optimizer; {len(differing)} arrays differ, e.g.\n{shown}\n"
+                f"  Use the config it was trained with, or another --workdir."
+            )
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves checkpoints out of the way of those that will be written in their place."""
+        if self.read_only or not steps:
+            return
+        if is_main_process():
+            aside = self.directory.parent / "checkpoints_unreadable"
+            aside.mkdir(parents=True, exist_ok=True)
+            for step in steps:
+                target = aside / str(step)
+                number = 1
+                while target.exists():
+                    number += 1
+                    target = aside / f"{step}.{number}"
+                (self.directory / str(step)).rename(target)
+                print(f"checkpoint of step {step} was moved to {target}", flush=True)
+        multihost_utils.sync_global_devices("unreadable checkpoints set aside")
+        self._orbax.reload()
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """Says what a failed write means for the run."""
+        try:
+            yield
+        except Exception as error:
+            intact = [step for step in self.steps() if step != self._pending]
+            raise UserError(
+                f"{self.directory}: the checkpoint of step {self._pending} could not be "
+                f"written ({_reason(error)}). Earlier checkpoints are intact: "
+                f"{intact or 'there are none'}. Free some space or fix the disk, then run "
+                f"the same command again to continue from there."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+def shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a tree's arrays, or of what stands for them, by their paths."""
+    return {
+        path_name(path): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if hasattr(leaf, "shape")
+    }

@@ -1,0 +1,39 @@
+"""The first lines of a run, before anything takes long."""
+
+import jax
+from etils import epath
+
+from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.parallel.distributed import is_main_process
+
+
+def announce(experiment: Experiment, workdir: epath.Path) -> None:
+    """Prints what is about to run, on what, and where it is kept."""
+    if not is_main_process():
+        return
+    config = experiment.config
+    params = experiment.shapes.params
+    trained, frozen = map(_count, experiment.optimizer.split(params))
+    height, width = config.data.image_size
+    print(
+        f"{config.model.fusion}: {trained + frozen:,} parameters on {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind}; {config.data.name}, "
+        f"{len(experiment.source):,} training images at {height}x{width}, batch "
+        f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
+        flush=True,
+    )
+    if experiment.left_to_hardware:
+        kind = "cpu" if jax.default_backend() == "cpu" else "accelerator"
+        print(
+            f"{', '.join(experiment.left_to_hardware)}: as config.hardware.{kind} says; "
+            f"size=, batch= and steps= after the config's colon set them",
+            flush=True,
+        )
+    if frozen:
+        print(f"{trained:,} of them are trained, {frozen:,} are frozen", flush=True)
+    if experiment.weights_report is not None:
+        print(experiment.weights_report, flush=True)
+
+
+def _count(params: dict) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,126 @@
+"""Convolutions against XLA's own, and standardized kernels against float64 numpy."""
+
+import float64_reference as reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hybrid_jax.models.layers.convolution import Conv, standardize
+
+
+def images_of(hw, *, channels=3, batch=2, seed=4):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((batch, *hw, channels)).astype(np.float32)
+
+
+def test_even_input_is_padded_two_before_and_three_after():
+    assert reference.same_pads(224, kernel=7, stride=2) == (2, 3)
+    conv = Conv(1, 1, kernel=7, stride=2, rngs=nnx.Rngs(params=0))
+    conv.kernel[...] = jnp.zeros((7, 7, 1, 1)).at[2, 2].set(1.0)
+    image = images_of((8, 12), channels=1)
+    # With two cells before, tap (2, 2) of window (i, j) reads cell (2 i, 2 j).
+    np.testing.assert_array_equal(conv(image), image[:, ::2, ::2])
+
+
+def conv_by_lax(x, kernel, *, stride, pads):
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(1, 1, "same"), (1, 2, "same"), (1, 2, "centered"), (4, 4, "end")],
+)
+@pytest.mark.parametrize("hw", [(8, 12), (9, 14)])
+def test_matrix_form_equals_the_convolution_with_its_gradients(kernel, stride, padding, hw):
+    conv = Conv(
+        3, 5, kernel=kernel, stride=stride, padding=padding, rngs=nnx.Rngs(params=0)
+    )
+    graph, state = nnx.split(conv)
+    x = jnp.asarray(images_of(hw))
+    pads = [(0, -side % stride if kernel > 1 else 0) for side in hw]
+
+    def ours(w, x):
+        merged = nnx.merge(graph, state, copy=True)
+        merged.kernel[...] = w
+        return merged(x)
+
+    def theirs(w, x):
+        return conv_by_lax(x, w, stride=stride, pads=pads)
+
+    w = conv.kernel[...]
+    expected = theirs(w, x)
+    # Products of at most 48 numbers summed in another order.
+    np.testing.assert_allclose(ours(w, x), expected, atol=1e-5)
+    weights = jnp.asarray(images_of(expected.shape[1:3], channels=5, seed=6))
+    for ours_grad, theirs_grad in zip(
+        jax.grad(lambda w, x: jnp.vdot(weights, ours(w, x)), argnums=(0, 1))(w, x),
+        jax.grad(lambda w, x: jnp.vdot(weights, theirs(w, x)), argnums=(0, 1))(w, x),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours_grad, theirs_grad, atol=1e-4)
+
+
+@pytest.mark.parametrize("numerics", ["vit_jax", "timm"])
+def test_standardize_equals_reference(numerics):
+    # Small weights make the epsilons matter: the two numerics differ by a third here.
+    kernel = 2e-5 * np.random.default_rng(0).standard_normal((3, 3, 4, 7))
+    expected = reference.standardize(kernel, numerics)
+    ours = standardize(jnp.asarray(kernel, jnp.float32), numerics=numerics)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_standardized_kernel_has_mean_zero_and_deviation_one_per_output():
+    kernel = 5.0 + 3.0 * np.random.default_rng(0).standard_normal((3, 3, 4, 7))
+    w = standardize(jnp.asarray(kernel, jnp.float32), numerics="vit_jax")
+    np.testing.assert_allclose(w.mean((0, 1, 2)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(w.std((0, 1, 2)), 1.0, atol=1e-4)  # the epsilon's share
+
+
+def test_standardized_conv_ignores_scale_and_offset_of_its_kernel():
+    conv = Conv(3, 5, kernel=3, standardized="timm", rngs=nnx.Rngs(params=0))
+    x = images_of((6, 9))
+    before = conv(x)
+    conv.kernel[...] = 10.0 * conv.kernel[...] + 2.0
+    np.testing.assert_allclose(conv(x), before, atol=1e-4)
+
+
+def test_standardized_conv_standardizes_in_float32_under_bfloat16():
+    conv = Conv(
+        3, 5, kernel=3, standardized="timm", dtype="bfloat16", rngs=nnx.Rngs(params=0)
+    )
+    # In bfloat16 an offset of 100 would swallow the weights altogether.
+    before = conv(images_of((6, 9)))
+    assert before.dtype == jnp.bfloat16
+    conv.kernel[...] = conv.kernel[...] + 100.0
+    after = conv(images_of((6, 9)))
+    np.testing.assert_allclose(
+        after.astype(jnp.float32), before.astype(jnp.float32), atol=0.1
+    )
+
+
+def test_standardized_in_place_gives_the_same_and_the_same_gradient():
+    conv = Conv(4, 6, kernel=3, standardized="vit_jax", rngs=nnx.Rngs(params=0))
+    graph, state = nnx.split(conv)
+    x = jnp.asarray(images_of((6, 8), channels=4))
+
+    def loss(w, *, once):
+        merged = nnx.merge(graph, state, copy=True)
+        merged.kernel[...] = w
+        if once:
+            merged.standardize_in_place()
+            merged.standardize_in_place()
+            assert merged.standardized is None
+        return jnp.square(merged(x)).sum()
+
+    raw = 0.3 + 2 * conv.kernel[...]  # neither mean nor deviation is right
+    given, wanted = (jax.value_and_grad(loss)(raw, once=once) for once in (True, False))
+    jax.tree.map(np.testing.assert_array_equal, given, wanted)

@@ -1,0 +1,56 @@
+"""What transformer blocks are of: random drops, the GELU's two forms."""
+
+import dataclasses
+
+import float64_reference as reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hybrid_jax.models.layers.transformer import Block, Mlp, drop
+from hybrid_jax.specs import ViTSpec
+
+SPEC = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40)
+
+
+def test_drop_keeps_the_expectation():
+    x = jnp.ones((20_000, 1))
+    dropped = drop(x, rate=0.3, key=jax.random.key(0))
+    # Deviation of the mean: sqrt(0.3 / 0.7 / 20000) = 0.0046; four of them.
+    assert abs(float(dropped.mean()) - 1.0) < 0.0185
+    assert set(np.unique(dropped)) == {np.float32(0.0), np.float32(1.0 / 0.7)}
+
+
+def test_drop_per_example_takes_whole_examples():
+    x = jnp.ones((64, 3, 5))
+    dropped = np.asarray(drop(x, rate=0.5, key=jax.random.key(0), per_example=True))
+    assert (dropped == dropped[:, :1, :1]).all()
+    assert 0 < (dropped[:, 0, 0] == 0).sum() < 64
+
+
+@pytest.mark.parametrize(("rate", "key"), [(0.0, jax.random.key(0)), (0.5, None)])
+def test_drop_without_rate_or_key_changes_nothing(rate, key):
+    x = jnp.ones((3, 5))
+    assert drop(x, rate=rate, key=key) is x
+
+
+def test_drop_path_skips_both_branches_of_a_block():
+    spec = SPEC
+    block = Block(spec, drop_path=0.5, rngs=nnx.Rngs(params=0))
+    x = np.random.default_rng(4).standard_normal((64, 11, 24)).astype(np.float32)
+    out = np.asarray(block(x, key=jax.random.key(0)))
+    untouched = np.abs(out - x).max((1, 2)) == 0.0
+    # Both branches gone: a quarter of 64 examples, deviation 3.5; four of them.
+    assert 2 <= untouched.sum() <= 30
+    assert np.abs(block(x) - x).max((1, 2)).min() > 0.0
+
+
+@pytest.mark.parametrize("form", ["tanh", "erf"])
+def test_gelu_has_the_form_the_spec_says(form):
+    mlp = Mlp(dataclasses.replace(SPEC, gelu=form), rngs=nnx.Rngs(params=0))
+    x = np.linspace(-4, 4, 101)
+    # The two forms differ by up to 5e-4; float32 keeps 1e-6.
+    ours = mlp.gelu(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(ours, reference.gelu(x, form), atol=2e-6)

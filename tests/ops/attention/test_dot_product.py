@@ -1,0 +1,164 @@
+"""Attention against float64 numpy."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from hybrid_jax.ops.attention import dot_product as module
+from hybrid_jax.ops.attention.dot_product import (
+    attention,
+    attention_kernel,
+    cudnn,
+    stored_weights,
+)
+from hybrid_jax.ops.platform import tracing_for
+
+
+def inputs(dtype=np.float32, *, scale=1.0):
+    rng = np.random.default_rng(0)
+    return [
+        (scale * rng.standard_normal(shape)).astype(dtype)
+        for shape in ((2, 5, 3, 8), (2, 7, 3, 8), (2, 7, 3, 8))
+    ]
+
+
+def reference(query, key, value, bias=0.0):
+    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
+    logits = np.einsum("bnhd,bmhd->bhnm", query, key) / np.sqrt(query.shape[-1]) + bias
+    return np.einsum("bhnm,bmhd->bnhd", special.softmax(logits, axis=-1), value)
+
+
+def test_attention_equals_reference():
+    np.testing.assert_allclose(attention(*inputs()), reference(*inputs()), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 3, 5, 7), (1, 1, 5, 7)])
+def test_bias_is_added_to_the_logits(shape):
+    bias = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    ours = attention(*inputs(), bias=jnp.asarray(bias))
+    np.testing.assert_allclose(ours, reference(*inputs(), bias), atol=1e-6)
+
+
+def test_bias_of_minus_infinity_hides_a_key():
+    bias = np.zeros((1, 1, 5, 7), np.float32)
+    bias[..., 4] = -np.inf
+    query, key, value = inputs()
+    hidden = attention(query, key, value, bias=jnp.asarray(bias))
+    without = attention(query, np.delete(key, 4, 1), np.delete(value, 4, 1))
+    np.testing.assert_allclose(hidden, without, atol=1e-6)
+
+
+def test_softmax_is_float32_under_bfloat16():
+    # Logits near 60 with gaps near one: bfloat16 would round them to halves.
+    query, key, value = (jnp.asarray(x, jnp.bfloat16) for x in inputs(scale=4.0))
+    ours = attention(query, key, value)
+    assert ours.dtype == jnp.bfloat16
+    exact = reference(query, key, value)
+    np.testing.assert_allclose(
+        np.asarray(ours, np.float64), exact, atol=0.02 * np.abs(exact).max()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "platform", "dtype", "head_dim", "tokens", "expected"),
+    [
+        ("auto", "cpu", jnp.bfloat16, 64, 196, "xla"),
+        ("auto", "gpu", jnp.float32, 64, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 64, 196, "cudnn"),
+        ("auto", "gpu", jnp.bfloat16, 64, 197, "cudnn"),
+        ("auto", "gpu", jnp.float16, 60, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 160, 196, "xla"),
+        ("auto", "gpu", jnp.bfloat16, 64, 1, "xla"),
+        ("auto", "tpu", jnp.bfloat16, 64, 196, "xla"),
+        ("xla", "gpu", jnp.bfloat16, 64, 196, "xla"),
+        ("cudnn", "gpu", jnp.bfloat16, 64, 1, "cudnn"),
+        ("cudnn", "gpu", jnp.float32, 64, 196, "xla"),
+        ("cudnn", "cpu", jnp.bfloat16, 64, 196, "xla"),
+    ],
+)
+def test_kernel_is_chosen_by_platform_dtype_and_shape(
+    monkeypatch, kernel, platform, dtype, head_dim, tokens, expected
+):
+    monkeypatch.setattr(cudnn, "has_flash_attention", lambda: True)
+    x = jax.ShapeDtypeStruct((2, tokens, 3, head_dim), dtype)
+    with attention_kernel(kernel), tracing_for(platform):
+        assert module.chosen_kernel(x, x) == expected
+
+
+def test_kernel_outside_its_block_is_chosen_again(monkeypatch):
+    monkeypatch.setattr(cudnn, "has_flash_attention", lambda: True)
+    x = jax.ShapeDtypeStruct((2, 64, 3, 64), jnp.bfloat16)
+    with tracing_for("gpu"):
+        with attention_kernel("xla"):
+            assert module.chosen_kernel(x, x) == "xla"
+        assert module.chosen_kernel(x, x) == "cudnn"
+
+
+def test_unknown_kernel_is_refused():
+    with (
+        pytest.raises(ValueError, match="expected one of .*'flash'"),
+        attention_kernel("flash"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [("9.0", True), ("8.0", True), ("7.5", False), ("gfx90a", False), (None, False)],
+)
+def test_fused_kernel_needs_an_ampere_gpu(monkeypatch, capability, expected):
+    device = types.SimpleNamespace()
+    if capability is not None:
+        device.compute_capability = capability
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert cudnn.has_flash_attention() is expected
+
+
+FORMS = {
+    "padded for cuDNN": functools.partial(cudnn.attention, implementation="xla"),
+    "weights stored": stored_weights.attention,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias_shape", [None, (2, 1, 1, 7), (1, 3, 5, 7), (2, 3, 5, 7)])
+def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, bias_shape):
+    arrays = [jnp.asarray(x) for x in inputs()]
+    if bias_shape is not None:
+        arrays.append(jax.random.normal(jax.random.key(1), bias_shape))
+
+    def loss(attend):
+        def run(query, key, value, bias=None):
+            return jnp.sum(jnp.sin(attend(query, key, value, bias=bias)))
+
+        return jax.value_and_grad(run, argnums=tuple(range(len(arrays))))(*arrays)
+
+    def plain(query, key, value, *, bias):
+        return jax.nn.dot_product_attention(query, key, value, bias)
+
+    for ours, theirs in zip(
+        jax.tree.leaves(loss(FORMS[form])), jax.tree.leaves(loss(plain)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-6)
+
+
+def test_weights_are_stored_in_the_compute_dtype():
+    arrays = [jnp.asarray(x, jnp.bfloat16) for x in inputs()]
+    _, pull = jax.vjp(lambda *a: stored_weights.attention(*a, bias=None), *arrays)
+    tables = [x for x in jax.tree.leaves(pull) if x.shape == (2, 3, 5, 7)]
+    assert [x.dtype for x in tables] == [jnp.bfloat16]
+
+
+def test_tpu_programs_store_weights(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        stored_weights, "attention", lambda *a, **k: calls.append(a) or a[0]
+    )
+    with tracing_for("tpu"):
+        attention(*inputs())
+    assert len(calls) == 1
