@@ -12,7 +12,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.drawing import draw_segmentation
-from hybrid_jax.tasks.json_predictions import pixels_to_json, own_pixels
+from hybrid_jax.tasks.json_predictions import own_pixels, pixels_to_json
 from hybrid_jax.tasks.label_options import refuse_label_options
 from hybrid_jax.tasks.segmentation.inference import check_passes, segment
 from hybrid_jax.tasks.segmentation.pixel_loss import pixel_cross_entropy, pixel_hits

@@ -244,7 +244,7 @@ def test_valid_rows_alone_are_drawn_and_answered():
         valid=np.asarray([True, False]),
     )
     box = dict(name="owl", label=2, score=0.75, box_xyxy_px=BOXES[0].tolist())
-    assert task_of().answer(prediction) == dict(boxes=[box])
+    assert task_of().to_json(prediction) == dict(boxes=[box])
     blank = np.zeros((300, 300, 3), np.uint8)
     drawn = task_of().draw(blank, prediction)
     assert drawn.any()
