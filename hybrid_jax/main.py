@@ -1,9 +1,14 @@
-"""Command line: `python -m hybrid_jax.main --config=configs/r26_vit_b16.py`.
+"""Trains, evaluates and uses combinations of ResNets and Vision Transformers.
 
-The only reader of flags (`data/pipeline.py` marks Grain's own as parsed). A mistake in what
-the user asked for ends with one message and exit status 1; a traceback means a defect of
-this library.
+    python -m hybrid_jax.main --config=r26_vit_b16
+    python -m hybrid_jax.main --config=my_experiment.py:folder=/data/birds
+    python -m hybrid_jax.main --config=r26_vit_b16 --mode=predict --input=photos/
+
+The same command goes on with a run that was interrupted. A mistake ends with one
+message and exit status 1; a traceback is a defect of this library.
 """
+
+# The only reader of flags; `data/pipeline.py` marks Grain's own as parsed.
 
 import functools
 import os
@@ -17,18 +22,19 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from hybrid_jax.errors import UserError
+from hybrid_jax.config_files import first_lines, with_files
+from hybrid_jax.errors import UserError, nearest
 
 _MODES = ("train", "evaluate", "predict", "profile", "export")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "The experiment, a file such as those in configs/. Words after a colon choose data "
+    "The experiment: a name of the list below, or a file. Words after a colon choose data "
     "(digits, shapes, imagenet2012, folder=PATH, tfds=NAME, coco=(IMAGES,JSON), ...) and "
     "common keys (size=, fusion=, head=, pretrained=, fusion.OPTION=, ...): "
-    "configs/r26_vit_b16.py:imagenet2012,size=384. A wrong word is answered with all there "
-    "are. Any key is set with --config.<key>=<value>.",
+    "r26_vit_b16:imagenet2012,size=384. A wrong word is answered with all there are. Any "
+    "key is set with --config.<key>=<value>.",
     lock_config=True,
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do with the experiment.")
@@ -88,9 +94,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
             absl and ml_collections would show a traceback.
     """
     try:
-        words = flags.FLAGS(argv)
+        words = flags.FLAGS(with_files(argv))
         _ = _CONFIG.value.seed  # a missing file fails when first used
     except SystemExit:
+        print("\nexperiments:")
+        for name, line in first_lines().items():
+            print(f"  --config={name:24} {line}")
         sys.exit(0)  # --help has been printed; absl calls that a failure
     except (flags.Error, AttributeError, KeyError, OSError) as error:
         raise UserError(_explained(error, argv)) from error
@@ -108,9 +117,18 @@ def _explained(error: Exception, argv: list[str]) -> str:
             return str(cause)
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, OSError):
+        asked = re.search(r"--?config[= ]([^:\s]+)", " ".join(argv))
+        if asked and not asked[1].endswith(".py") and "/" not in asked[1]:
+            names = first_lines()
+            return (
+                f"no experiment {asked[1]!r} and no file of that name."
+                f"{nearest(asked[1], names)} Known: {', '.join(names)}."
+            )
         return f"the config cannot be read: {str(error).splitlines()[-1].strip()}."
     if "--config=None" in str(error):
-        return "no --config: name an experiment, e.g. --config=configs/r26_vit_b16.py."
+        return (
+            "no --config: name an experiment, e.g. --config=r26_vit_b16; --help lists all."
+        )
     if isinstance(error, flags.Error):
         return f"{error} (--help lists the flags)"
     inner = error.args[0] if error.args else error

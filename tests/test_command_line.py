@@ -21,6 +21,8 @@ def test_help_lists_flags_and_modes():
         "--workdir",
         "--input",
         "runs/<name of",
+        "--config=r26_vit_b16",
+        "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
     ):
         assert words in done.stdout
     assert done.stderr == ""
@@ -29,7 +31,12 @@ def test_help_lists_flags_and_modes():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "no --config: name an experiment, e.g. --config=configs/r26_vit_b16.py."),
+        (
+            [],
+            "no --config: name an experiment, e.g. --config=r26_vit_b16; --help lists all.",
+        ),
+        (["--config=r26_vit_b61"], "no experiment 'r26_vit_b61' and no file of that name."),
+        (["--config", "r26_vit_b61:digits"], "Did you mean 'r26_vit_b16'? Known: ade20k_"),
         (
             ["--config=configs/none.py"],
             "the config cannot be read: [Errno 2] No such file or directory: "
