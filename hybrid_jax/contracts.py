@@ -46,7 +46,7 @@ class Features:
         pooled: (B, D), one vector per image.
         mask: (B, H, W) bool, True where the image is real and not padding; None if all is.
         intermediates: chosen transformer blocks, for decoders that want depth instead of
-            scale; empty unless asked for by `Fusion.taps`.
+            scale; empty unless the head has `taps`, the numbers of blocks it wants.
         image_hw: (H, W) of the images in px, which `Hybrid` tells its head; cells may
             reach past them. None where only the maps are known.
     """
@@ -170,9 +170,6 @@ class Fusion(Protocol):
         width: D of `Features.pooled`.
         parts: the parts it builds, of "resnet" and "vit"; each is an attribute.
         starts_as: the part whose features it equals at initialization, if any.
-        taps: optional; numbers of the transformer blocks whose tokens it hands out as
-            `Features.intermediates`, () until a head with an attribute of that name sets
-            it.
     """
 
     channels: dict[int, int]

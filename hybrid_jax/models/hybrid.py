@@ -13,6 +13,7 @@ from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.options import check_options
+from hybrid_jax.models.vit.taps import check_taps, recording
 from hybrid_jax.ops.attention.dot_product import attention_kernel
 from hybrid_jax.ops.padding_mask import rectangle_mask
 from hybrid_jax.outputs import Outputs
@@ -93,10 +94,13 @@ class Hybrid(nnx.Module):
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps images (B, H, W, 3) to what the head reads, missing strides made."""
-        features = self.backbone(images, train=train, key=key)
+        hw = images.shape[1:3]
+        with recording(getattr(self.head, "taps", ())) as taps:
+            features = self.backbone(images, train=train, key=key)
+        blocks = taps.features(image_hw=hw, strides=self.backbone.channels)
+        features = features.replace(intermediates=blocks)
         if self.pyramid is None:
             return features
-        hw = images.shape[1:3]
         return features.replace(maps=self.pyramid(features.maps, image_hw=hw, train=train))
 
 
@@ -144,9 +148,7 @@ def build_model(
         rngs=rngs,
         **options,
     )
-    # Fusions may have an attribute of that name for their own use; it is not empty.
-    if getattr(head, "taps", ()) and getattr(backbone, "taps", None) == ():
-        backbone.taps = tuple(head.taps)
+    check_taps(backbone, getattr(head, "taps", ()))
     return Hybrid(backbone, head, pyramid=pyramid, attention=model["attention"])
 
 

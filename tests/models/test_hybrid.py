@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from hybrid_jax.config import defaults
-from hybrid_jax.contracts import BlockFeatures, Features
+from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
@@ -25,17 +25,14 @@ class Grid(nnx.Module):
     parts = ()
     starts_as = None
 
-    def __init__(
-        self, resnet_spec, vit_spec, *, image_size, rngs, taps: tuple[int, ...] = ()
-    ):
-        self.channels, self.width, self.taps = {8: 5}, 5, taps
+    def __init__(self, resnet_spec, vit_spec, *, image_size, rngs):
+        self.channels, self.width = {8: 5}, 5
 
     def __call__(self, images, *, train=False, key=None):
         calls.append(("fusion", dict(train=train, key=key)))
         h, w = (-(-side // 8) for side in images.shape[1:3])
         x = jnp.ones((len(images), h, w, 5))
-        tapped = tuple(BlockFeatures(map=x * tap) for tap in self.taps)
-        return Features(maps={8: x}, pooled=x.mean((1, 2)), intermediates=tapped)
+        return Features(maps={8: x}, pooled=x.mean((1, 2)))
 
 
 class Plain(nnx.Module):
@@ -167,15 +164,10 @@ def test_unreachable_stride_of_a_head_is_refused():
         build(strides=(24,))
 
 
-def test_taps_of_the_head_are_handed_to_the_fusion():
-    features = build(taps=(2, 5))(IMAGES)
-    assert [float(block.map[0, 0, 0, 0]) for block in features.intermediates] == [2, 5]
+def test_taps_of_a_fusion_without_a_vit_are_refused():
+    with pytest.raises(UserError, match="expected a fusion with a ViT, got Grid"):
+        build(taps=(2, 5))
     assert build()(IMAGES).intermediates == ()
-
-
-def test_taps_a_fusion_has_for_its_own_use_stay():
-    # As in `sta`, whose ViT is read after blocks of its own choice.
-    assert build(fusion_options=dict(taps=(1,)), taps=(2, 5)).backbone.taps == (1,)
 
 
 def test_unknown_option_of_a_head_is_one_line_with_the_nearest():

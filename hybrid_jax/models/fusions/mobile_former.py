@@ -32,6 +32,7 @@ from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.attention.dot_product import attention
+from hybrid_jax.ops.positions import rope2d
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _zeros = nnx.initializers.zeros_init()
@@ -97,11 +98,14 @@ class MobileFormer(nnx.Module):
         x, maps = self.resnet.stem(images, train=train), {}
         tokens = self.tokens[...].astype(jnp.dtype(self.vit.spec.dtype))
         tokens = jnp.broadcast_to(tokens, (len(images), *tokens.shape))
-        hw = (1, tokens.shape[1])
+        # The tokens are no cells of the image; under rope2d their places are their order.
+        spec, rotation = self.vit.spec, None
+        if spec.positions == "rope2d":
+            rotation = rope2d((1, tokens.shape[1]), spec.width // spec.heads)
         for unit in range(len(self.reads)):
             tokens = tokens + self.reads[unit](tokens, x)
             for index in self.vit_blocks[unit]:
-                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+                tokens = self.vit.run_block(index, tokens, key=key, rotation=rotation)
             for number in self.resnet_blocks[unit]:
                 stage, block = blocks[number]
                 x = maps[stage.stride] = block(x, train=train)

@@ -18,7 +18,6 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.resnet.resnet import ResNet
-from hybrid_jax.models.vit.tapped_vit import run_vit
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
@@ -34,7 +33,6 @@ class Sequential(nnx.Module):
 
     parts = ("resnet", "vit")
     starts_as = None
-    taps: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -69,17 +67,8 @@ class Sequential(nnx.Module):
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's finer maps and the ViT's token map."""
         maps = self.resnet(images, train=train)
-        tokens, pooled, tapped = run_vit(
-            self.vit,
-            maps[self.stride],
-            taps=self.taps,
-            stride=self.stride,
-            train=train,
-            key=key,
-        )
-        return Features(
-            maps=maps | {self.stride: tokens}, pooled=pooled, intermediates=tapped
-        )
+        tokens, pooled = self.vit(maps[self.stride], train=train, key=key)
+        return Features(maps=maps | {self.stride: tokens}, pooled=pooled)
 
 
 def blocks_for_stride(blocks: tuple[int, ...], stride: int) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.vit import vit
-from hybrid_jax.models.vit.tapped_vit import run_vit
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 
@@ -17,7 +16,6 @@ class PlainViT(nnx.Module):
 
     parts = ("vit",)
     starts_as = "vit"
-    taps: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -36,7 +34,5 @@ class PlainViT(nnx.Module):
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to one map and the pooled vector."""
-        tokens, pooled, tapped = run_vit(
-            self.vit, images, taps=self.taps, stride=self.stride, train=train, key=key
-        )
-        return Features(maps={self.stride: tokens}, pooled=pooled, intermediates=tapped)
+        tokens, pooled = self.vit(images, train=train, key=key)
+        return Features(maps={self.stride: tokens}, pooled=pooled)

@@ -125,12 +125,6 @@ class DPT(nnx.Module):
         )
 
     def _from_tokens(self, features: Features) -> list[jax.Array]:
-        if len(features.intermediates) != len(self.taps):
-            raise UserError(
-                "head 'dpt': taps: expected a fusion that gives its blocks' tokens "
-                "(sequential, vit), got one that does not. Set taps=() and "
-                "strides=(4, 8, 16, 32) to read its maps."
-            )
         pairs = zip(self.reassemble, features.intermediates, strict=True)
         return [reassemble(block) for reassemble, block in pairs]
 

@@ -10,6 +10,7 @@ from flax import nnx
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.remat import run_block
 from hybrid_jax.models.layers.transformer import AttentionPool, Block, drop, layer_norm
+from hybrid_jax.models.vit.taps import current_taps
 from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
 from hybrid_jax.specs import ViTSpec
 
@@ -141,7 +142,12 @@ class ViT(nnx.Module):
             return block(tokens, key=key, bias=bias, rotation=rotation, attend=attend)
 
         block = self.blocks[index]
-        return run_block(run, block, tokens, key, bias, remat=self.spec.remat)
+        tokens = run_block(run, block, tokens, key, bias, remat=self.spec.remat)
+        taps = current_taps()
+        if taps is not None and hw is not None:
+            cls = tokens[:, 0] if self.spec.pool == "cls" else None
+            taps.record(index, self.to_map(tokens, hw=hw), cls)
+        return tokens
 
     def add_to_patches(self, tokens: jax.Array, change: jax.Array) -> jax.Array:
         """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens alone.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_head import WIDTH, check_learns, construct, features, outputs_shape
+from small_head import WIDTH, check_learns, construct, outputs_shape
 
 from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.errors import UserError
@@ -90,12 +90,6 @@ def test_logits_reach_every_pixel():
     assert out.auxiliary_stride == 4
     assert out.auxiliary.shape[1:3] == (10, 14)
     assert out.logits.dtype == out.auxiliary.dtype == np.float32
-
-
-def test_fusion_without_taps_is_told_apart():
-    head = construct("dpt", hidden=8, strides=(4, 8), taps=(0, 1))
-    with pytest.raises(UserError, match="expected a fusion that gives its blocks' tokens"):
-        head(features(taps=0))
 
 
 def test_a_width_for_each_tap_is_asked_for():

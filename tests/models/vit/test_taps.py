@@ -11,27 +11,37 @@ from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.vit.taps import check_taps, current_taps, recording
 
 HW = (49, 65)
 
 
-def tapped(name, taps):
-    """Returns (module with random arrays, features of a compiled call)."""
+# Tokens of all levels in one sequence, and tokens that belong to no place.
+NO_GRID = {"fpn_tokens", "mobile_former"}
+WITH_VIT = [name for name in FUSIONS.names() if "vit" in FUSIONS.get(name).parts]
+
+
+def tapped(name, numbers, *, hw=HW):
+    """Returns (module with random arrays, features, tapped blocks) of a compiled call."""
     module = nnx.eval_shape(lambda: construct(FUSIONS.get(name)))
-    module.taps = taps
     graph, state = nnx.split(module)
     state = random_like(state)
-    features = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(
-        state, example_images(HW)
-    )
-    return nnx.merge(graph, state), features
+
+    @jax.jit
+    def run(state, x):
+        with recording(numbers) as taps:
+            features = nnx.merge(graph, state)(x, train=False)
+        return features, taps.features(image_hw=hw, strides=features.maps)
+
+    return nnx.merge(graph, state), *run(state, example_images(hw))
 
 
 @pytest.mark.parametrize("name", ["sequential", "vit"])
 def test_blocks_hand_out_their_tokens_before_the_last_norm(name):
-    module, features = tapped(name, (2, 0))
-    plain = tapped(name, ())[1]
-    assert plain.intermediates == ()
+    module, features, blocks = tapped(name, (2, 0))
+    _, plain, none = tapped(name, ())
+    assert none == ()
     np.testing.assert_allclose(features.pooled, plain.pooled, atol=1e-5)
     images = example_images(HW)
 
@@ -48,7 +58,7 @@ def test_blocks_hand_out_their_tokens_before_the_last_norm(name):
         return left
 
     left = by_hand(images)
-    for block, number in zip(features.intermediates, (2, 0), strict=True):
+    for block, number in zip(blocks, (2, 0), strict=True):
         assert block.stride == 16
         wanted = left[number]
         np.testing.assert_allclose(block.cls, wanted[:, 0], atol=1e-4)
@@ -88,7 +98,6 @@ def test_a_head_asks_for_its_taps_when_the_model_is_built():
         built = build_model(
             model, num_classes=3, image_size=(64, 64), rngs=nnx.Rngs(params=0)
         )
-        assert built.backbone.taps == (0, 1)
         assert built.pyramid is None
         return built(images)
 
@@ -96,8 +105,47 @@ def test_a_head_asks_for_its_taps_when_the_model_is_built():
     assert out.logits.shape == (2, 64, 96, 3)
 
 
+def shapes_of(name, numbers):
+    def run(images):
+        module = construct(FUSIONS.get(name))
+        with recording(numbers) as taps:
+            module(images, train=False)
+        return taps.features(image_hw=HW, strides=module.channels)
+
+    return jax.eval_shape(run, jax.ShapeDtypeStruct((2, *HW, 3), "float32"))
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_VIT) - NO_GRID))
+def test_every_fusion_hands_out_the_blocks_of_its_vit(name):
+    module = nnx.eval_shape(lambda: construct(FUSIONS.get(name)))
+    numbers = tuple(reversed(range(module.vit.spec.depth)))
+    check_taps(module, numbers)
+    for block in shapes_of(name, numbers):
+        assert block.map.shape[:3] == (2, *grid_of(HW, block.stride))
+
+
+@pytest.mark.parametrize("name", sorted(NO_GRID))
+def test_tokens_that_are_no_grid_are_refused(name):
+    with pytest.raises(UserError, match="block 1 of this fusion's ViT are not the cells"):
+        shapes_of(name, (1,))
+
+
+def test_a_fusion_without_a_vit_is_refused():
+    module = nnx.eval_shape(lambda: construct(FUSIONS.get("resnet")))
+    check_taps(module, ())
+    with pytest.raises(UserError, match="expected a fusion with a ViT, got"):
+        check_taps(module, (0,))
+
+
 def test_a_block_that_is_not_there_is_refused():
     module = nnx.eval_shape(lambda: construct(FUSIONS.get("vit")))
-    module.taps = (0, VIT.depth)
     with pytest.raises(UserError, match="the ViT's 4 blocks, 0 to 3, got 4"):
-        module(jax.ShapeDtypeStruct((2, 64, 96, 3), "float32"))
+        check_taps(module, (0, VIT.depth))
+
+
+def test_a_recording_ends_with_its_block():
+    with recording((0,)):
+        assert current_taps() is not None
+        with recording(()):
+            assert current_taps() is None
+    assert current_taps() is None
