@@ -1,11 +1,24 @@
 """Installs hybrid_jax. The dependencies and their reasons are listed here, once."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+# Read and not imported: nothing needs to be installed yet.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "hybrid_jax" / "__init__.py").read_text(), re.M
+)
 
 setup(
     name="hybrid_jax",
-    version="0.1.0",
+    version=VERSION[1],
     description="ResNets and Vision Transformers, combined and trained in JAX.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     # Naming the root makes an editable install a plain path entry; the import hook it would
     # be otherwise loses to a folder of the same name, such as a clone in the current one.
@@ -47,6 +60,7 @@ setup(
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "hub": ["huggingface_hub"],  # hf://owner/name as the place of weights
         # The libraries whose forward passes loaded weights are compared with.
         "parity": ["timm", "torch", "transformers"],
