@@ -70,12 +70,17 @@ def sections() -> str:
 
 
 def _table(keys: list[Key]) -> list[str]:
-    rows = ["| key | default | meaning |", "|---|---|---|"]
+    rows = [
+        '<div class="options" markdown>',
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
     for key in keys:
         name = key.path.rpartition(".")[2]
         cells = (f"`{name}`", f"`{key.default}`", _sentence(key.comment))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return rows
+    return [*rows, "", "</div>"]
 
 
 def _sentence(text: str) -> str:

@@ -33,7 +33,7 @@ def _lines(registry: Registry) -> Iterable[str]:
         if facts:
             yield f"{facts}\n"
         if rest.strip():
-            yield f"{rest.strip()}\n"
+            yield rest.strip("\n") + "\n"  # what is indented stays so: it is a formula
         yield from _options(entry)
 
 
@@ -59,11 +59,11 @@ def _options(entry: type) -> Iterable[str]:
         yield "It has no options.\n"
         return
     meanings = _arguments(inspect.getdoc(entry) or "")
-    yield "| option | default | meaning |\n|---|---|---|"
+    yield '<div class="options" markdown>\n\n| option | default | meaning |\n|---|---|---|'
     for option in options:
         meaning = meanings.get(option.name, "").replace("|", "\\|")
         yield f"| `{option.name}` | `{_literal(option.default)}` | {meaning} |"
-    yield ""
+    yield "\n</div>\n"
 
 
 def _literal(value: object) -> str:
