@@ -48,8 +48,7 @@ def keys_and_branches() -> tuple[list[Key], dict[str, str]]:
                 branches[here] = comments.get(here, "")
                 visit(value, here)
             else:
-                default = "{}" if isinstance(value, ConfigDict) else repr(value)
-                keys.append(Key(here, default, comments.get(here, "")))
+                keys.append(Key(here, _literal(value), comments.get(here, "")))
 
     visit(tree(), "")
     return keys, branches
@@ -81,6 +80,12 @@ def _table(keys: list[Key]) -> list[str]:
         cells = (f"`{name}`", f"`{key.default}`", _sentence(key.comment))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return [*rows, "", "</div>"]
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, ConfigDict):
+        return "{}"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def _sentence(text: str) -> str:

@@ -3,7 +3,6 @@
 `site_pages.py` puts them into `fusions.md` and `heads.md`.
 """
 
-import ast
 import inspect
 import re
 import sys
@@ -67,11 +66,9 @@ def _options(entry: type) -> Iterable[str]:
 
 
 def _literal(value: object) -> str:
-    return (
-        "required"
-        if value is inspect.Parameter.empty
-        else ast.unparse(ast.parse(repr(value)))
-    )
+    if value is inspect.Parameter.empty:
+        return "required"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def _arguments(docstring: str) -> dict[str, str]:
