@@ -1,6 +1,7 @@
 """Installs hybrid_jax. The dependencies and their reasons are listed here, once."""
 
 import pathlib
+import re
 import shutil
 
 from setuptools import find_packages, setup
@@ -17,10 +18,20 @@ class BuildWithConfigs(build_py):
             shutil.copytree("configs", place, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+ROOT = pathlib.Path(__file__).parent
+# Read and not imported: nothing needs to be installed yet.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "hybrid_jax" / "__init__.py").read_text(), re.M
+)
+
 setup(
     name="hybrid_jax",
-    version="0.1.0",
+    version=VERSION[1],
     description="ResNets and Vision Transformers, combined and trained in JAX.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     cmdclass={"build_py": BuildWithConfigs},
     # Naming the root makes an editable install a plain path entry; the import hook it would
@@ -65,6 +76,7 @@ setup(
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "hub": ["huggingface_hub"],  # hf://owner/name as the place of weights
         # The libraries whose forward passes loaded weights are compared with.
         "parity": ["timm", "torch", "transformers"],

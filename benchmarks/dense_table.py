@@ -1,7 +1,7 @@
 """Detection and segmentation from scratch: hybrids beside a plain ResNet, in one table.
 
     python benchmarks/dense_table.py --bccd /data/BCCD \\
-        --nuclei "(/data/nuclei/images,/data/nuclei/masks)" --write README.md
+        --nuclei "(/data/nuclei/images,/data/nuclei/masks)" --write docs/benchmarks.md
 
 Trains the small dense configs with each fusion, one run at a time, and scores the
 held-out split once with the last checkpoint: nothing is chosen on it. Without a path,
@@ -19,7 +19,7 @@ import sys
 import time
 
 from configs_path import load
-from readme_table import markdown, percent, write_table
+from markdown_table import markdown, percent, write_table
 
 # Config -> held-out split and what is told of it. The nuclei have no third split.
 HELD_OUT = {

@@ -1,6 +1,6 @@
 """Every fusion of the same tiny parts, trained alike on `shapes`: what each one learns.
 
-    python benchmarks/fusion_accuracy.py --seeds 0 1 2 --write README.md
+    python benchmarks/fusion_accuracy.py --seeds 0 1 2 --write docs/benchmarks.md
 
 Trains `configs/tiny_fusions.py` with every registered fusion and seed, the same number of
 steps and the same recipe, then scores the test split once with the last weights. Each
@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from readme_table import markdown, percent, write_table
+from markdown_table import markdown, percent, write_table
 
 SCORES = ("top1", "top1_texture", "top1_layout")
 

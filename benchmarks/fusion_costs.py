@@ -1,6 +1,6 @@
 """Every fusion at one budget, R26 + ViT-S/16 at 224 px: parameters, arithmetic, speed.
 
-    python benchmarks/fusion_costs.py --write README.md
+    python benchmarks/fusion_costs.py --write docs/benchmarks.md
 
 Parameters, multiply-accumulates and strides come from `hybrid_jax.describe` with 1000
 classes. Speed is that of a whole training step (SGD, float32) in memory. `sequential`
@@ -18,7 +18,7 @@ import sys
 import time
 
 from configs_path import load
-from readme_table import markdown, write_table
+from markdown_table import markdown, write_table
 
 REFERENCE = "sequential"
 

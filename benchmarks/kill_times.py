@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 
-from readme_table import markdown
+from markdown_table import markdown
 
 ROOT = pathlib.Path(__file__).parents[1]
 CAUSES = ("SIGKILL", "SIGSTOP", "SIGINT", "full_disk")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from readme_table import percent
+from markdown_table import percent
 
 FUSIONS = ("sequential", "resnet", "vit")
 SHIFTED = ("test_noise", "test_bars", "test_small", "test_large")

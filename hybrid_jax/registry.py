@@ -31,13 +31,16 @@ class Registry:
     def register(self, name: str) -> Callable[[T], T]:
         """Returns a decorator that files its target under `name`.
 
+        A target of the same module and name replaces the earlier one: a notebook cell that
+        runs again, or a config file that is read again, defines its class again.
+
         Raises:
             ValueError: the name is taken by another object.
         """
 
         def add(entry: T) -> T:
             taken = self._entries.get(name)
-            if taken is not None and taken is not entry:
+            if taken is not None and _where(taken) != _where(entry):
                 raise ValueError(
                     f"{self.kind} {name!r} is registered twice: by {_where(taken)} "
                     f"and by {_where(entry)}. Rename one of them."

@@ -45,9 +45,9 @@ def wheel(tmp_path_factory):
     """The wheel, unpacked."""
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
-    tracked = ["setup.py", "pyproject.toml", "hybrid_jax", "configs"]
+    texts = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
     source.mkdir()
-    for name in tracked:
+    for name in (*texts, "hybrid_jax", "configs"):
         subprocess.run(["cp", "-r", ROOT / name, source], check=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     command += ["--no-build-isolation", "--wheel-dir", place, source]

@@ -61,6 +61,17 @@ def test_the_same_entry_may_register_again(registry):
     assert registry.names() == ("apple",)
 
 
+def test_class_that_is_defined_again_replaces_the_first(registry):
+    def define():
+        class Apple: ...
+
+        return registry.register("apple")(Apple)
+
+    first, second = define(), define()
+    assert registry.get("apple") is second
+    assert second is not first
+
+
 def test_decorator_returns_what_it_decorates(registry):
     class Apple: ...
 

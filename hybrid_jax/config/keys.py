@@ -1,4 +1,8 @@
-"""Every key of the configuration tree and its default, once."""
+"""Every key of the configuration tree and its default, once.
+
+Each key has a comment, behind it or on the lines before it: the configuration reference of
+the documentation is made of them (`docs/configuration_reference.py`).
+"""
 
 import dataclasses
 from typing import Any
@@ -12,32 +16,43 @@ def tree() -> ConfigDict:
     """Returns a fresh tree with every key, for no model in particular."""
     return ConfigDict(
         dict(
-            seed=0,
-            model=_model(),
-            task=_task(),
-            data=_data(),
-            train=_train(),
-            optimizer=_optimizer(),
-            hardware=_hardware(),
+            seed=0,  # of the initial weights, the order of the data, and all random draws
+            model=_model(),  # the network and the weights it starts from
+            task=_task(),  # what is learned, and augmentation inside the training step
+            data=_data(),  # the data set, and what the host does to its images
+            train=_train(),  # length of the run and size of a step
+            optimizer=_optimizer(),  # the update rule and the learning rate
+            hardware=_hardware(),  # values for keys that are None, by kind of device
             # Mesh axes; one of them may be -1: all remaining devices.
             mesh=dict(
-                data=-1,
-                fsdp=1,
-                tensor=1,
-                fsdp_min_elements=2**12,  # smaller arrays are kept whole
+                data=-1,  # devices that share the rows of a batch
+                fsdp=1,  # devices that share the rows and every large array of the state
+                tensor=1,  # devices that share attention heads and hidden units of MLPs
+                # Under fsdp, smaller arrays are kept whole.
+                fsdp_min_elements=2**12,
             ),
+            # Saved states, which a run continues from.
             checkpoint=dict(
                 every=1000,  # steps between saves; the last step is always saved
                 keep=2,  # newest checkpoints kept
                 # The best by this score is kept too. "auto": the task's own; "": none.
                 best_metric="auto",
             ),
-            log=dict(every=10, tensorboard=True, progress=True),
-            # "10:15": a profiler's trace of these steps, into <workdir>/profile; "": none.
-            profile=dict(steps=""),
+            # What a run reports while it trains.
+            log=dict(
+                every=10,  # steps between rows of metrics.jsonl and of the terminal
+                tensorboard=True,  # also write TensorBoard event files
+                progress=True,  # a progress bar where there is a terminal
+            ),
+            # Recording by jax.profiler.
+            profile=dict(
+                # "10:15": a trace of steps 10 to 15, into <workdir>/profile; "": none.
+                steps="",
+            ),
+            # Scores on held-out data.
             eval=dict(
                 every=1000,  # steps between evaluations; the last step always is
-                split="validation",
+                split="validation",  # one split, or several: "test,test_noise"
                 # None: train.batch_size. Rounded up to what the devices share evenly.
                 batch_size=config_dict.placeholder(int),
                 restore="best",  # --mode=evaluate: "best" or "last" checkpoint
@@ -49,15 +64,17 @@ def tree() -> ConfigDict:
 
 def _model() -> dict[str, Any]:
     return dict(
-        fusion="sequential",
+        fusion="sequential",  # the wiring; one of hybrid_jax.list_fusions()
         # Keyword arguments of fusions' constructors, by fusion: those of the chosen one
         # are used, so that `model.fusion` alone can be changed.
         fusion_options=ConfigDict(),
-        resnet="r26",
+        resnet="r26",  # size: "r" (root block only), "r26", "r50", "r101" or "r152"
+        # Fields of the ResNet that differ from its size; None: as the size says.
         resnet_options=_spec_options(specs.ResNetSpec, specs.RESNET_SIZES),
-        vit="b",
+        vit="b",  # size: "ti", "s", "b", "l" or "h"
+        # Fields of the ViT that differ from its size; None: as the size says.
         vit_options=_spec_options(specs.ViTSpec, specs.VIT_SIZES),
-        head="linear",
+        head="linear",  # what reads the features; one of hybrid_jax.list_heads()
         head_options=ConfigDict(),  # the same for heads
         normalization="half",  # "half": [-1, 1]; "imagenet": mean and deviation
         dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
@@ -67,8 +84,9 @@ def _model() -> dict[str, Any]:
         # Published weights: a path, hf://owner/name, gs://…, or a name that
         # `list_pretrained()` knows. One file for the whole model, or one for each half.
         pretrained="",
-        pretrained_resnet="",
-        pretrained_vit="",
+        pretrained_resnet="",  # the same, for the ResNet
+        pretrained_vit="",  # the same, for the ViT
+        # How published weights are taken over.
         pretrained_options=dict(
             numerics="file",  # how the file's library rounds; "config": as set here
             preprocessing="file",  # its normalization and crop; "config": as set here
@@ -80,16 +98,15 @@ def _model() -> dict[str, Any]:
 
 def _task() -> dict[str, Any]:
     return dict(
-        name="classification",
-        loss="softmax",  # "softmax" or "sigmoid"
-        label_smoothing=0.0,
-        # In-step augmentation of training batches.
+        name="classification",  # "classification", "detection" or "segmentation"
+        loss="softmax",  # labels: "softmax" or "sigmoid"
+        label_smoothing=0.0,  # labels: share of a target that goes to all classes
         flip=0.0,  # probability of a left-right flip
         mixup=0.0,  # Beta parameter; 0.0 is off
         cutmix=0.0,  # Beta parameter; with mixup too, each batch draws one of them
         erase=0.0,  # probability of erasing one random rectangle
-        detection=_detection(),
-        segmentation=_segmentation(),
+        detection=_detection(),  # options of detection
+        segmentation=_segmentation(),  # options of segmentation
     )
 
 
@@ -100,12 +117,12 @@ def _detection() -> dict[str, Any]:
         nms_candidates=1000,  # dense heads: boxes that enter the suppression
         max_detections=100,  # predictions per image
         focal_alpha=0.25,  # weight of the positives in the focal loss
-        focal_gamma=2.0,
+        focal_gamma=2.0,  # exponent of the focal loss; more favors hard examples
         center_radius=1.5,  # dense heads: cells around a center that may claim the object
-        class_weight=1.0,
-        l1_weight=5.0,  # set heads
-        giou_weight=2.0,
-        quality_weight=1.0,  # dense heads
+        class_weight=1.0,  # of the classification loss
+        l1_weight=5.0,  # set heads: of the L1 distance of boxes
+        giou_weight=2.0,  # of the generalized IoU loss of boxes
+        quality_weight=1.0,  # dense heads: of the loss of the predicted IoU
         no_object_weight=0.1,  # set heads with a column for "nothing"
     )
 
@@ -114,22 +131,22 @@ def _segmentation() -> dict[str, Any]:
     return dict(
         auxiliary_weight=0.4,  # of the shallower reading, where the head gives one
         inference="whole",  # or "slide": windows over eval.image_size
-        window=config_dict.placeholder(object),  # slide: px (height, width); None:
-        # data.image_size
+        # slide: px (height, width); None: data.image_size.
+        window=config_dict.placeholder(object),
         slide_stride=2.0 / 3.0,  # slide: step between windows, as a share of their side
         flip=False,  # evaluation: also the mirrored image, averaged
         scales=(1.0,),  # evaluation: also at these sizes, averaged
-        canvas=config_dict.placeholder(object),  # px (height, width) that no original image
-        # exceeds; None: as the data set says
+        # px (height, width) that no original image exceeds; None: as the data set says.
+        canvas=config_dict.placeholder(object),
     )
 
 
 def _data() -> dict[str, Any]:
     return dict(
-        # digits, shapes, tfds:NAME, folder:PATH, mnist:PATH, coco:IMAGES,JSON, voc:ROOT,
-        # seg:IMAGES,MASKS
+        # digits, shapes, shapes128, tfds:NAME, folder:PATH, mnist:PATH, coco:IMAGES,JSON,
+        # voc:ROOT, voc_seg:ROOT, seg:IMAGES,MASKS.
         name="digits",
-        train_split="train",
+        train_split="train",  # what is trained on
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)
         # Training: "resize", "letterbox", "scale_jitter"; "random_resized" and "pad" for
         # labels alone.
@@ -141,7 +158,7 @@ def _data() -> dict[str, Any]:
         eval_fit="letterbox",  # boxes and masks: "letterbox" or "resize"
         eval_crop=1.0,  # share of the resized image kept by the center crop
         interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
-        randaugment_layers=0,
+        randaugment_layers=0,  # RandAugment: operations on each training image; 0: none
         randaugment_magnitude=9.0,  # 0 to 10
         color_jitter=0.0,  # brightness, contrast and saturation by up to this factor
         on_bad_image="raise",  # or "skip": take the next example and count
@@ -156,7 +173,7 @@ def _data() -> dict[str, Any]:
 
 def _train() -> dict[str, Any]:
     return dict(
-        steps=config_dict.placeholder(int),
+        steps=config_dict.placeholder(int),  # optimizer steps; None: by epochs or hardware
         epochs=config_dict.placeholder(float),  # instead of steps
         batch_size=config_dict.placeholder(int),  # over all devices and hosts
         accumulate=1,  # micro-batches per step
@@ -167,35 +184,50 @@ def _train() -> dict[str, Any]:
 def _optimizer() -> dict[str, Any]:
     return dict(
         name="adamw",  # "adamw", "sgd" or "lamb"
-        learning_rate=1e-3,
+        learning_rate=1e-3,  # its peak
         schedule="cosine",  # "cosine", "linear", "rsqrt" or "constant"
         warmup_fraction=0.05,  # share of the steps with linearly rising rate
         cooldown_fraction=0.1,  # rsqrt: share of the steps with linearly falling rate
         rsqrt_timescale=10_000,  # rsqrt: steps over which the rate is nearly flat
-        weight_decay=0.05,
+        weight_decay=0.05,  # per step, times the learning rate
         # Parameters whose path this finds are not decayed: all but kernels, so neither
         # norms nor anything that is embedded, such as positions, tokens and levels.
         no_decay=r"(?<!kernel)$",
         clip_norm=1.0,  # global gradient norm; 0.0: no clipping
-        b1=0.9,
-        b2=0.999,
-        eps=1e-8,
-        momentum=0.9,  # sgd
+        b1=0.9,  # adamw, lamb: decay of the first moment
+        b2=0.999,  # adamw, lamb: decay of the second moment
+        eps=1e-8,  # adamw, lamb: added to the root of the second moment
+        momentum=0.9,  # sgd: decay of the running gradient
         moment_dtype="float32",  # first moment; "bfloat16" saves memory
         # Parameters whose path this expression finds are frozen; "": none. "^backbone/"
         # leaves a linear probe. Frozen BatchNorms keep to their running statistics.
         freeze="",
         # Factors on the learning rate; 0.0 freezes the branch.
-        branch=dict(resnet=1.0, vit=1.0, fusion=1.0, head=1.0),
-        layer_decay=1.0,  # and one more per layer from the top (see `layer_decay.py`)
+        branch=dict(
+            resnet=1.0,  # parameters of the ResNet
+            vit=1.0,  # parameters of the ViT
+            fusion=1.0,  # what a fusion adds to the two
+            head=1.0,  # the head, and maps made for it
+        ),
+        layer_decay=1.0,  # one more factor, for each layer between a parameter and the top
     )
 
 
 def _hardware() -> dict[str, Any]:
     """What fills `None` keys, by kind of device the run finds itself on."""
     return dict(
-        cpu=dict(batch_size=32, image_size=64, steps=160),
-        accelerator=dict(batch_size=256, image_size=224, steps=2000),
+        # On CPUs.
+        cpu=dict(
+            batch_size=32,  # for train.batch_size
+            image_size=64,  # for data.image_size, px
+            steps=160,  # for train.steps, where train.epochs is None too
+        ),
+        # On GPUs and TPUs.
+        accelerator=dict(
+            batch_size=256,  # for train.batch_size
+            image_size=224,  # for data.image_size, px
+            steps=2000,  # for train.steps, where train.epochs is None too
+        ),
     )
 
 

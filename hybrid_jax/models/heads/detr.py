@@ -1,8 +1,8 @@
 """`detr`: a set of boxes, each by a query that attends to the image.
 
-memory  = cells of all strides, projected to D; encoder_layers over them      (B, N, D)
-queries = Q learned ones, or the Q cells that most look like an object        (B, Q, D)
-boxes   = decoder(queries, memory), after every layer: K logits, cx, cy, w, h
+    memory  = cells of all strides, projected to D; encoder_layers over them  (B, N, D)
+    queries = Q learned ones, or the Q cells that most look like an object    (B, Q, D)
+    boxes   = decoder(queries, memory), after every layer: K logits, cx, cy, w, h
 
 With `encoder_layers=6, scores="softmax", input_norm=False` it is DETR (Carion et al.,
 2020); with `attention="deformable"` and encoder layers Deformable DETR (Zhu et al., 2020),

@@ -1,8 +1,8 @@
 """`fcos`: a box, its class and its quality from every cell of several maps.
 
-P_s = FPN(C_s)                                                 (B, h, w, T) for each stride
-class   = conv(tower(P_s))                                     (B, h, w, K)
-quality = conv(tower'(P_s)),  l, t, r, b = s * softplus(a_s * conv(tower'(P_s)))
+    P_s = FPN(C_s)                                      (B, h, w, T) for each stride
+    class = conv(tower(P_s))                            (B, h, w, K)
+    quality = conv(tower'(P_s)),  l, t, r, b = s * softplus(a_s * conv(tower'(P_s)))
 
 FCOS (Tian et al., 2019): no anchors; a cell's four numbers are its distances to the sides
 of its box. In place of center-ness it predicts the IoU of its box with the object, as
