@@ -4,7 +4,8 @@
 """
 
 import hybrid_jax
-from hybrid_jax import config, recipes, specs
+from hybrid_jax import config, specs
+from hybrid_jax.config import recipes
 
 SECTIONS = {
     "Models": (

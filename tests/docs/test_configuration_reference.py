@@ -4,7 +4,8 @@ import configuration_reference
 import pytest
 import registry_pages
 
-from hybrid_jax.config import defaults, tree
+from hybrid_jax.config import defaults
+from hybrid_jax.config.keys import tree
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 
