@@ -47,6 +47,8 @@ setup(
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],
+        # Kernels for `model.attention=tokamax`. Young: each version is another interface.
+        "tokamax": ["tokamax==0.0.12"],
         "hub": ["huggingface_hub"],  # hf://owner/name as the place of weights
         # The libraries whose forward passes loaded weights are compared with.
         "parity": ["timm", "torch", "transformers"],

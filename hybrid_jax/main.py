@@ -1,8 +1,8 @@
 """Command line: `python -m hybrid_jax.main --config=configs/r26_vit_b16.py`.
 
-The only reader of flags (`data/pipeline.py` marks Grain's own as parsed). A mistake in what
-the user asked for ends with one message and exit status 1; a traceback means a defect of
-this library.
+The only reader of flags (two modules mark those of other libraries as parsed). A mistake
+in what the user asked for ends with one message and exit status 1; a traceback means a
+defect of this library.
 """
 
 import functools

@@ -92,4 +92,6 @@ def lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
         config.data, targets=experiment.task.targets, batch_size=config.train.batch_size
     )
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items()}
-    return experiment.jitted_train_step().lower(experiment.shapes, shapes)
+    # tokamax asks the default device which kernels it has.
+    with jax.default_device(experiment.mesh.devices.flat[0]):
+        return experiment.jitted_train_step().lower(experiment.shapes, shapes)
