@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import types
 
 import pytest
 
@@ -31,17 +30,16 @@ DEVICES = dict(
 @contextlib.contextmanager
 def tracing_on(name, *, interpreted=False):
     """Makes programs those of one of `DEVICES`; interpreted, they run on the CPU."""
+    from jax._src.pallas.mosaic import tpu_info
     from jax.experimental import pallas
-    from jax.experimental.pallas import tpu
     from jax.extend import backend
 
     device = DEVICES[name]
     with pytest.MonkeyPatch.context() as patch, tracing_for(device.platform):
         patch.setattr(backend, "get_default_device", lambda: device)
         patch.setattr(tokamax_attention, "has_device", device.platform.__eq__)
-        if device.platform == "tpu":
-            generation = types.SimpleNamespace(generation=5)
-            patch.setattr(tpu, "get_tpu_info", lambda: generation)
+        patch.setattr(tpu_info, "get_device_kind", lambda: device.device_kind)
+        patch.setattr(tpu_info, "get_num_device_cores", lambda: 1)
         if interpreted:
             patch.setattr(pallas, "pallas_call", _interpreted(pallas.pallas_call))
         yield

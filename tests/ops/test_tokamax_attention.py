@@ -127,7 +127,7 @@ def test_each_device_attends_to_its_own_examples_and_heads(tokamax):
     ("device", "call"),
     [("ampere", "gpu.triton"), ("hopper", "mosaic_gpu"), ("v5e", "tpu_custom_call")],
 )
-@pytest.mark.parametrize(("N", "M"), [(197, 197), (50, 1025)])
+@pytest.mark.parametrize(("N", "M"), [(197, 197), (50, 1025), (256, 256)])
 def test_kernels_lower_from_a_cpu(tokamax, device, call, N, M):
     platform = DEVICES[device].platform
     target = dict(gpu="cuda", tpu="tpu")[platform]
