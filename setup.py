@@ -77,6 +77,8 @@ setup(
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        # Kernels for `model.attention=tokamax`. Young: each version is another interface.
+        "tokamax": ["tokamax==0.0.12"],
         "hub": ["huggingface_hub"],  # hf://owner/name as the place of weights
         # The libraries whose forward passes loaded weights are compared with.
         "parity": ["timm", "torch", "transformers"],

@@ -8,7 +8,7 @@ The same command goes on with a run that was interrupted. A mistake ends with on
 message and exit status 1; a traceback is a defect of this library.
 """
 
-# The only reader of flags; `data/pipeline.py` marks Grain's own as parsed.
+# The only reader of flags; two modules mark those of other libraries as parsed.
 
 import functools
 import os

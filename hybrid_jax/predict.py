@@ -144,7 +144,9 @@ def _predictions(
 def _jitted_step(experiment: Experiment) -> Callable:
     """Returns the evaluation step without its sums, which the compiler then leaves out."""
     policy = experiment.config.model.normalization
-    step = make_eval_step(experiment.graph, experiment.task, normalization=policy)
+    step = experiment.traced(
+        make_eval_step(experiment.graph, experiment.task, normalization=policy)
+    )
     shardings = experiment.shardings
     return jax.jit(
         lambda *arguments: step(*arguments)[1],

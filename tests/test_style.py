@@ -28,6 +28,7 @@ POSITIONAL_OPTIONS = {
 # file -> why it imports flags although only `main` reads them.
 FLAG_IMPORTS = {
     "data/pipeline.py": "Grain's worker processes need flags that are marked as parsed",
+    "ops/attention/tokamax_kernels.py": "so does tokamax, while a kernel is traced",
 }
 
 

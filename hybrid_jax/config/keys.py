@@ -78,8 +78,10 @@ def _model() -> dict[str, Any]:
         head_options=ConfigDict(),  # the same for heads
         normalization="half",  # "half": [-1, 1]; "imagenet": mean and deviation
         dtype="auto",  # "auto": bfloat16 on accelerators, float32 on CPU
-        # "xla", "cudnn" (fused; NVIDIA GPUs from Ampere on, sixteen bits), or "auto": what
-        # is fastest where the step runs. What a kernel does not take goes through XLA.
+        # "xla", "cudnn" (fused; NVIDIA GPUs from Ampere on, sixteen bits), "tokamax"
+        # (fused; TPUs and NVIDIA GPUs, an extra to install), or "auto": which of the first
+        # two is fastest where the step runs. What a kernel does not take goes through XLA,
+        # so all does on a CPU.
         attention="auto",
         # Published weights: a path, hf://owner/name, gs://…, or a name that
         # `list_pretrained()` knows. One file for the whole model, or one for each half.

@@ -36,7 +36,7 @@ def check(config: ConfigDict) -> None:
 _CHOICES = {
     "model.normalization": ("half", "imagenet"),
     "model.dtype": ("auto", "float32", "bfloat16"),
-    "model.attention": ("auto", "xla", "cudnn"),
+    "model.attention": ("auto", "xla", "cudnn", "tokamax"),
     "model.pretrained_options.numerics": ("file", "config"),
     "model.pretrained_options.preprocessing": ("file", "config"),
     "model.pretrained_options.head": ("auto", "new"),

@@ -92,4 +92,8 @@ def lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
         config.data, targets=experiment.task.targets, batch_size=config.train.batch_size
     )
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items()}
-    return experiment.jitted_train_step().lower(experiment.shapes, shapes)
+    asked = None
+    if config.model.attention == "tokamax":  # it asks the default device what it can run
+        asked = experiment.mesh.devices.flat[0]
+    with jax.default_device(asked):
+        return experiment.jitted_train_step().lower(experiment.shapes, shapes)

@@ -15,6 +15,8 @@ from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.ops.attention import tokamax_kernels
+from hybrid_jax.ops.device_mesh import tracing_over
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.pretrained.fill import Fill
 from hybrid_jax.pretrained.load_report import Report
@@ -113,7 +115,7 @@ class Experiment:
             shardings=self.shardings.params,
         )
         return jax.jit(
-            self._traced(step),
+            self.traced(step),
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
@@ -126,15 +128,17 @@ class Experiment:
         )
         params = self.shardings.params
         return jax.jit(
-            self._traced(step),
+            self.traced(step),
             in_shardings=(params, self.shardings.mutable, self.batch_sharding),
             out_shardings=replicated(self.mesh),
         )
 
-    def _traced(self, step: Callable) -> Callable:
+    def traced(self, step: Callable) -> Callable:
+        """Returns a step that is traced for this platform and mesh."""
+
         @functools.wraps(step)
         def traced(*args):
-            with tracing_for(self.platform):
+            with tracing_for(self.platform), tracing_over(self.mesh):
                 return step(*args)
 
         return traced
@@ -170,6 +174,8 @@ def prepare(
     left_to_hardware = _unset_sizes(config)
     platform = platform or (devices or jax.devices())[0].platform
     config = resolve(config, on_cpu=platform == "cpu", num_train_examples=len(source))
+    if config.model.attention == "tokamax" and platform != "cpu":
+        tokamax_kernels.library()
     mesh = _mesh(config, devices=devices)
     task = make_task(config, source.info)
     with config.unlocked():

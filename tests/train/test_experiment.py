@@ -1,6 +1,7 @@
 """What `prepare` decides and refuses before anything is compiled."""
 
 import re
+import sys
 
 import pytest
 from etils import epath
@@ -70,3 +71,12 @@ def test_classes_are_those_the_task_counts():
     # `digits` has ten labels; the toy task answers with three numbers whatever the data.
     shapes = prepare(small_config(TOY)).shapes
     assert shapes.params["head"]["logits"]["bias"].shape == (3,)
+
+
+def test_library_of_a_kernel_is_missed_at_the_start_and_not_on_a_cpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokamax", None)
+    config = small_config({"model.attention": "tokamax"})
+    assert prepare(config).config.model.attention == "tokamax"
+    for platform in ("gpu", "tpu"):
+        with pytest.raises(UserError, match=r"config.model.attention.*\[tokamax\]"):
+            prepare(config, platform=platform)

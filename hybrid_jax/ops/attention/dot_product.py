@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import jax
 
-from hybrid_jax.ops.attention import cudnn, stored_weights
+from hybrid_jax.ops.attention import cudnn, stored_weights, tokamax_kernels
 from hybrid_jax.ops.platform import platform
 
-KERNELS = ("auto", "xla", "cudnn")
+KERNELS = ("auto", "xla", "cudnn", "tokamax")
 
 # Tokens. Not measured: half of the smallest tile of cuDNN's kernels, 64 x 64.
 _SHORTEST = 32
@@ -50,7 +50,9 @@ def attention(
     Returns:
         (B, N, heads, d); the softmax runs in float32 whatever the dtype.
     """
-    kernel = chosen_kernel(query, key)
+    kernel = chosen_kernel(query, key, bias=bias)
+    if kernel == "tokamax":
+        return tokamax_kernels.attention(query, key, value)
     if kernel == "cudnn":
         return cudnn.attention(query, key, value, bias=bias)
     if platform() == "tpu":
@@ -58,13 +60,18 @@ def attention(
     return jax.nn.dot_product_attention(query, key, value, bias, implementation="xla")
 
 
-def chosen_kernel(query: jax.Array, key: jax.Array) -> str:
-    """Returns "xla" or "cudnn": the kernel of one call of `attention`.
+def chosen_kernel(
+    query: jax.Array, key: jax.Array, *, bias: jax.Array | None = None
+) -> str:
+    """Returns "xla", "cudnn" or "tokamax": the kernel of one call of `attention`.
 
     "auto" is cuDNN where it applies: it never writes the (N, M) table of weights. A table
-    with one short side is small, and padding that side would cost more than it saves.
+    with one short side is small, and padding that side would cost more than it saves. It is
+    never tokamax, of which no figure on an accelerator is known.
     """
     kernel = _KERNEL.get()
+    if kernel == "tokamax":
+        return "tokamax" if tokamax_kernels.applies(query, bias=bias) else "xla"
     if kernel == "xla" or platform() != "gpu" or not cudnn.applies(query):
         return "xla"
     long = min(query.shape[1], key.shape[1]) >= _SHORTEST
