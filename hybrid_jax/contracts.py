@@ -61,22 +61,19 @@ class Features:
 class Batch(TypedDict, total=False):
     """What the data yields and the tasks read; numpy on the host.
 
-    Keys every batch has: `image` (B, H, W, 3) uint8, `mask` (B,) bool, True for a real
-    example and False for a padded row, `skipped` (B,) int32, unreadable examples
-    passed over on the way to this row. By the targets that a task asks for:
+    Every batch has `image` (B, H, W, 3) uint8 and `mask` (B,) bool, True for a real example
+    and False for a padded row. By the targets that a task asks for:
 
     - "label": `label` (B,) int32.
     - "boxes": `boxes_xyxy_px` (B, M, 4) float32 in px of `image`, `box_labels` (B, M)
-      int32, `box_mask` (B, M) bool, False for rows that hold no object, and `dropped` (B,)
-      int32, objects for which there was no row.
+      int32, and `box_mask` (B, M) bool, False for rows that hold no object.
     - "segmentation": `segmentation` (B, H, W) uint8, 255 where nothing is asked.
 
     Boxes and segmentation come with where `image` lies in the original one: `original_hw`
     (B, 2) int32; `scale_yx` and `offset_yx` (B, 2) float32, so that original px * scale +
     offset are px of `image`; `content_yxyx_px` (B, 4) int32, the part of `image` that is no
-    padding (top, left, bottom, right); and `faulty` (B,) int32, annotations left out.
-
-    Batches of evaluation have `index` (B,) int32 too, the example's number in its source.
+    padding (top, left, bottom, right). The rest is (B,) int32: in evaluation `index`, the
+    example's number in its source; and the `COUNTERS` below.
     """
 
     image: np.ndarray
@@ -87,6 +84,8 @@ class Batch(TypedDict, total=False):
     box_labels: np.ndarray
     box_mask: np.ndarray
     dropped: np.ndarray
+    cut_off: np.ndarray
+    vanished: np.ndarray
     segmentation: np.ndarray
     index: np.ndarray
     original_hw: np.ndarray
@@ -97,8 +96,9 @@ class Batch(TypedDict, total=False):
 
 
 VOID = 255  # in masks, of pixels where nothing is asked
-COUNTERS = ("skipped", "dropped", "faulty")
-"""Keys of `Batch` that are counted on the host and do not travel to the devices."""
+COUNTERS = ("skipped", "dropped", "cut_off", "vanished", "faulty")
+"""Keys of `Batch` that are counted on the host and do not travel to the devices: unreadable
+examples passed over; objects without a row, cut off, under a pixel; faulty annotations."""
 
 Example = dict[str, Any]
 """One example of a source: `image` (H, W, 3) uint8 and, where the source has them,

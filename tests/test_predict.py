@@ -13,7 +13,7 @@ from saved_run import TASKS, config_of, saved
 from small_run import command, run
 
 from hybrid_jax import predict as predict_module
-from hybrid_jax.data.batch_rows import rows_for
+from hybrid_jax.data.example_loader import ExampleLoader
 from hybrid_jax.data.formats.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.normalize_image import normalize
@@ -72,7 +72,8 @@ def by_hand(experiment, state, path):
         box_labels=np.zeros(0, np.int32),
         segmentation=np.full(image.shape[:2], 255, np.uint8),
     )
-    row = rows_for(task.targets, data=config.data).evaluate(empty)
+    loader = ExampleLoader([empty], data=config.data, targets=task.targets)
+    row = loader.evaluate(0)
     batch = {name: jnp.asarray(value)[None] for name, value in row.items()}
     model = merge_model(experiment.graph, state.params, state.mutable)
     inputs = normalize(batch["image"], policy=config.model.normalization)

@@ -150,22 +150,24 @@ def _data() -> dict[str, Any]:
         name="digits",
         train_split="train",  # what is trained on
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)
-        # Training: "resize", "letterbox", "scale_jitter"; "random_resized" and "pad" for
-        # labels alone.
+        # Training, whatever the task: "resize", "random_resized", "pad", "letterbox" or
+        # "scale_jitter". Colors and RandAugment come after it (`transforms/recipe.py`).
         crop="resize",
         crop_area=(0.08, 1.0),  # random_resized: share of the image's area
         crop_ratio=(0.75, 4.0 / 3.0),  # random_resized: width / height
         pad_px=4,  # pad: reflected border before a random crop of image_size
         scale_jitter=(0.5, 2.0),  # scale_jitter: range of sizes, 1.0 fits image_size
-        eval_fit="letterbox",  # boxes and masks: "letterbox" or "resize"
-        eval_crop=1.0,  # share of the resized image kept by the center crop
+        # Evaluation of whole images: "letterbox" or "resize". For boxes, masks, and labels
+        # of a model trained with the crop "letterbox" or "scale_jitter".
+        eval_fit="letterbox",
+        eval_crop=1.0,  # of other labels: share of the resized image kept by a center crop
         interpolation="bicubic",  # "bicubic" or "bilinear", both antialiased
         randaugment_layers=0,  # RandAugment: operations on each training image; 0: none
         randaugment_magnitude=9.0,  # 0 to 10
         color_jitter=0.0,  # brightness, contrast and saturation by up to this factor
         on_bad_image="raise",  # or "skip": take the next example and count
         on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
-        max_boxes=100,  # objects per image in training; more are left out and counted
+        max_boxes=100,  # objects per image in a batch; more are left out and counted
         reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
         workers=0,  # decoding processes; 0 decodes in threads of this one
         threads=config_dict.placeholder(int),  # None: one per core, at most 16

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import COUNTERS, Batch, Example
-from hybrid_jax.data.batch_rows import TrainRow, rows_for
+from hybrid_jax.data.example_loader import ExampleLoader
 
 _SIDE_PX = 32
 
@@ -23,11 +23,9 @@ def blank_batch(
         data: the resolved `config.data`.
         targets: of "label", "boxes" and "segmentation".
         batch_size: B, rows over all processes.
-
-    Raises:
-        UserError: `config.data` asks for what such data cannot be put through.
     """
-    row = TrainRow(rows_for(targets, data=data))(_example(), np.random.default_rng(0))
+    loader = ExampleLoader([_example()], data=data, targets=targets)
+    row = loader.train(0, np.random.default_rng(0))
     return {
         name: np.broadcast_to(value, (batch_size, *np.shape(value)))
         for name, value in row.items()

@@ -1,6 +1,10 @@
-"""A source whose boxes and masks have been checked."""
+"""A source whose boxes and masks have been checked and numbered from the first class."""
 
-from hybrid_jax.contracts import DatasetInfo, Example, Source
+import dataclasses
+
+import numpy as np
+
+from hybrid_jax.contracts import VOID, DatasetInfo, Example, Source
 from hybrid_jax.data.annotations import check_annotations
 
 
@@ -9,28 +13,34 @@ class CheckedSource:
 
     Who trains and who scores see the same: `faulty` of an example counts what was left out.
     Where the source cannot give an example at all, its `BadAnnotationError` is passed on,
-    and the pipeline takes it or leaves it (see `errors_to_skip`).
+    and the pipeline takes it or leaves it (see `ExampleLoader`).
 
     Args:
         source: with boxes or masks. If it has `first_fault`, a `BadAnnotationError` or
             None, that is of the first of the examples it already knows it cannot give.
         skip: whether to leave out what is faulty; otherwise it raises.
+        reduce_zero_label: whether 0 of masks becomes void and 1, 2, ... the classes 0, 1,
+            ... ADE20K's masks are of this kind: 0 is all that is not among the 150 classes.
+            Void stays void. The names lose the first one.
+
+    Attributes:
+        info: that of the source, with the names that are left.
 
     Raises:
         BadAnnotationError: `first_fault`, at once, if nothing is to be skipped.
     """
 
-    def __init__(self, source: Source, *, skip: bool):
+    def __init__(self, source: Source, *, skip: bool, reduce_zero_label: bool = False):
         fault = getattr(source, "first_fault", None)
         if fault is not None and not skip:
             raise fault
         self._source = source
         self._skip = skip
-
-    @property
-    def info(self) -> DatasetInfo:
-        """Returns that of the source."""
-        return self._source.info
+        self._reduce_zero_label = reduce_zero_label
+        self.info: DatasetInfo = source.info
+        if reduce_zero_label:
+            names = source.info.segmentation_names[1:]
+            self.info = dataclasses.replace(source.info, segmentation_names=names)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -60,5 +70,11 @@ class CheckedSource:
         return self._checked(example)
 
     def _checked(self, example: Example) -> Example:
-        example, faulty = check_annotations(example, info=self.info, skip=self._skip)
-        return {**example, "faulty": faulty}
+        info = self._source.info
+        example, faulty = check_annotations(example, info=info, skip=self._skip)
+        example = {**example, "faulty": faulty}
+        if self._reduce_zero_label:
+            mask = example["segmentation"]
+            # Counting down in bytes takes 0 to 255 by itself.
+            example["segmentation"] = np.where(mask == VOID, mask, mask - np.uint8(1))
+        return example

@@ -14,13 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
-from hybrid_jax.data.batch_rows import (
-    EvalRows,
-    ReadableExamples,
-    TrainRow,
-    errors_to_skip,
-    rows_for,
-)
+from hybrid_jax.data.example_loader import ExampleLoader
 from hybrid_jax.data.orphans import end_with_parent
 from hybrid_jax.errors import UserError
 
@@ -65,11 +59,10 @@ def train_batches(
             Iterating raises it too, for examples that cannot be read.
     """
     _check_shares(source, batch_size=batch_size, process_count=process_count)
-    skip = errors_to_skip(data)
-    examples = ReadableExamples(source, skip=skip) if skip else source
+    loader = ExampleLoader(source, data=data, targets=targets)
     # Random steps come before the rows are shared out: Grain seeds them by position.
-    rows = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    rows = rows.random_map(TrainRow(rows_for(targets, data=data)))
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    rows = order.random_map(loader.train)
     local_rows = ProcessRows(
         rows,
         batch_size=batch_size,
@@ -113,14 +106,10 @@ def eval_batches(
         UserError: as for `train_batches`.
     """
     _check_shares(source, batch_size=batch_size, process_count=process_count)
-    rows = EvalRows(
-        source,
-        rows=rows_for(targets, data=data),
-        num_rows=math.ceil(len(source) / batch_size) * batch_size,
-        skip=errors_to_skip(data),
-    )
+    loader = ExampleLoader(source, data=data, targets=targets)
+    num_rows = math.ceil(len(source) / batch_size) * batch_size
     local_rows = ProcessRows(
-        grain.MapDataset.source(rows),
+        grain.MapDataset.range(num_rows).map(loader.evaluate),
         batch_size=batch_size,
         process_index=process_index,
         process_count=process_count,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from hybrid_jax.config import resolve
-from hybrid_jax.data.transforms.geometry import random_resized_crop
+from hybrid_jax.data.transforms.random_resized_crop import RandomResizedCrop
+from hybrid_jax.data.transforms.sample import sample_of
 from hybrid_jax.pretrained.published import PUBLISHED
 
 NAMES = [name for name in experiments.NAMES if name.startswith("finetune_")]
@@ -53,15 +54,15 @@ def test_crop_is_384_of_448_px():
     rows, columns = np.mgrid[:448, :448]
     image = np.stack([rows // 2, columns // 2, 0 * rows], axis=-1).astype(np.uint8)
     corners = set()
+    crop_at_random = RandomResizedCrop(
+        (384, 384),
+        area=tuple(data.crop_area),
+        ratio=tuple(data.crop_ratio),
+        interpolation=data.interpolation,
+    )
+    whole = sample_of(dict(image=image), ())
     for seed in range(50):
-        crop = random_resized_crop(
-            image,
-            np.random.default_rng(seed),
-            hw=(384, 384),
-            area=tuple(data.crop_area),
-            ratio=tuple(data.crop_ratio),
-            interpolation=data.interpolation,
-        ).astype(int)
+        crop = crop_at_random(whole, np.random.default_rng(seed)).image.astype(int)
         spans = [2 * np.ptp(crop[..., channel]) for channel in (0, 1)]
         np.testing.assert_allclose(spans, 384, atol=5)  # brightness counts px in twos
         corners.add((crop[0, 0, 0], crop[0, 0, 1]))

@@ -1,4 +1,4 @@
-"""What wraps sources with boxes or masks, so that all who read them see the same."""
+"""What is checked and renumbered in sources, so that all who read them see the same."""
 
 import pickle
 
@@ -10,7 +10,6 @@ from dense_examples import INFO, ListedSource, example
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.data import sources
 from hybrid_jax.data.checked_source import CheckedSource
-from hybrid_jax.data.reduced_source import ReducedSource
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.data.sources.shapes import ShapesSource
 from hybrid_jax.errors import BadAnnotationError, UserError
@@ -69,7 +68,7 @@ def test_reduced_masks_start_at_the_first_class():
     names = tuple(str(i) for i in range(255))
     listed = ListedSource([example(segmentation=mask)], info=INFO)
     listed.info = DatasetInfo(box_names=INFO.box_names, segmentation_names=names)
-    source = ReducedSource(CheckedSource(listed, skip=False))
+    source = CheckedSource(listed, skip=False, reduce_zero_label=True)
     expected = [255 if i in (0, 255) else i - 1 for i in mask.ravel()]
     for read in (source[0], source.annotations(0)):
         assert read["segmentation"].dtype == np.uint8
@@ -79,7 +78,7 @@ def test_reduced_masks_start_at_the_first_class():
     assert mask[0, 1] == 1  # the source's own array is not written to
 
 
-def test_config_chooses_the_wrappers(monkeypatch):
+def test_config_chooses_what_is_checked(monkeypatch):
     plain = ListedSource([example()], info=DatasetInfo(3))
     assert _open(plain, monkeypatch) is plain
     raising = _open(_faulty(), monkeypatch)
@@ -103,8 +102,8 @@ def test_masks_that_are_not_there_cannot_be_reduced(monkeypatch):
             _open(source, monkeypatch, reduce_zero_label=True)
 
 
-def test_wrappers_can_be_sent_to_worker_processes():
-    source = ReducedSource(CheckedSource(_faulty(), skip=True))
+def test_checked_source_can_be_sent_to_worker_processes():
+    source = CheckedSource(_faulty(), skip=True, reduce_zero_label=True)
     sent = pickle.loads(pickle.dumps(source))
     assert sent.info == source.info
     for index in range(2):

@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
-from hybrid_jax.data.reduced_source import ReducedSource
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
@@ -51,5 +50,8 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
         )
     if not (source.info.box_names or source.info.segmentation_names):
         return source
-    source = CheckedSource(source, skip=data.on_bad_annotation == "skip")
-    return ReducedSource(source) if data.reduce_zero_label else source
+    return CheckedSource(
+        source,
+        skip=data.on_bad_annotation == "skip",
+        reduce_zero_label=data.reduce_zero_label,
+    )

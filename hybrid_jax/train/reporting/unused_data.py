@@ -9,8 +9,12 @@ from hybrid_jax.train.parallel.distributed import sum_over_processes
 _WORDS = {
     "skipped": "unreadable examples skipped",
     "dropped": "objects left out for want of room (data.max_boxes)",
+    "vanished": "objects under a pixel left out (a larger data.image_size keeps more)",
     "faulty": "faulty annotations left out",
+    "cut_off": "objects left out because a crop left too little of them",
 }
+# Random crops cut objects off all the time: that is counted in rows and report alone.
+_NOT_SAID = ("cut_off",)
 
 
 class UnusedData:
@@ -29,7 +33,7 @@ class UnusedData:
         self._counts.update(counts)
 
     def tell(self, say: Callable[[str], None]) -> dict[str, int]:
-        """Returns the sums that are not zero and says those that grew; all must ask."""
+        """Returns the sums that are not zero and says what grew; all must ask."""
         sums = {}
         for name, words in _WORDS.items():
             if name not in self._counts:
@@ -38,6 +42,7 @@ class UnusedData:
             if count:
                 sums[name] = count
             if count > self.reported.get(name, 0):
-                say(f"{count} {words} so far")
                 self.reported[name] = count
+                if name not in _NOT_SAID:
+                    say(f"{count} {words} so far")
         return sums

@@ -1,17 +1,15 @@
-"""Image, mask and boxes move alike: painted rectangles land where their boxes do."""
+"""Where images, masks and boxes lie in a frame."""
 
 import numpy as np
 import pytest
 from data_examples import random_image
 
-from hybrid_jax.data.transforms.placement import (
-    PADDING_U8,
-    VOID,
-    Placement,
-    letterboxed,
-    scale_jittered,
-    stretched,
-)
+from hybrid_jax.contracts import VOID
+from hybrid_jax.data.transforms.letterbox import letterboxed
+from hybrid_jax.data.transforms.placement import PADDING_U8, Placement
+from hybrid_jax.data.transforms.resize import stretched
+from hybrid_jax.data.transforms.sample import sample_of
+from hybrid_jax.data.transforms.scale_jitter import scale_jittered
 
 FRAME = (48, 64)
 
@@ -21,42 +19,15 @@ def _jittered(seed: int, *, original_hw=(90, 120)) -> Placement:
     return scale_jittered(original_hw, rng, frame_hw=FRAME, scale=(0.3, 3.0))
 
 
-def _painted(box_xyxy: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    """Returns a mask (H, W) uint8 that is 1 inside a box of whole px."""
-    x0, y0, x1, y1 = box_xyxy
-    mask = np.zeros(hw, np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    return mask
-
-
-def _box_of(painted: np.ndarray) -> list[int]:
-    rows, columns = np.flatnonzero(painted.any(1)), np.flatnonzero(painted.any(0))
-    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-
-
-def test_boxes_masks_and_images_move_alike():
-    rng = np.random.default_rng(0)
-    compared = 0
-    for seed in range(150):
-        place = _jittered(seed)
-        x0, y0 = rng.integers(0, 80), rng.integers(0, 50)
-        box = np.array([x0, y0, x0 + rng.integers(10, 40), y0 + rng.integers(10, 40)])
-        painted = _painted(box, (90, 120))
-        (placed,), (kept,) = place.boxes(box[None].astype(np.float32))
-        if not kept:
-            continue
-        mask = place.mask(painted)
-        image = place.image(
-            painted[..., None].repeat(3, -1) * 255, interpolation="bilinear"
-        )
-        top, left, bottom, right = place.content_yxyx_px
-        bright = np.zeros(FRAME, bool)
-        bright[top:bottom, left:right] = image[top:bottom, left:right, 0] > 127
-        # Pixels are whole: each side is at most one off, half a pixel where it is rounded.
-        np.testing.assert_allclose(_box_of(mask == 1), placed, atol=1.0)
-        np.testing.assert_allclose(_box_of(bright), placed, atol=1.0)
-        compared += 1
-    assert compared > 80
+def _cut(place: Placement, boxes_xyxy_px: np.ndarray):
+    """Returns the sample after cutting boxes at the content of the frame."""
+    example = dict(
+        image=np.zeros((*place.original_hw, 3), np.uint8),
+        boxes_xyxy_px=boxes_xyxy_px,
+        box_labels=np.arange(len(boxes_xyxy_px)),
+    )
+    sample = sample_of(example, ("boxes",))
+    return sample.placed(place, interpolation="bilinear").with_boxes_cut()
 
 
 def test_scale_and_offset_lead_there_and_back():
@@ -65,12 +36,11 @@ def test_scale_and_offset_lead_there_and_back():
         stretched((90, 120), frame_hw=FRAME),
         letterboxed((90, 100), frame_hw=FRAME),
     ):
-        placed, kept = place.boxes(np.minimum(boxes, place.original_hw[1]))
+        placed = place.boxes(np.minimum(boxes, place.original_hw[1]))
         scale = np.array(place.scale_yx[::-1] * 2)
         offset = np.array(place.offset_yx[::-1] * 2)
         expected = np.minimum(boxes, place.original_hw[1])
         np.testing.assert_allclose((placed - offset) / scale, expected, rtol=1e-5)
-        assert kept.all()
 
 
 @pytest.mark.parametrize("fit", [stretched, letterboxed])
@@ -80,7 +50,7 @@ def test_image_of_the_frame_s_size_is_left_alone(fit):
     place = fit(FRAME, frame_hw=FRAME)
     np.testing.assert_array_equal(place.image(image, interpolation="bicubic"), image)
     np.testing.assert_array_equal(place.mask(mask), mask)
-    np.testing.assert_array_equal(place.boxes(boxes)[0], boxes)
+    np.testing.assert_array_equal(place.boxes(boxes), boxes)
 
 
 def test_crop_without_resizing_takes_pixels_as_they_are():
@@ -123,16 +93,25 @@ def test_resized_masks_hold_ids_of_the_original_alone():
 def test_boxes_are_cut_at_the_frame_and_remnants_dropped():
     place = Placement((100, 100), (100, 100), (0, -50), FRAME)  # x 50 to 114, y 0 to 48
     boxes = [[40, 10, 60, 30], [10, 10, 55, 30], [0, 0, 50, 20], [70, 47.5, 80, 60]]
-    cut, kept = place.boxes(np.float32(boxes))
+    sample = _cut(place, np.float32(boxes))
     # Half of the first is left, a ninth of the second, nothing of the third, and half a
     # pixel of the last.
-    assert kept.tolist() == [True, False, False, False]
-    assert cut[0].tolist() == [0, 10, 10, 30]
+    assert sample.box_labels.tolist() == [0]
+    assert sample.boxes_xyxy_px.tolist() == [[0, 10, 10, 30]]
+    assert (sample.cut_off, sample.vanished) == (3, 0)
 
 
 def test_no_boxes_give_no_boxes():
-    cut, kept = _jittered(0).boxes(np.zeros((0, 4), np.float32))
-    assert (cut.shape, kept.shape) == ((0, 4), (0,))
+    sample = _cut(_jittered(0), np.zeros((0, 4), np.float32))
+    assert (sample.boxes_xyxy_px.shape, sample.box_labels.shape) == ((0, 4), (0,))
+    assert (sample.cut_off, sample.vanished) == (0, 0)
+
+
+def test_objects_of_less_than_a_pixel_are_left_out_and_counted():
+    place = letterboxed((480, 640), frame_hw=FRAME)  # a tenth
+    sample = _cut(place, np.float32([[0, 0, 9, 90], [0, 0, 11, 90], [50, 60, 55, 65]]))
+    assert sample.box_labels.tolist() == [1]
+    assert (sample.cut_off, sample.vanished) == (0, 2)
 
 
 def test_sizes_are_spread_log_uniformly():

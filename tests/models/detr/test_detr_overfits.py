@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from hybrid_jax.config import defaults, resolve
-from hybrid_jax.data.batch_rows import rows_for
+from hybrid_jax.data.example_loader import ExampleLoader
 from hybrid_jax.data.sources.shapes import ShapesSource
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.ops.normalize_image import normalize
@@ -37,8 +37,8 @@ def experiment():
     config.data.image_size, config.data.max_boxes = 64, 10
     config = resolve(config, on_cpu=True)
     source = ShapesSource(split="train", size_px=64, num_examples=16)
-    rows = rows_for(("boxes",), data=config.data)
-    batch = [rows.evaluate(source[i]) | dict(mask=True) for i in range(16)]
+    loader = ExampleLoader(source, data=config.data, targets=("boxes",))
+    batch = [loader.evaluate(i) for i in range(16)]
     batch = {name: jnp.asarray(np.stack([row[name] for row in batch])) for name in batch[0]}
     return config, source, batch | dict(image=normalize(batch["image"], policy="half"))
 

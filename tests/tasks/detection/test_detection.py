@@ -10,7 +10,9 @@ from dense_example import HW, INFO, K, cells, random_batch, random_outputs, task
 from scipy.optimize import linear_sum_assignment
 
 from hybrid_jax.contracts import DatasetInfo
-from hybrid_jax.data.transforms.placement import letterboxed, scale_jittered, stretched
+from hybrid_jax.data.transforms.letterbox import letterboxed
+from hybrid_jax.data.transforms.resize import stretched
+from hybrid_jax.data.transforms.scale_jitter import scale_jittered
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import BoxSet, SetDetectionOutputs
 from hybrid_jax.tasks import TASKS

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.data.transforms.placement import Placement, letterboxed, stretched
+from hybrid_jax.data.transforms.letterbox import letterboxed
+from hybrid_jax.data.transforms.placement import Placement
+from hybrid_jax.data.transforms.resize import stretched
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks.segmentation.prediction import original_classes
 

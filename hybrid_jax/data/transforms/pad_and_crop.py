@@ -1,0 +1,50 @@
+"""Shifts the image at random; what it leaves uncovered mirrors it."""
+
+import dataclasses
+
+import numpy as np
+
+from hybrid_jax.data.transforms.placement import Placement
+from hybrid_jax.data.transforms.resize import stretched
+from hybrid_jax.data.transforms.sample import Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class PadAndCrop:
+    """Resizes, reflects a border at each side and crops the former size at random.
+
+    Masks are reflected too. Boxes are those of the objects; what is seen of an object in
+    the border, at most `pad_px` of it, has none.
+
+    Attributes:
+        hw: (height, width) of the result in px.
+        pad_px: width of the border; at most one pixel less than the image is taken.
+        interpolation: "bicubic" or "bilinear", antialiased.
+    """
+
+    hw: tuple[int, int]
+    pad_px: int
+    interpolation: str
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Returns the sample at the size `hw`."""
+        whole = stretched(sample.hw, frame_hw=self.hw)
+        sample = sample.placed(whole, interpolation=self.interpolation)
+        pad_px = min(self.pad_px, min(self.hw) - 1)
+        if not pad_px:
+            return sample
+        top, left = (int(start) for start in rng.integers(-pad_px, pad_px + 1, size=2))
+        # Only the window is copied: np.pad takes ten times as long for small images.
+        rows = _reflected(top, length=self.hw[0])
+        columns = _reflected(left, length=self.hw[1])
+        shift = Placement(self.hw, self.hw, (-top, -left), self.hw)
+        moved = sample.moved(shift, image=sample.image[rows[:, None], columns])
+        mask = None if sample.mask is None else sample.mask[rows[:, None], columns]
+        # The reflection is no padding: colors change there as elsewhere.
+        return dataclasses.replace(moved, mask=mask, content_yxyx_px=(0, 0, *self.hw))
+
+
+def _reflected(start: int, *, length: int) -> np.ndarray:
+    """Returns start, start + 1, ... (`length` of them), mirrored into [0, length)."""
+    places = np.abs(np.arange(start, start + length))
+    return (length - 1) - np.abs((length - 1) - places)
