@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.ops.convolution import convolve
+from hybrid_jax.ops.convolve import convolve
 from hybrid_jax.ops.matmul import matmul
 
 _he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")

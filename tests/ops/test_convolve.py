@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.ops import convolution
-from hybrid_jax.ops.convolution import convolve
+from hybrid_jax.ops.convolve import _as_product, convolve
 from hybrid_jax.ops.platform import tracing_for
 
 CENTERED = ((1, 1), (1, 1))
@@ -29,7 +28,7 @@ def as_product(x, kernel, *, stride, padding):
     if padding == "SAME":
         sides = (x.shape[1:3], kernel.shape[:2], (stride, stride))
         padding = tuple(map(tuple, jax.lax.padtype_to_pads(*sides, padding)))
-    return convolution._as_product(x, kernel, stride, padding)
+    return _as_product(x, kernel, stride, padding)
 
 
 def arrays(hw, *, channels=(3, 5), side=3, dtype=np.float64):
@@ -39,10 +38,8 @@ def arrays(hw, *, channels=(3, 5), side=3, dtype=np.float64):
 
 
 @pytest.mark.parametrize("padding", ["SAME", CENTERED, ((0, 0), (2, 1))])
-@pytest.mark.parametrize(
-    ("side", "stride"), [(3, 1), (3, 2), (2, 1), (3, 3), (5, 2), (7, 2)]
-)
-@pytest.mark.parametrize("hw", [(7, 7), (8, 12), (9, 8)])
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (3, 2), (2, 1), (5, 3)])
+@pytest.mark.parametrize("hw", [(7, 8), (8, 5)])
 def test_product_and_its_gradients_equal_xlas_in_float64(hw, side, stride, padding):
     with jax.enable_x64(True):
         x, kernel = arrays(hw, side=side)
