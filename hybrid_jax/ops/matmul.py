@@ -1,36 +1,43 @@
 """The product behind 1x1 convolutions, with a gradient that suits the backend."""
 
 import jax
+from jax.custom_derivatives import SymbolicZero
 
 from hybrid_jax.ops.platform import platform
 
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Multiplies every cell of (B, h, w, C_in) by a (C_in, C_out) kernel."""
+    """Multiplies every cell of (B, h, w, C_in) by a (C_in, C_out) kernel.
+
+    It can be differentiated forwards and backwards, any number of times.
+    """
     if platform() == "cpu":
         return _matmul_cpu(x, kernel)
     return x @ kernel
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _matmul_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return x @ kernel
 
 
-def _forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _backward(residuals, g):
-    """Computes the incoming gradient once, in its own layout.
+def _derivative(primals, tangents):
+    """Has a backward pass that computes the incoming gradient once, in its own layout.
 
     Without the barrier XLA's CPU backend fuses what produces it (a GroupNorm's backward)
     into each of the two products and writes one of the copies transposed, cell by cell.
+    The barrier stands behind the sum, so that on the way back it stands before both.
     """
-    x, kernel = residuals
-    g = jax.lax.optimization_barrier(g)
-    rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    return g @ kernel.T, rows.T @ columns
+    x, kernel = primals
+    dx, dkernel = tangents
+    terms = []
+    if not isinstance(dx, SymbolicZero):
+        terms.append(dx @ kernel)
+    if not isinstance(dkernel, SymbolicZero):
+        # In two dimensions, the backward product needs no transposed copy.
+        rows = x.reshape(-1, x.shape[-1]) @ dkernel
+        terms.append(rows.reshape(*x.shape[:-1], -1))
+    return _matmul_cpu(x, kernel), jax.lax.optimization_barrier(sum(terms))
 
 
-_matmul_cpu.defvjp(_forward, _backward)
+_matmul_cpu.defjvp(_derivative, symbolic_zeros=True)

@@ -57,7 +57,7 @@ def _pads(side: int, *, padding: str) -> tuple[int, int]:
     return (total // 2, total - total // 2)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _shifted_max(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
     """The same maximum over nine strided views of the map.
 
@@ -78,46 +78,44 @@ def _views(x, pads) -> list[jax.Array]:
     ]
 
 
-def _shifted_max_forward(x, pads):
+@_shifted_max.defjvp
+def _shifted_max_derivative(pads, primals, tangents):
+    (x,), (tangent,) = primals, tangents
     views = _views(x, pads)
     y = functools.reduce(jnp.maximum, views)
     # Which place won, the first of equals: one byte a window instead of the map again.
     winner = jnp.full(y.shape, 8, jnp.int8)
     for place in range(7, -1, -1):
         winner = jnp.where(views[place] == y, jnp.int8(place), winner)
-    return y, (winner, x.shape[1:3])
+    return y, _read(tangent, winner, pads)
 
 
-def _shifted_max_backward(pads, residuals, g):
-    """Hands each window's gradient to its winner.
+# A checkpoint, so that nothing but the winner is kept for the gradient.
+@functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
+def _read(x, winner, pads):
+    """Reads what stands at the winner's place of each window.
 
     A padded cell in an even row is the first row of one window and the last of the window
-    above; in an odd row it is the middle of one. The same holds for columns, so the
-    gradient is four maps of half the size, interleaved.
+    above; in an odd row it is the middle of one. The same holds for columns. So the map is
+    cut into four of half the size, and the gradient, which goes the other way, adds to
+    each of the four and interleaves them.
     """
-    winner, (H, W) = residuals
-    B, h, w, C = g.shape
-    at = [jnp.where(winner == place, g, 0.0) for place in range(9)]
+    B, H, W, C = x.shape
+    h, w = winner.shape[1:3]
+    (top, _), (left, _) = pads
+    bottom, right = 2 * (h + 1) - top - H, 2 * (w + 1) - left - W
+    x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    rows = jax.lax.split(x.reshape(B, h + 1, 2, w + 1, 2, C), (1, 1), axis=2)
+    maps = [jax.lax.split(row, (1, 1), axis=4) for row in rows]
+    # The barrier keeps the gradient's sums in loops of their own, which vectorize; fused
+    # into the interleaving they would not.
+    maps = jax.lax.optimization_barrier(maps)
+    maps = [[cells.reshape(B, h + 1, w + 1, C) for cells in row] for row in maps]
 
-    def placed(gradient, below, right):
-        shifts = ((0, 0), (below, 1 - below), (right, 1 - right), (0, 0))
-        return jnp.pad(gradient, shifts)
+    def at(i, j):
+        cells = maps[i % 2][j % 2]
+        return cells[:, i // 2 : i // 2 + h, j // 2 : j // 2 + w]
 
-    even_even = placed(at[0], 0, 0) + placed(at[2], 0, 1)
-    even_even += placed(at[6], 1, 0) + placed(at[8], 1, 1)
-    even_odd = placed(at[1], 0, 0) + placed(at[7], 1, 0)
-    odd_even = placed(at[3], 0, 0) + placed(at[5], 0, 1)
-    odd_odd = placed(at[4], 0, 0)
-    # The barrier keeps the sums in loops of their own, which vectorize; fused into the
-    # interleaving they would not.
-    even_even, even_odd, odd_even, odd_odd = jax.lax.optimization_barrier(
-        (even_even, even_odd, odd_even, odd_odd)
+    return sum(
+        jnp.where(winner == 3 * i + j, at(i, j), 0.0) for i in range(3) for j in range(3)
     )
-    even = jnp.stack([even_even, even_odd], axis=3)  # (B, h + 1, w + 1, 2, C)
-    odd = jnp.stack([odd_even, odd_odd], axis=3)
-    padded = jnp.stack([even, odd], axis=2).reshape(B, 2 * (h + 1), 2 * (w + 1), C)
-    top, left = pads[0][0], pads[1][0]
-    return (padded[:, top : top + H, left : left + W],)
-
-
-_shifted_max.defvjp(_shifted_max_forward, _shifted_max_backward)

@@ -1,6 +1,7 @@
 """The product of 1x1 convolutions and its gradient equal numpy's in float64."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,3 +22,19 @@ def test_matmul_and_its_gradients_equal_float64(monkeypatch, backend):
     np.testing.assert_allclose(by_x, weights @ kernel.T, atol=1e-5)
     rows, columns = x.reshape(-1, 3), weights.reshape(-1, 11)
     np.testing.assert_allclose(by_kernel, rows.T @ columns, atol=1e-4)
+
+
+def test_matmul_on_cpus_has_second_derivatives_and_forward_mode():
+    rng = np.random.default_rng(0)
+    shapes = [(1, 1, 2, 3), (3, 2), (3, 2)]
+    x, kernel, d = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+
+    def value(product):
+        return lambda kernel: jnp.sum(jnp.tanh(product(x, kernel)))
+
+    for derivative in (
+        lambda f: jax.jvp(f, (kernel,), (d,))[1],
+        lambda f: jax.jit(jax.hessian(f))(kernel),
+    ):
+        ours, plain = derivative(value(matmul)), derivative(value(jnp.matmul))
+        np.testing.assert_allclose(ours, plain, atol=1e-5)

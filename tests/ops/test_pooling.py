@@ -37,3 +37,26 @@ def test_max_pool_gradient_goes_where_window_reductions_goes(hw, padding, tied):
 
     # The four contributions to a cell are added in another order.
     np.testing.assert_allclose(gradient(max_pool), gradient(window_reduction), atol=1e-5)
+
+
+def test_max_pool_has_second_derivatives_and_forward_mode():
+    x, d = (jax.random.normal(jax.random.key(i), (1, 3, 4, 1)) for i in (0, 1))
+
+    def value(pool):
+        return lambda x: jnp.sum(jnp.tanh(pool(x, padding="centered")))
+
+    for derivative in (
+        lambda f: jax.jit(lambda x: jax.jvp(f, (x,), (d,))[1])(x),
+        lambda f: jax.jit(jax.hessian(f))(x),
+    ):
+        np.testing.assert_allclose(
+            derivative(value(max_pool)), derivative(value(shifted_maximum)), atol=1e-5
+        )
+
+
+def shifted_maximum(x, *, padding):
+    """A maximum that JAX itself can differentiate twice; a window reduction it cannot."""
+    x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)), constant_values=-jnp.inf)
+    h, w = (x.shape[1] - 2) // 2, (x.shape[2] - 2) // 2
+    views = [x[:, i::2, j::2][:, :h, :w] for i in range(3) for j in range(3)]
+    return jnp.max(jnp.stack(views), axis=0)
