@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.ops.convolve import convolve
 from hybrid_jax.ops.matmul import matmul
 
 _he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
@@ -133,13 +132,14 @@ class Conv(nnx.Module):
         elif self.side == self.stride and self.groups == 1:
             y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
         else:
-            y = convolve(
+            y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
-                stride=self.stride,
+                window_strides=(self.stride, self.stride),
                 padding=self._padding(x.shape[1:3]),
-                dilation=self.dilation,
-                groups=self.groups,
+                rhs_dilation=(self.dilation, self.dilation),
+                feature_group_count=self.groups,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
