@@ -1,7 +1,8 @@
 """The hook of `mkdocs.yml`: puts what is generated into the pages, and adapts links.
 
-`<!-- generated: NAME -->` in a page is replaced: by the configuration reference, the
-sections on fusions and heads, or the API. The changelog and CONTRIBUTING.md are pages too.
+`<!-- generated: NAME -->` in a page, and what follows it for readers of the repository, is
+replaced: by the configuration reference, the sections on fusions and heads, or the API.
+The changelog and CONTRIBUTING.md are pages too.
 """
 
 import pathlib
@@ -29,7 +30,7 @@ GENERATED = {
     "heads": lambda: registry_pages.sections(HEADS),
     "api": api_page.sections,
 }
-_MARK = re.compile(r"<!-- generated: (\w+) -->")
+_MARK = re.compile(r"<!-- generated: (\w+) -->.*", re.DOTALL)
 # `[text](../launch)`: to a file of the repository, which is no page of the site.
 _LINK_TO_SOURCE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 
