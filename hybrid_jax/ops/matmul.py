@@ -1,4 +1,4 @@
-"""The product behind 1x1 convolutions, with a gradient that suits the backend."""
+"""The product behind 1x1 convolutions, in the form that suits the backend."""
 
 import jax
 from jax.custom_derivatives import SymbolicZero
