@@ -7,11 +7,7 @@ from etils import epath
 
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
-from hybrid_jax.train.checkpoints.absent_classes import (
-    InfoAlone,
-    classes_in_checkpoint,
-    numbered,
-)
+from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.checkpoints.workdir import saved_config
 from hybrid_jax.train.state import merge_model
@@ -42,7 +38,8 @@ def load_trained(
         The model, its arrays on this process's first device.
 
     Raises:
-        UserError: no run there, no checkpoint of it, or an unknown `restore` or `dtype`.
+        UserError: no run there, no checkpoint of it, a damaged `dataset.json`, or an
+            unknown `restore` or `dtype`.
     """
     path = epath.Path(workdir).expanduser().absolute()
     config = saved_config(path)
@@ -54,8 +51,7 @@ def load_trained(
         config.mesh.update(data=1, fsdp=-1, tensor=1)
         config.train.update(batch_size=jax.device_count(), accumulate=1)
         config.eval.batch_size = jax.device_count()
-    count = classes_in_checkpoint(path, config)
-    source = InfoAlone(numbered(count, largest_hw=(1, 1)))
+    source = recorded_source(config, path, compare=False)
     experiment, state = restored_run(config, path, source=source)
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
     model = merge_model(experiment.graph, *arrays)

@@ -164,6 +164,7 @@ def test_run_leaves_everything_in_its_default_workdir(tmp_path):
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
+        "dataset.json",
         "metrics.jsonl",
         "report.json",
         "tensorboard",

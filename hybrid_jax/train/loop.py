@@ -12,6 +12,7 @@ from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
 from hybrid_jax.train.checkpoints.workdir import adopt_weights, claim, forget_after
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
@@ -46,8 +47,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         The scores of the last evaluation.
 
     Raises:
-        UserError: see `experiment.prepare`, `workdir.claim`, `Checkpoints` and
-            `check_finite`.
+        UserError: see `experiment.prepare`, `workdir.claim`, `claim_dataset`,
+            `Checkpoints` and `check_finite`.
         KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
@@ -55,7 +56,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     config = config.copy_and_resolve_references()
     experiment = prepare(config, continued=adopt_weights(path, config))
     eval_source = open_split(config.data, split=config.eval.split)
+    record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)
+    claim_dataset(path, record, data=config.data.name)
     announce(experiment, path)
     options = experiment.config.checkpoint
     with Checkpoints(

@@ -43,18 +43,22 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
     """
     saved = _saved(workdir)
     wanted = json.loads(to_json(config))
-    if saved is not None and _has_checkpoint(workdir):
+    if saved is not None and has_checkpoint(workdir):
         for key, was, now in _refuse(workdir, saved, wanted, matters=_alters_training):
             if is_main_process():
                 print(f"continuing with config.{key} = {now!r} (was {was!r})", flush=True)
     # No process may still be reading while the first one writes.
     multihost_utils.sync_global_devices("workdir checked")
     if is_main_process() and saved != wanted:
-        workdir.mkdir(parents=True, exist_ok=True)
-        # In one move: a process killed while writing must not leave half a file.
-        replacement = workdir / "config.json.tmp"
-        replacement.write_text(to_json(config) + "\n")
-        replacement.replace(workdir / "config.json")
+        write_whole(workdir / "config.json", to_json(config) + "\n")
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file in one move, so that a process killed while writing leaves no half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replacement = path.with_name(f"{path.name}.tmp")
+    replacement.write_text(text)
+    replacement.replace(path)
 
 
 def check_same_model(workdir: epath.Path, config: ConfigDict) -> None:
@@ -111,7 +115,7 @@ def adopt_weights(workdir: epath.Path, config: ConfigDict) -> bool:
     images are prepared. A run can so be continued where the files are not.
     """
     saved = _saved(workdir)
-    if saved is None or not _has_checkpoint(workdir):
+    if saved is None or not has_checkpoint(workdir):
         return False
     there = _flat(saved)
     if any(there.get(f"model.{key}") != config.model[key] for key in KEYS):
@@ -160,7 +164,8 @@ def _with_tuples(node: Any) -> Any:
     return tuple(map(_with_tuples, node)) if isinstance(node, list) else node
 
 
-def _has_checkpoint(workdir: epath.Path) -> bool:
+def has_checkpoint(workdir: epath.Path) -> bool:
+    """Whether a run has saved anything in `workdir`."""
     checkpoints = workdir / "checkpoints"
     return checkpoints.exists() and any(
         path.name.isdigit() for path in checkpoints.iterdir()
@@ -223,9 +228,7 @@ def forget_after(workdir: epath.Path, step: int) -> None:
             continue
         if row["step"] <= step:
             kept.append(line)
-    replacement = workdir / "metrics.jsonl.tmp"
-    replacement.write_text("".join(f"{line}\n" for line in kept))
-    replacement.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
