@@ -10,7 +10,6 @@ from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
-from hybrid_jax.train.checkpoints.workdir import adopted
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.state import merge_model
 
@@ -38,7 +37,6 @@ def export(
             libraries do not have.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    config, _ = adopted(config, path)
     source = recorded_source(config, path)
     experiment, state = restored_run(config, path, source=source)
     config = experiment.config

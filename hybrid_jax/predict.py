@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
+from hybrid_jax.config import changed
 from hybrid_jax.contracts import Task
 from hybrid_jax.data.formats.decode import read_image
 from hybrid_jax.data.input_images import InputImages
@@ -23,7 +24,6 @@ from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.tasks.json_predictions import own_pixels
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
-from hybrid_jax.train.checkpoints.workdir import adopted
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.folded_run import folded_run
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -73,11 +73,12 @@ def predict(
     path = epath.Path(workdir).expanduser().absolute()
     folder = pathlib.Path(output or pathlib.Path(path) / "predictions").expanduser()
     images = InputImages(inputs, leave_out=folder)
-    config, _ = adopted(config, path)  # whose model may have to be traced
-    with config.unlocked(), config.ignore_type():
-        config.data.on_bad_image = "skip"
-        config.data.workers = 0  # threads, so that `images` can say what was wrong
-        config.task.segmentation.canvas = None  # as large as the images
+    wanted = {
+        "data.on_bad_image": "skip",
+        "data.workers": 0,  # threads, so that `images` can say what was wrong
+        "task.segmentation.canvas": None,  # as large as the images
+    }
+    config = changed(config, wanted)
     source = recorded_source(config, path, largest_hw=images.info.largest_hw)
     experiment, state = folded_run(*restored_run(config, path, source=source))
     progress = experiment.config.log.progress

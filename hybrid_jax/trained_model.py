@@ -5,6 +5,7 @@ import os
 import jax
 from etils import epath
 
+from hybrid_jax.config import changed
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
@@ -42,15 +43,13 @@ def load_trained(
             unknown `restore` or `dtype`.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    config = saved_config(path)
-    with config.unlocked(), config.ignore_type():
-        config.eval.restore = restore
-        config.model.dtype = dtype or config.model.dtype
-        # The run may have had more devices. While it is read, each has a share of the
-        # moments too; and no batch is made.
-        config.mesh.update(data=1, fsdp=-1, tensor=1)
-        config.train.update(batch_size=jax.device_count(), accumulate=1)
-        config.eval.batch_size = jax.device_count()
+    config, count = saved_config(path), jax.device_count()
+    # The run may have had more devices. While it is read, each has a share of the moments
+    # too; and no batch is made.
+    here = {"mesh.data": 1, "mesh.fsdp": -1, "mesh.tensor": 1}
+    here |= {"train.batch_size": count, "train.accumulate": 1, "eval.batch_size": count}
+    wanted = {"eval.restore": restore, "model.dtype": dtype or config.model.dtype}
+    config = changed(config, here | wanted)
     source = recorded_source(config, path, compare=False)
     experiment, state = restored_run(config, path, source=source)
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])

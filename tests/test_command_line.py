@@ -17,7 +17,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|predict|profile|export>",
+        "--mode: <train|evaluate|predict|profile|export|config>",
         "--workdir",
         "--input",
         "runs/<name of",

@@ -13,7 +13,7 @@ from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
-from hybrid_jax.train.checkpoints.workdir import adopt_weights, claim, forget_after
+from hybrid_jax.train.checkpoints.workdir import claim, forget_after
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.optimization.optimizer import make_schedule
@@ -53,8 +53,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     """
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
-    config = config.copy_and_resolve_references()
-    experiment = prepare(config, continued=adopt_weights(path, config))
+    experiment = prepare(config, workdir=path)
     eval_source = open_split(config.data, split=config.eval.split)
     record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)

@@ -46,7 +46,7 @@ def recorded_source(
     One line says so.
 
     Args:
-        config: of the run; its model and sizes are those of the checkpoint.
+        config: of the run.
         workdir: of the run.
         largest_hw: (height, width) in px that no image exceeds.
         compare: whether to open the data, where it is on this machine, and refuse it if
@@ -101,7 +101,10 @@ def classes_in_checkpoint(workdir: epath.Path, config: ConfigDict) -> int:
 
     def shapes(count: int) -> dict[str, tuple[int, ...]]:
         source = RecordedSource(numbered(count, largest_hw=(1, 1)), length=0)
-        return shapes_by_path(prepare(config, continued=True, source=source).shapes)
+        experiment = prepare(
+            config, source=source, workdir=workdir, sizes_from_run=True, continued=True
+        )
+        return shapes_by_path(experiment.shapes)
 
     two, three = shapes(2), shapes(3)
     for path, shape in two.items():

@@ -80,51 +80,41 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
             f"{workdir} holds no config.json, so no run. Name the workdir of one."
         )
     config = tree()
-    with config.unlocked(), config.ignore_type():
+    with config.ignore_type():
         config.update(_with_tuples(saved))
     return config
 
 
-def adopted(config: ConfigDict, workdir: epath.Path) -> tuple[ConfigDict, bool]:
-    """Returns a copy of `config` with what the run in `workdir` decided, and whether its
-    checkpoint holds the weights; see `adopt_sizes` and `adopt_weights`."""
-    config = config.copy_and_resolve_references()
-    adopt_sizes(workdir, config)
-    return config, adopt_weights(workdir, config)
-
-
-def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
-    """Fills sizes the config leaves to the hardware with those of the run.
+def sizes_of_run(workdir: epath.Path, config: ConfigDict) -> dict[str, Any]:
+    """Returns dotted keys for sizes that `config` leaves to the hardware, as the run had.
 
     So that a run made on an accelerator can be evaluated on a laptop.
     """
     saved = _saved(workdir)
+    sizes: dict[str, Any] = {}
     if saved is None:
-        return
-    with config.unlocked(), config.ignore_type():
-        if config.data.image_size is None:
-            config.data.image_size = tuple(saved["data"]["image_size"])
-        if config.train.steps is None and config.train.epochs is None:
-            config.train.steps = saved["train"]["steps"]
+        return sizes
+    if config.data.image_size is None:
+        sizes["data.image_size"] = tuple(saved["data"]["image_size"])
+    if config.train.steps is None and config.train.epochs is None:
+        sizes["train.steps"] = saved["train"]["steps"]
+    return sizes
 
 
-def adopt_weights(workdir: epath.Path, config: ConfigDict) -> bool:
-    """Tells whether a checkpoint holds the weights, so that published files need not be.
+def settings_of_run(workdir: epath.Path, config: ConfigDict) -> dict[str, Any] | None:
+    """Returns what a run once took from files of weights, if its checkpoint holds them.
 
-    If so, `config` gets what the run once took from those files: numerics and the way
-    images are prepared. A run can so be continued where the files are not.
+    That is dotted keys of numerics and of the way images are prepared. A run can so be
+    continued where the files are not. None if there is no such run: files that `config`
+    names are then needed.
     """
     saved = _saved(workdir)
     if saved is None or not has_checkpoint(workdir):
-        return False
-    there = _flat(saved)
+        return None
+    there = flat(saved)
     if any(there.get(f"model.{key}") != config.model[key] for key in KEYS):
-        return False  # another experiment; comparing the two will say so
-    with config.unlocked(), config.ignore_type():
-        for key in keys_from_files(config.model):
-            if key in there:
-                config.update_from_flattened_dict({key: there[key]})
-    return True
+        return None  # another experiment; comparing the two will say so
+    return {key: there[key] for key in keys_from_files(config.model) if key in there}
 
 
 def _saved(workdir: epath.Path) -> dict[str, Any] | None:
@@ -190,9 +180,9 @@ def _refuse(
     matters: Callable[[str], bool],
 ) -> list[tuple[str, Any, Any]]:
     """Returns the keys that differ and may; raises `UserError` over those that may not."""
-    there, here = _flat(saved), _flat(wanted)
+    there, here = flat(saved), flat(wanted)
     # A key younger than the run changes nothing where it is left at its default.
-    defaults = _flat(json.loads(to_json(tree())))
+    defaults = flat(json.loads(to_json(tree())))
     there |= {key: defaults[key] for key in defaults.keys() & here.keys() - there.keys()}
     differing = [
         (key, there.get(key), here.get(key))
@@ -231,10 +221,12 @@ def forget_after(workdir: epath.Path, step: int) -> None:
     write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any) -> dict[str, Any]:
+    """Returns a tree's leaves by dotted key; an empty branch is a leaf."""
     if not isinstance(node, dict) or not node:
-        return {prefix.removesuffix("."): node}
-    flat = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.")
-    return flat
+        return {"": node}
+    return {
+        f"{key}.{below}".removesuffix("."): leaf
+        for key, value in node.items()
+        for below, leaf in flat(value).items()
+    }
