@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo, Source, Task
+from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
@@ -27,6 +28,7 @@ from hybrid_jax.train.parallel.sharding import (
     replicated,
     state_shardings,
 )
+from hybrid_jax.train.prefetch import DevicePrefetch
 from hybrid_jax.train.resolve_config import resolve_config
 from hybrid_jax.train.state import TrainState, make_init
 from hybrid_jax.train.step import StepOptions, make_eval_step, make_train_step
@@ -89,6 +91,21 @@ class Experiment:
         """
         init = jax.jit(self.init, out_shardings=self.shardings)
         return fill_state(init(jax.random.key(self.config.seed)), self.fills)
+
+    def train_batches(self, *, start: int) -> DevicePrefetch:
+        """Returns the endless batches of training after step `start`, on the devices."""
+        rows = train_batches(
+            self.source,
+            data=self.config.data,
+            targets=self.task.targets,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        size = self.config.data.prefetch
+        return DevicePrefetch(rows, sharding=self.batch_sharding, size=size)
 
     def jitted_train_step(self) -> Callable:
         """Returns the compiled-on-first-call training step; it donates the state."""

@@ -221,6 +221,15 @@ def forget_after(workdir: epath.Path, step: int) -> None:
     write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
+def has_row(workdir: epath.Path, step: int, *, split: str) -> bool:
+    """Whether `metrics.jsonl`, of whole lines, has a row of `split` for `step`."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return False
+    rows = map(json.loads, path.read_text().splitlines())
+    return any((row["step"], row["split"]) == (step, split) for row in rows)
+
+
 def flat(node: Any) -> dict[str, Any]:
     """Returns a tree's leaves by dotted key; an empty branch is a leaf."""
     if not isinstance(node, dict) or not node:
