@@ -7,6 +7,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.data.sources import open_split
+from hybrid_jax.train.checkpoints.dataset_record import read_record, say_unrecorded
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -25,12 +26,20 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
         Scores by split.
 
     Raises:
-        UserError: no checkpoint, another model's checkpoint, or an unknown split.
+        UserError: no checkpoint, another model's checkpoint, other classes, or an unknown
+            split.
     """
     path = epath.Path(workdir).expanduser().absolute()
     splits = [split.strip() for split in config.eval.split.split(",")]
     sources = {split: open_split(config.data, split=split) for split in splits}
-    experiment, state = restored_run(config, path)
+    train_source = open_split(config.data, split=config.data.train_split)
+    record = read_record(path)
+    if record is None:
+        say_unrecorded(path, classes="are taken to be those that the data has now")
+    else:
+        for source in (train_source, *sources.values()):
+            record.check_classes(source.info, workdir=path, data=config.data.name)
+    experiment, state = restored_run(config, path, source=train_source)
     config = experiment.config
     step = int(state.step)
     if is_main_process():

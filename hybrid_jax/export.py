@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
+from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.state import merge_model
@@ -32,10 +33,12 @@ def export(
         The file written.
 
     Raises:
-        UserError: no checkpoint, another model's, or a model other libraries do not have.
+        UserError: no checkpoint, another model's, other classes, or a model that other
+            libraries do not have.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    experiment, state = restored_run(config, path)
+    source = recorded_source(config, path)
+    experiment, state = restored_run(config, path, source=source)
     config = experiment.config
     model = merge_model(experiment.graph, state.eval_params, state.mutable)
     file = pathlib.Path(output or pathlib.Path(path) / "export" / f"model.{format}")

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from hybrid_jax.config_files import first_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "evaluate", "predict", "profile", "export")
+_MODES = ("train", "evaluate", "predict", "profile", "export", "config")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -37,7 +37,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     "key is set with --config.<key>=<value>.",
     lock_config=True,
 )
-_MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do with the experiment.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    _MODES,
+    "What to do with the experiment. config prints every key as training would have it: "
+    "with what hardware, data, published weights and a run in the workdir decide.",
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -164,6 +170,8 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.export import export
 
             return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+        case "config":
+            from hybrid_jax.train.reporting.show_config import show_config as run
     return run
 
 

@@ -1,7 +1,6 @@
 """`--mode=predict`: what a trained model says about any images."""
 
 import collections
-import dataclasses
 import json
 import pathlib
 import sys
@@ -15,21 +14,16 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from hybrid_jax.contracts import DatasetInfo, Task
+from hybrid_jax.config import changed
+from hybrid_jax.contracts import Task
 from hybrid_jax.data.formats.decode import read_image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.data.pipeline import eval_batches
-from hybrid_jax.data.sources import SOURCES, open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.tasks.json_predictions import own_pixels
-from hybrid_jax.train.checkpoints.absent_classes import (
-    InfoAlone,
-    classes_in_checkpoint,
-    numbered,
-)
+from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
-from hybrid_jax.train.checkpoints.workdir import adopted
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.folded_run import folded_run
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -59,8 +53,8 @@ def predict(
     ids (and whose palette has the same colors); and `predictions.json`, all in numbers.
     Boxes scoring under `drawing.SHOWN_SCORE` are in the numbers and not drawn.
 
-    The data the model was trained on is asked for the names of its classes only; where it
-    is not on this machine, classes have numbers.
+    Classes have the names of the workdir's `dataset.json`. The data the model was trained
+    on need not be on this machine; where it is, its classes must be the same still.
 
     Args:
         config: the one the workdir was trained with; `eval.restore` chooses "best" or
@@ -73,40 +67,25 @@ def predict(
         What `predictions.json` has for each image, in the order of the inputs.
 
     Raises:
-        UserError: no checkpoint, another model's, or no images. Also if some images cannot
-            be read, but only after all others are done: it names them.
+        UserError: no checkpoint, another model's, other classes, or no images. Also if
+            some images cannot be read, but only after all others are done: it names them.
     """
     path = epath.Path(workdir).expanduser().absolute()
     folder = pathlib.Path(output or pathlib.Path(path) / "predictions").expanduser()
     images = InputImages(inputs, leave_out=folder)
-    config, _ = adopted(config, path)  # `_info` may have to trace the run's model
-    with config.unlocked(), config.ignore_type():
-        config.data.on_bad_image = "skip"
-        config.data.workers = 0  # threads, so that `images` can say what was wrong
-        config.task.segmentation.canvas = None  # as large as the images
-    info = _info(config, path, images)
-    experiment, state = folded_run(*restored_run(config, path, source=InfoAlone(info)))
+    wanted = {
+        "data.on_bad_image": "skip",
+        "data.workers": 0,  # threads, so that `images` can say what was wrong
+        "task.segmentation.canvas": None,  # as large as the images
+    }
+    config = changed(config, wanted)
+    source = recorded_source(config, path, largest_hw=images.info.largest_hw)
+    experiment, state = folded_run(*restored_run(config, path, source=source))
     progress = experiment.config.log.progress
     written = _Written(images, folder, experiment.task, progress=progress)
     for rows in _predictions(experiment, state, images):
         written.add(rows)
     return written.close(step=int(state.step), task=experiment.config.task.name)
-
-
-def _info(config: ConfigDict, workdir: epath.Path, images: InputImages) -> DatasetInfo:
-    """Returns the names of the classes, or numbers where the data is not there."""
-    SOURCES.get(config.data.name.partition(":")[0])  # a mistyped kind is not missing data
-    largest_hw = images.info.largest_hw
-    try:
-        info = open_split(config.data, split=config.data.train_split).info
-    except UserError as error:
-        info = numbered(classes_in_checkpoint(workdir, config), largest_hw=largest_hw)
-        if is_main_process():
-            print(f"note: classes have numbers and no names, because {error}", flush=True)
-    numbers = tuple(map(str, range(info.num_classes)))
-    return dataclasses.replace(
-        info, class_names=info.class_names or numbers, largest_hw=largest_hw
-    )
 
 
 def _predictions(

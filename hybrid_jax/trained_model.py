@@ -5,13 +5,10 @@ import os
 import jax
 from etils import epath
 
+from hybrid_jax.config import changed
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
-from hybrid_jax.train.checkpoints.absent_classes import (
-    InfoAlone,
-    classes_in_checkpoint,
-    numbered,
-)
+from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.checkpoints.workdir import saved_config
 from hybrid_jax.train.state import merge_model
@@ -42,20 +39,18 @@ def load_trained(
         The model, its arrays on this process's first device.
 
     Raises:
-        UserError: no run there, no checkpoint of it, or an unknown `restore` or `dtype`.
+        UserError: no run there, no checkpoint of it, a damaged `dataset.json`, or an
+            unknown `restore` or `dtype`.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    config = saved_config(path)
-    with config.unlocked(), config.ignore_type():
-        config.eval.restore = restore
-        config.model.dtype = dtype or config.model.dtype
-        # The run may have had more devices. While it is read, each has a share of the
-        # moments too; and no batch is made.
-        config.mesh.update(data=1, fsdp=-1, tensor=1)
-        config.train.update(batch_size=jax.device_count(), accumulate=1)
-        config.eval.batch_size = jax.device_count()
-    count = classes_in_checkpoint(path, config)
-    source = InfoAlone(numbered(count, largest_hw=(1, 1)))
+    config, count = saved_config(path), jax.device_count()
+    # The run may have had more devices. While it is read, each has a share of the moments
+    # too; and no batch is made.
+    here = {"mesh.data": 1, "mesh.fsdp": -1, "mesh.tensor": 1}
+    here |= {"train.batch_size": count, "train.accumulate": 1, "eval.batch_size": count}
+    wanted = {"eval.restore": restore, "model.dtype": dtype or config.model.dtype}
+    config = changed(config, here | wanted)
+    source = recorded_source(config, path, compare=False)
     experiment, state = restored_run(config, path, source=source)
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
     model = merge_model(experiment.graph, *arrays)

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 from small_run import small_config
 
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
 from hybrid_jax.train.checkpoints.workdir import claim
 from hybrid_jax.train.experiment import prepare
 
@@ -42,6 +43,9 @@ def saved(path, config, *, step=3, seed=0, scores=None):
     """Saves a step of random weights in the workdir `path`; returns its run and state."""
     experiment = prepare(config)
     claim(path, experiment.config)
+    source = experiment.source
+    record = record_of(source, source, task=config.task.name)
+    claim_dataset(path, record, data=config.data.name)
     random = np.random.default_rng(seed)
 
     def lively(leaf, sharding):

@@ -17,7 +17,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|predict|profile|export>",
+        "--mode: <train|evaluate|predict|profile|export|config>",
         "--workdir",
         "--input",
         "runs/<name of",
@@ -171,6 +171,7 @@ def test_run_leaves_everything_in_its_default_workdir(tmp_path):
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
+        "dataset.json",
         "metrics.jsonl",
         "report.json",
         "tensorboard",

@@ -12,18 +12,17 @@ from PIL import Image
 from saved_run import TASKS, config_of, saved
 from small_run import command, run
 
-from hybrid_jax import predict as predict_module
 from hybrid_jax.data.example_loader import ExampleLoader
 from hybrid_jax.data.formats.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.normalize_image import normalize
 from hybrid_jax.predict import predict
-from hybrid_jax.train.checkpoints.absent_classes import (
-    InfoAlone,
+from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
+from hybrid_jax.train.checkpoints.recorded_source import (
+    RecordedSource,
     classes_in_checkpoint,
     numbered,
 )
-from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.state import merge_model
 
@@ -188,29 +187,13 @@ def test_unreadable_image_is_named_after_all_others_are_done(
     assert f"{tmp_path / 'c.png'}: {images[2]['labels'][0]['name']} " in printed
 
 
-def test_without_the_data_classes_have_numbers(
-    classifier, photos, tmp_path, capsys, monkeypatch
-):
-    def missing(data, *, split):
-        raise UserError(f"there is no data {data.name!r}.")
-
-    config = config_of("classification", {"train.epochs": 2.0})
-    inputs, out = [str(photos / "03.png")], str(tmp_path / "out")
-    monkeypatch.setattr(predict_module, "open_split", missing)
-    (answer,) = predict(config, classifier, inputs=inputs, output=out)
-    note = "note: classes have numbers and no names, because there is no data 'digits'.\n"
-    assert capsys.readouterr().out.startswith(note)
-    assert len(answer["labels"]) == 5
-    assert all(row["name"] == str(row["label"]) for row in answer["labels"])
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_checkpoint_tells_for_how_many_classes_it_is(tmp_path, task):
     config = config_of(task)
     with config.unlocked():
         config.checkpoint.best_metric = ""
     path = epath.Path(tmp_path)
-    source = InfoAlone(numbered(37, largest_hw=(64, 64)))
+    source = RecordedSource(numbered(37, largest_hw=(64, 64)), length=1)
     experiment = prepare(config, source=source)
     checkpoints = Checkpoints(path, keep=1, best_metric="")
     nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), experiment.shapes)

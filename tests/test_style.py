@@ -166,6 +166,12 @@ def test_only_main_reads_flags(name):
 
 
 @every_file
+def test_nothing_unlocks_a_config(name):
+    # `config.changed` copies one; `train/resolve_config.py` decides what a run has.
+    assert not re.search(r"\.unlock(ed)?\(", (PACKAGE / name).read_text())
+
+
+@every_file
 def test_no_star_imports(name):
     assert not any(module.endswith(".*") for module in imports(TREES[name]))
 

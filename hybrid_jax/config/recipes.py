@@ -87,7 +87,8 @@ def _set_options(config: ConfigDict, part: str, words: list[str]) -> None:
         except (ValueError, SyntaxError):
             own[name] = text  # a bare word, such as a kind of merge
     if words:
-        options.unlock()[config.model[part]] = own
+        options = options.to_dict() | {config.model[part]: own}
+        config.model[f"{part}_options"] = ConfigDict(options)
 
 
 def _is_data(word: str) -> bool:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from hybrid_jax import specs
 from hybrid_jax.config.keys import tree
@@ -59,15 +59,32 @@ def override_model(model: ConfigDict, overrides: Mapping[str, Any], *, where: st
                 f"Known: {', '.join(sorted(model))}."
             )
         if isinstance(value, Mapping):
-            model[key].unlock().update(value)
+            options = ConfigDict(model[key].to_dict())  # unlocked: options may be new
+            options.update(value)
+            model[key] = options
         else:
             model[key] = value
 
 
+def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """Returns a locked copy of a tree with dotted keys set, whatever their types were.
+
+    Raises:
+        KeyError: the tree has no such key.
+    """
+    config = ConfigDict(config.to_dict()).lock()  # references resolved, frozen or not
+    with config.ignore_type():
+        config.update_from_flattened_dict(dict(values))
+    return config
+
+
 def resolve(
     config: ConfigDict, *, on_cpu: bool, num_train_examples: int | None = None
-) -> ConfigDict:
+) -> FrozenConfigDict:
     """Returns a checked copy in which no key that training reads is `None`.
+
+    This is what the hardware and the length of the data decide; see
+    `train/resolve_config.py` for all the rest.
 
     Args:
         on_cpu: whether the devices are CPUs; chooses the `hardware` branch and "auto".
@@ -76,32 +93,31 @@ def resolve(
     Raises:
         UserError: a value out of its range; the message names the key.
     """
-    config = config.copy_and_resolve_references()
     kind = config.hardware.cpu if on_cpu else config.hardware.accelerator
-    with config.unlocked(), config.ignore_type():
-        if config.train.batch_size is None:
-            config.train.batch_size = kind.batch_size
-        if config.data.image_size is None:
-            config.data.image_size = kind.image_size
-        config.data.image_size = _image_hw("data.image_size", config.data.image_size)
-        if config.eval.image_size is not None:
-            config.eval.image_size = _image_hw("eval.image_size", config.eval.image_size)
-        windows = config.task.segmentation
-        windows.window = _image_hw(
-            "task.segmentation.window", windows.window or config.data.image_size
-        )
-        if config.train.steps is None and config.train.epochs is None:
-            config.train.steps = kind.steps
-        elif config.train.steps is None and num_train_examples is not None:
-            config.train.steps = max(
-                1, int(config.train.epochs * num_train_examples / config.train.batch_size)
-            )
-        if config.eval.batch_size is None:
-            config.eval.batch_size = config.train.batch_size
-        if config.model.dtype == "auto":
-            config.model.dtype = "float32" if on_cpu else "bfloat16"
+    train, data, windows = config.train, config.data, config.task.segmentation
+    batch_size = kind.batch_size if train.batch_size is None else train.batch_size
+    side = kind.image_size if data.image_size is None else data.image_size
+    values = {
+        "train.batch_size": batch_size,
+        "data.image_size": _image_hw("data.image_size", side),
+    }
+    if config.eval.image_size is not None:
+        size = _image_hw("eval.image_size", config.eval.image_size)
+        values["eval.image_size"] = size
+    window = windows.window or values["data.image_size"]
+    values["task.segmentation.window"] = _image_hw("task.segmentation.window", window)
+    if train.steps is None and train.epochs is None:
+        values["train.steps"] = kind.steps
+    elif train.steps is None and num_train_examples is not None:
+        steps = int(train.epochs * num_train_examples / batch_size)
+        values["train.steps"] = max(1, steps)
+    if config.eval.batch_size is None:
+        values["eval.batch_size"] = batch_size
+    if config.model.dtype == "auto":
+        values["model.dtype"] = "float32" if on_cpu else "bfloat16"
+    config = changed(config, values)
     check(config)
-    return config
+    return FrozenConfigDict(config)
 
 
 def _image_hw(key: str, image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 def set_all(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Sets dotted keys of a tree, whatever their types were."""
-    with config.unlocked(), config.ignore_type():
+    with config.ignore_type():
         for path, value in values.items():
             branch, _, leaf = path.rpartition(".")
             node = config

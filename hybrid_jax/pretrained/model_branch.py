@@ -37,7 +37,7 @@ def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
             options of a part are laid over the file's.
     """
     model = configuration.defaults().model
-    with model.unlocked(), model.ignore_type():
+    with model.ignore_type():
         model.fusion = architecture.fusion
         model.fusion_options = ConfigDict({architecture.fusion: dict(architecture.options)})
         model.head = architecture.head
@@ -52,15 +52,15 @@ def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
     return model
 
 
-def adopt(model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ...]) -> None:
-    """Makes the parts of a config's `model` branch round as the file's library does.
+def settings_of(file: PublishedFile, *, parts: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the dotted config keys that make parts round as the file's library does.
 
-    Changes `model` in place. Sizes stay the config's own: where they differ from the
-    file's, matching says so.
+    Sizes are not among them: where they differ from the file's, matching says so.
 
     Raises:
         UserError: the file has no such part.
     """
+    settings = {}
     for part, own in (("resnet", _OWN_RESNET), ("vit", _OWN_VIT)):
         if part not in parts:
             continue
@@ -70,7 +70,9 @@ def adopt(model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ..
                 f"{file.path} ({file.dialect}) holds no {part}, which "
                 f"model.pretrained_{part} wants from it."
             )
-        model[f"{part}_options"].update(_fields(spec, without=own))
+        for name, value in _fields(spec, without=own).items():
+            settings[f"model.{part}_options.{name}"] = value
+    return settings
 
 
 def check_same_kind(
@@ -108,8 +110,8 @@ _KINDS = {
 }
 
 
-def adopted_keys(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the dotted config keys that `adopt` sets for these parts."""
+def keys_of_settings(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the dotted config keys that `settings_of` sets for these parts."""
     owns = {"resnet": (ResNetSpec, _OWN_RESNET), "vit": (ViTSpec, _OWN_VIT)}
     return tuple(
         f"model.{part}_options.{field.name}"

@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints, Preprocessing
 from hybrid_jax.pretrained.fill import Fill, Shapes, match
 from hybrid_jax.pretrained.load_report import Report, joined
-from hybrid_jax.pretrained.model_branch import adopt, adopted_keys, check_same_kind
+from hybrid_jax.pretrained.model_branch import (
+    check_same_kind,
+    keys_of_settings,
+    settings_of,
+)
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
 from hybrid_jax.specs import VIT_SIZES
 
@@ -28,32 +30,37 @@ class Weights:
 
     files: tuple[tuple[PublishedFile, tuple[str, ...]], ...]
 
-    def adopt(self, config: ConfigDict) -> None:
-        """Makes the config round, and prepare images, as the files' libraries do.
+    def settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the dotted config keys that the files decide, and their values.
 
-        Changes `config` in place, where `model.pretrained_options` leaves it to the file.
+        With them, parts round and images are prepared as in the files' libraries, where
+        `model.pretrained_options` leaves it to the file.
+
+        Args:
+            model: the `model` branch.
 
         Raises:
             UserError: two files that want their images prepared in two ways.
         """
-        options = config.model.pretrained_options
-        with config.unlocked(), config.ignore_type():
-            for file, parts in self.files:
-                if options.numerics == "file":
-                    there = [p for p in parts if getattr(file.architecture, p, None)]
-                    wanted = parts if parts != WHOLE else there
-                    adopt(config.model, file, parts=tuple(wanted))
-            if options.preprocessing == "file":
-                images = self._preprocessing()
-                config.model.normalization = images.normalization
-                config.data.interpolation = images.interpolation
-                config.data.eval_crop = images.eval_crop
+        options = model["pretrained_options"]
+        settings: dict[str, Any] = {}
+        for file, parts in self.files:
+            if options["numerics"] == "file":
+                there = [p for p in parts if getattr(file.architecture, p, None)]
+                wanted = parts if parts != WHOLE else there
+                settings |= settings_of(file, parts=tuple(wanted))
+        if options["preprocessing"] == "file":
+            images = self._preprocessing()
+            settings["model.normalization"] = images.normalization
+            settings["data.interpolation"] = images.interpolation
+            settings["data.eval_crop"] = images.eval_crop
+        return settings
 
     def match(self, model: Mapping[str, Any], targets: Shapes) -> tuple[list[Fill], Report]:
         """Finds a place for every array.
 
         Args:
-            model: the `model` branch, adopted.
+            model: the `model` branch, with `settings`.
             targets: path -> shape of the model's arrays.
 
         Raises:
@@ -119,12 +126,12 @@ def open_weights(model: Mapping[str, Any]) -> Weights | None:
 
 
 def keys_from_files(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the dotted config keys that `Weights.adopt` sets for a `model` branch."""
+    """Returns the dotted config keys that `Weights.settings` sets for a `model` branch."""
     named = [parts for key, parts in KEYS.items() if model[key]]
     options = model["pretrained_options"]
     keys: list[str] = []
     if options["numerics"] == "file":
-        keys += [key for parts in named for key in adopted_keys(parts)]
+        keys += [key for parts in named for key in keys_of_settings(parts)]
     if named and options["preprocessing"] == "file":
         keys += ["model.normalization", "data.interpolation", "data.eval_crop"]
     return tuple(keys)

@@ -2,36 +2,35 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
-from hybrid_jax.config import resolve
+from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo, Source, Task
+from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.ops.attention import tokamax_kernels
 from hybrid_jax.ops.device_mesh import tracing_over
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.pretrained.fill import Fill
 from hybrid_jax.pretrained.load_report import Report
-from hybrid_jax.pretrained.weights import open_weights
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.pretrained_state import fill_state, match_state
 from hybrid_jax.train.optimization.optimizer import Optimizer, make_optimizer
 from hybrid_jax.train.parallel.sharding import (
     batch_sharding,
-    check_batch_size,
-    even_batch_size,
-    make_mesh,
     replicated,
     state_shardings,
 )
+from hybrid_jax.train.prefetch import DevicePrefetch
+from hybrid_jax.train.resolve_config import resolve_config
 from hybrid_jax.train.state import TrainState, make_init
 from hybrid_jax.train.step import StepOptions, make_eval_step, make_train_step
 
@@ -41,7 +40,7 @@ class Experiment:
     """One run, described but not started.
 
     Attributes:
-        config: resolved.
+        config: resolved, see `resolve_config`.
         source: the training split.
         mesh: of the devices.
         task: loss and metrics.
@@ -56,7 +55,7 @@ class Experiment:
         platform: kind of device the steps are traced for, see `ops/platform.py`.
     """
 
-    config: ConfigDict
+    config: FrozenConfigDict
     source: Source
     mesh: Mesh
     task: Task
@@ -76,10 +75,7 @@ class Experiment:
         data = self.config.data
         if self.config.eval.image_size is None:
             return data
-        data = data.copy_and_resolve_references()
-        with data.unlocked(), data.ignore_type():
-            data.image_size = self.config.eval.image_size
-        return data
+        return changed(data, {"image_size": self.config.eval.image_size})
 
     @property
     def batch_sharding(self) -> NamedSharding:
@@ -96,6 +92,21 @@ class Experiment:
         """
         init = jax.jit(self.init, out_shardings=self.shardings)
         return fill_state(init(jax.random.key(self.config.seed)), self.fills)
+
+    def train_batches(self, *, start: int) -> DevicePrefetch:
+        """Returns the endless batches of training after step `start`, on the devices."""
+        rows = train_batches(
+            self.source,
+            data=self.config.data,
+            targets=self.task.targets,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        size = self.config.data.prefetch
+        return DevicePrefetch(rows, sharding=self.batch_sharding, size=size)
 
     def jitted_train_step(self) -> Callable:
         """Returns the compiled-on-first-call training step; it donates the state."""
@@ -145,49 +156,30 @@ class Experiment:
 
 
 def prepare(
-    config: ConfigDict,
-    *,
-    continued: bool = False,
-    source: Source | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    platform: str | None = None,
+    config: ConfigDict, *, source: Source | None = None, **resolving: Any
 ) -> Experiment:
     """Checks a config against the hardware, the data and the model.
 
     Args:
-        continued: whether the weights come from a checkpoint of the run itself; the
-            published files it began with are then not looked for.
         source: stands in for the training split; None opens it.
-        devices: that the steps are compiled for; None takes all of this run.
-        platform: "cpu", "gpu" or "tpu", where it differs from the devices' own: a program
-            can be lowered for another kind, though not compiled.
+        resolving: of `resolve_config`: `workdir`, `sizes_from_run`, `continued`, `devices`
+            and `platform`.
 
     Raises:
         UserError: whatever can be known to be wrong before anything is compiled.
     """
     if source is None:
         source = open_split(config.data, split=config.data.train_split)
-    config = config.copy_and_resolve_references()
-    weights = None if continued else open_weights(config.model)
-    if weights is not None:
-        weights.adopt(config)
-    left_to_hardware = _unset_sizes(config)
-    platform = platform or (devices or jax.devices())[0].platform
-    config = resolve(config, on_cpu=platform == "cpu", num_train_examples=len(source))
-    if config.model.attention == "tokamax" and platform != "cpu":
-        tokamax_kernels.library()
-    mesh = _mesh(config, devices=devices)
+    resolved = resolve_config(config, source=source, **resolving)
+    config, mesh = resolved.config, resolved.mesh
     task = make_task(config, source.info)
-    with config.unlocked():
-        if config.checkpoint.best_metric == "auto":
-            config.checkpoint.best_metric = task.main_score
     optimizer = make_optimizer(config.optimizer, steps=config.train.steps)
     graph, init, shapes = make_init(
         lambda rngs: model_of(config, source.info, rngs),
         optimizer,
         averaged=config.train.ema_decay > 0.0,
     )
-    fills, report = match_state(weights, config.model, shapes)
+    fills, report = match_state(resolved.weights, config.model, shapes)
     return Experiment(
         config=config,
         source=source,
@@ -200,32 +192,9 @@ def prepare(
         shardings=state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
         fills=fills,
         weights_report=report,
-        left_to_hardware=left_to_hardware,
-        platform=platform,
+        left_to_hardware=resolved.left_to_hardware,
+        platform=resolved.platform,
     )
-
-
-def _mesh(config: ConfigDict, *, devices: Sequence[jax.Device] | None) -> Mesh:
-    """Returns the mesh of a resolved config; rounds up its evaluation batch for it."""
-    mesh = make_mesh(config.mesh, devices=devices)
-    check_batch_size(
-        "train.batch_size",
-        config.train.batch_size,
-        mesh,
-        micro_batches=config.train.accumulate,
-    )
-    with config.unlocked():
-        config.eval.batch_size = even_batch_size(config.eval.batch_size, mesh)
-    return mesh
-
-
-def _unset_sizes(config: ConfigDict) -> tuple[str, ...]:
-    sizes = dict(
-        image_size=config.data.image_size,
-        batch_size=config.train.batch_size,
-        steps=config.train.steps or config.train.epochs,
-    )
-    return tuple(name for name, value in sizes.items() if value is None)
 
 
 def make_task(config: ConfigDict, info: DatasetInfo) -> Task:

@@ -1,6 +1,6 @@
 """The loop: steps, rows, evaluations, checkpoints, and a clean way out of each."""
 
-import math
+import functools
 import time
 
 import jax
@@ -8,19 +8,17 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.pipeline import train_batches
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
-from hybrid_jax.train.checkpoints.workdir import adopt_weights, claim, forget_after
+from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
+from hybrid_jax.train.checkpoints.workdir import claim, forget_after, has_row
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.optimization.optimizer import make_schedule
-from hybrid_jax.train.parallel.distributed import is_main_process
-from hybrid_jax.train.prefetch import DevicePrefetch
+from hybrid_jax.train.parallel.distributed import from_main_process, is_main_process
 from hybrid_jax.train.reporting.announce import announce
-from hybrid_jax.train.reporting.finite_check import check_finite
 from hybrid_jax.train.reporting.log import RunLog
+from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
 from hybrid_jax.train.reporting.run_report import write_report
 from hybrid_jax.train.reporting.step_timer import StepTimer
 from hybrid_jax.train.reporting.step_trace import StepTrace
@@ -28,10 +26,6 @@ from hybrid_jax.train.reporting.unused_data import UnusedData
 from hybrid_jax.train.reporting.utilization import fastest_images_per_second
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.stop import StopRequest
-
-# Steps the host may run ahead of the devices: enough to hide its own work, few enough
-# that a stop request is answered soon.
-_AHEAD = 2
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, float]:
@@ -46,23 +40,24 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         The scores of the last evaluation.
 
     Raises:
-        UserError: see `experiment.prepare`, `workdir.claim`, `Checkpoints` and
-            `check_finite`.
+        UserError: see `experiment.prepare`, `workdir.claim`, `claim_dataset`,
+            `Checkpoints` and `check_finite`.
         KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
-    config = config.copy_and_resolve_references()
-    experiment = prepare(config, continued=adopt_weights(path, config))
+    experiment = prepare(config, workdir=path)
     eval_source = open_split(config.data, split=config.eval.split)
+    record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)
+    claim_dataset(path, record, data=config.data.name)
     announce(experiment, path)
     options = experiment.config.checkpoint
     with Checkpoints(
         path, keep=options.keep, best_metric=options.best_metric
     ) as checkpoints:
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
-        resumed = state is not None
+        restored = state is not None
         if state is None:
             state = experiment.new_state()
         start = int(state.step)
@@ -74,10 +69,10 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             checkpoints,
             eval_source=eval_source,
             start=start,
-            restored=resumed,
+            restored=restored,
         )
         try:
-            run.ready(seconds=seconds_to_start, resumed=resumed)
+            run.ready(seconds=seconds_to_start)
             scores = run.steps(state)
         finally:
             run.close()
@@ -98,19 +93,16 @@ class _Run:
         restored: bool,
     ):
         self.experiment = experiment
-        self.config = experiment.config
+        self.config = config = experiment.config
         self.workdir = workdir
         self.checkpoints = checkpoints
         self.start = start
         self.saved = start if restored else None
-        best = checkpoints.best()
-        metric = self.config.checkpoint.best_metric
-        self.best_rank = checkpoints.rank({metric: best[1]}) if best else -math.inf
         self.unused_data = UnusedData()
-        self.pending: list[tuple[int, dict[str, jax.Array]]] = []
         self.scores: dict[str, float] = {}
         self.facts: dict[str, float] = {}
-        self.schedule = make_schedule(self.config.optimizer, steps=self.config.train.steps)
+        self.schedule = make_schedule(config.optimizer, steps=config.train.steps)
+        self.metrics = MetricsBuffer(schedule=self.schedule)
         self.train_step = experiment.jitted_train_step()
         self.eval_step = experiment.jitted_eval_step()
         self.eval_source = eval_source
@@ -118,98 +110,54 @@ class _Run:
         self.log = RunLog(
             workdir,
             start=start,
-            steps=self.config.train.steps,
-            tensorboard=self.config.log.tensorboard,
-            progress=self.config.log.progress,
+            steps=config.train.steps,
+            tensorboard=config.log.tensorboard,
+            progress=config.log.progress,
         )
-        self.batches = DevicePrefetch(
-            train_batches(
-                experiment.source,
-                data=self.config.data,
-                targets=experiment.task.targets,
-                batch_size=self.config.train.batch_size,
-                seed=self.config.seed,
-                start_step=start,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            ),
-            sharding=experiment.batch_sharding,
-            size=self.config.data.prefetch,
-        )
+        self.batches = experiment.train_batches(start=start)
         self.timer = StepTimer(
-            batch_size=self.config.train.batch_size,
+            batch_size=config.train.batch_size,
             batches=self.batches,
             fastest=fastest_images_per_second(experiment),
         )
-        self.trace = StepTrace(workdir, self.config.profile.steps, say=self.log.say)
+        self.trace = StepTrace(workdir, config.profile.steps, say=self.log.say)
 
-    def ready(self, *, seconds: float, resumed: bool) -> None:
+    def ready(self, *, seconds: float) -> None:
         """Says from which step it goes on, and that the first one, if any, takes longer."""
         self.facts["seconds_to_start"] = seconds
+        resumed = self.saved is not None
         verb = f"continued from step {self.start}" if resumed else "initialized"
         wait = "; the first step compiles" if self.start < self.config.train.steps else ""
         self.log.say(f"{verb} in {seconds:.1f} s{wait}")
 
     def steps(self, state: TrainState) -> dict[str, float]:
         """Runs from the state's step to the last, or until asked to stop."""
-        config = self.config
-        total = config.train.steps
+        config, total = self.config, self.config.train.steps
+        if self._evaluation_is_due():
+            self._evaluate(self.start, state)
         if self.start >= total:
             return self._already_done(state)
         self.timer.restart()
         for step in range(self.start + 1, total + 1):
+            every = functools.partial(_is_time, step, last=total)
             batch, counts = next(self.batches)
             self.unused_data.add(counts)
-            self.trace.before(step)
+            with self.timer.paused():
+                self.trace.before(step)
             state, scalars = self.train_step(state, batch)
-            self.pending.append((step, scalars))
-            if step == self.start + 1:
-                self._first_step(scalars)
-            else:
-                self.timer.step()
-            if self.trace.after(step, scalars):
-                self.timer.restart()
-            if len(self.pending) > _AHEAD:
-                jax.block_until_ready(self.pending[-1 - _AHEAD][1])
-            self.log.advance()
-            last = step == total
+            self._count(step, scalars)
+            self.metrics.push(step, scalars)
             stopping = self.stop.reached(step)
-            if step % config.log.every == 0 or last or stopping:
+            if every(config.log.every) or stopping:
                 self._row(step)
-                self.timer.restart()
-            evaluating = (step % config.eval.every == 0 and not stopping) or last
-            saving = step % config.checkpoint.every == 0 or last or stopping
-            if evaluating or saving:
-                self._drain()
-                scores = None
-                if evaluating:
-                    scores = self.scores = self._evaluate(state)
-                    self.log.scores(step, config.eval.split, scores)
-                    saving |= self._is_best(scores)
-                if saving:
-                    self._save(step, state, scores)
-                self.timer.restart()
-            if stopping and not last:
-                self.checkpoints.wait()
-                asked = self.stop.signal
-                self.log.say(f"stopped by {asked} after step {step}; saved")
-                if asked == "SIGINT":
-                    raise KeyboardInterrupt  # what comes after this run must not start
-                return self.scores
+            if every(config.checkpoint.every) or stopping:
+                self._save(step, state)
+            if every(config.eval.every) and (step == total or not stopping):
+                self._evaluate(step, state)
+            if stopping and step < total:
+                return self._stopped(step)
         self.checkpoints.wait()
         self._report()
-        return self.scores
-
-    def _already_done(self, state: TrainState) -> dict[str, float]:
-        """Scores a run that was finished before; makes up for a report it lost."""
-        total = self.config.train.steps
-        self.scores = self._evaluate(state)
-        self.log.say(
-            f"already at step {self.start} of {total}: nothing to train. A larger "
-            f"train.steps makes the run longer; --mode=evaluate scores other splits."
-        )
-        if not (self.workdir / "report.json").exists():
-            self._report()
         return self.scores
 
     def close(self) -> None:
@@ -219,36 +167,73 @@ class _Run:
         self.log.close()
         self.stop.close()
 
-    def _first_step(self, scalars: dict[str, jax.Array]) -> None:
-        """Waits for the compilation and keeps its time out of the speed."""
-        jax.block_until_ready(scalars)
-        self.facts["seconds_first_step"] = self.timer.seconds()
-        self.log.say(
-            f"first step, compilation included: {self.facts['seconds_first_step']:.1f} s"
-        )
-        self.timer.restart()
-
-    def _drain(self) -> dict[str, float]:
-        """Fetches all pending scalars, checks them, returns the newest as floats."""
-        newest: dict[str, float] = {}
-        fetched = jax.device_get([scalars for _, scalars in self.pending])
-        for (step, _), scalars in zip(self.pending, fetched, strict=True):
-            newest = {name: float(value) for name, value in scalars.items()}
-            rate = float(self.schedule(step - 1))
-            check_finite(step, newest, learning_rate=rate, last_saved=self.saved)
-        self.pending.clear()
-        return newest
+    def _count(self, step: int, scalars: dict[str, jax.Array]) -> None:
+        """Counts a step; keeps the compilation out of the speed, and a trace's end."""
+        if step == self.start + 1:
+            jax.block_until_ready(scalars)
+            seconds = self.facts["seconds_first_step"] = self.timer.seconds()
+            self.log.say(f"first step, compilation included: {seconds:.1f} s")
+            self.timer.restart()
+        else:
+            self.timer.step()
+        if self.trace.is_last(step):
+            jax.block_until_ready(scalars)
+            with self.timer.paused():
+                self.trace.close()
+        self.log.advance()
 
     def _row(self, step: int) -> None:
-        values = self._drain()
+        values = self.metrics.drain(last_saved=self.saved)
         pace = self.timer.values()  # once the steps it counts are done
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
         self.facts |= pace
         values |= self.unused_data.tell(self.log.say)
         self.log.train_row(step, values)
+        self.timer.restart()
 
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
+    def _save(
+        self, step: int, state: TrainState, *, scores: dict[str, float] | None = None
+    ) -> None:
+        """Begins to write a checkpoint, once all steps up to it are known to be finite."""
+        self.metrics.drain(last_saved=self.saved)
+        with self.timer.paused():
+            self.checkpoints.save(step, state, scores=scores)
+            self.saved = step
+            self.log.flush()
+
+    def _evaluate(self, step: int, state: TrainState) -> None:
+        """Scores a state, which is on disk by then if the step saves one.
+
+        If it is the best and was not saved, it is saved. The row is the last to be written:
+        a run that is continued without it makes up for the evaluation.
+        """
+        self.metrics.drain(last_saved=self.saved)
+        with self.timer.paused():
+            if jax.process_count() > 1:
+                # One that fails leaves at once, and a checkpoint takes all processes.
+                self.checkpoints.wait()
+            scores = self.scores = self._scores_of(state)
+            is_best = self.checkpoints.is_best(scores)
+            if self.saved == step:
+                self.checkpoints.attach(step, scores)
+            elif is_best:
+                self._save(step, state, scores=scores)
+            self.log.scores(step, self.config.eval.split, scores)
+            self.log.flush()
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether the run ended between a checkpoint and the evaluation of its step."""
+        config, step = self.config, self.start
+        if self.saved is None or not _is_time(
+            step, config.eval.every, last=config.train.steps
+        ):
+            return False
+        return from_main_process(
+            lambda: not has_row(self.workdir, step, split=config.eval.split)
+        )
+
+    def _scores_of(self, state: TrainState) -> dict[str, float]:
         return evaluate_split(
             self.eval_step,
             state,
@@ -260,26 +245,25 @@ class _Run:
             progress=self.config.log.progress,
         )
 
-    def _is_best(self, scores: dict[str, float]) -> bool:
-        """Remembered here, not asked of the disk: all processes must answer alike."""
-        metric = self.config.checkpoint.best_metric
-        if metric and metric not in scores:
-            raise UserError(
-                f"config.checkpoint.best_metric: {metric!r} is not a score of this task."
-                f"{nearest(metric, scores)} Known: {', '.join(scores)}; empty for none."
-            )
-        rank = self.checkpoints.rank(scores)
-        if rank <= self.best_rank:
-            return False
-        self.best_rank = rank
-        return True
+    def _stopped(self, step: int) -> dict[str, float]:
+        """Ends a run that was asked to, once its last checkpoint is on disk."""
+        self.checkpoints.wait()
+        self.log.say(f"stopped by {self.stop.signal} after step {step}; saved")
+        if self.stop.signal == "SIGINT":
+            raise KeyboardInterrupt  # what comes after this run must not start
+        return self.scores
 
-    def _save(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
-        if step == self.saved:
-            return
-        self.checkpoints.save(step, state, scores=scores)
-        self.saved = step
-        self.log.flush()
+    def _already_done(self, state: TrainState) -> dict[str, float]:
+        """Scores a run that was finished before; makes up for a report it lost."""
+        total = self.config.train.steps
+        self.scores = self.scores or self._scores_of(state)
+        self.log.say(
+            f"already at step {self.start} of {total}: nothing to train. A larger "
+            f"train.steps makes the run longer; --mode=evaluate scores other splits."
+        )
+        if not (self.workdir / "report.json").exists():
+            self._report()
+        return self.scores
 
     def _report(self) -> None:
         if not is_main_process():
@@ -295,3 +279,8 @@ class _Run:
             f"done: {self.config.train.steps} steps; checkpoints "
             f"{self.checkpoints.steps()} and report.json in {self.workdir}"
         )
+
+
+def _is_time(step: int, every: int, *, last: int) -> bool:
+    """Whether something that is done every so many steps, and after the last, is due."""
+    return step % every == 0 or step == last

@@ -86,10 +86,8 @@ def test_report_tells_which_arrays_are_which(donors):
 
 def test_half_that_the_file_lacks_is_refused(donors):
     model = model_branch(pretrained_resnet=donors[1][0])
-    config = defaults()
-    config.model = model
     with pytest.raises(UserError, match="holds no resnet, which model.pretrained_resnet"):
-        open_weights(model).adopt(config)
+        open_weights(model).settings(model)
 
 
 def test_whole_and_half_together_are_refused(donors):

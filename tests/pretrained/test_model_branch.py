@@ -8,7 +8,11 @@ import pytest
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Architecture
-from hybrid_jax.pretrained.model_branch import adopt, adopted_keys, check_same_kind
+from hybrid_jax.pretrained.model_branch import (
+    check_same_kind,
+    keys_of_settings,
+    settings_of,
+)
 from hybrid_jax.pretrained.published_file import PublishedFile
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
@@ -64,20 +68,11 @@ def file_of(resnet=None, vit=None):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_file_decides_how_a_part_rounds_and_nothing_else(part):
-    model = defaults().model
-    before = {name: dict(model[f"{name}_options"]) for name in PARTS}
-    with model.unlocked(), model.ignore_type():
-        adopt(model, file_of(RESNET, VIT), parts=(part,))
-    after = {name: dict(model[f"{name}_options"]) for name in PARTS}
     spec = {"resnet": RESNET, "vit": VIT}[part]
-    for name in before.pop(part):
-        if name in ADOPTED[part]:
-            assert after[part][name] == getattr(spec, name), name
-        else:
-            assert after[part][name] == defaults().model[f"{part}_options"][name], name
-    assert {name: after[name] for name in before} == before
-    keys = {f"model.{part}_options.{name}" for name in ADOPTED[part]}
-    assert set(adopted_keys((part,))) == keys
+    settings = settings_of(file_of(RESNET, VIT), parts=(part,))
+    keys = {f"model.{part}_options.{name}": name for name in ADOPTED[part]}
+    assert settings == {key: getattr(spec, name) for key, name in keys.items()}
+    assert set(keys_of_settings((part,))) == keys.keys()
 
 
 @pytest.mark.parametrize(

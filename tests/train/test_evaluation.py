@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from train_examples import new_state, small_experiment
 
+from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.ops.normalize_image import normalize
@@ -50,8 +51,7 @@ def lively(params):
 
 
 def scores_of(experiment, state, source, *, batch_size, on_bad_image="raise"):
-    data = experiment.config.data.copy_and_resolve_references()
-    data.on_bad_image = on_bad_image
+    data = changed(experiment.config.data, {"on_bad_image": on_bad_image})
     return evaluate_split(
         experiment.jitted_eval_step(),
         state,

@@ -6,6 +6,7 @@ from etils import epath
 from toy_task import TOY, registered
 from train_examples import new_state, small_experiment
 
+from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.train.evaluation import evaluate_split
@@ -39,8 +40,7 @@ def with_toys():
 def evaluated(source, *, mesh="data8", batch_size=8, changes=None, **options):
     """Evaluates the toy task; returns its scores and its scorer."""
     experiment = small_experiment(TOY | (changes or {}), mesh=mesh)
-    data = experiment.eval_data.copy_and_resolve_references()
-    data.on_bad_image = "skip"
+    data = changed(experiment.eval_data, {"on_bad_image": "skip"})
     scores = evaluate_split(
         experiment.jitted_eval_step(),
         new_state(experiment),

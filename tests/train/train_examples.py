@@ -10,7 +10,7 @@ import pytest
 from small_run import small_config
 
 from hybrid_jax.config import to_json
-from hybrid_jax.train import experiment as experiment_module
+from hybrid_jax.train import resolve_config as resolve_module
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.parallel import sharding
 from hybrid_jax.train.state import TrainState
@@ -49,7 +49,7 @@ def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
                 axis_types=(sharding.AxisType.Auto,) * 3,
                 devices=jax.devices()[:1],
             )
-            patch.setattr(experiment_module, "make_mesh", lambda axes, **_: one)
+            patch.setattr(resolve_module, "make_mesh", lambda axes, **_: one)
         else:
             config.mesh.update(MESHES[mesh])
         return prepare(config)

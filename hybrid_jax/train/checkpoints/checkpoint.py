@@ -18,11 +18,10 @@ from orbax.checkpoint import v1 as ocp
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.older_layouts import as_saved, brought_up, older_shape
+from hybrid_jax.train.checkpoints.scores import CheckpointScores
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.reporting.finite_check import NonFiniteError
 from hybrid_jax.train.state import TrainState, path_name
-
-_LOWER_IS_BETTER = ("loss", "ece")
 
 
 class Checkpoints:
@@ -31,8 +30,8 @@ class Checkpoints:
     Args:
         workdir: of the run; checkpoints live in `checkpoints/<step>`.
         keep: newest checkpoints kept.
-        best_metric: key of the scores handed to `save`; the best by it is kept, too: the
-            highest, or of `loss` and `ece` the lowest. Empty for none.
+        best_metric: key of the scores handed to `save` or `attach`; the best by it is
+            kept, too: the highest, or of `loss` and `ece` the lowest. Empty for none.
         read_only: for evaluation; nothing is moved or cleaned up.
     """
 
@@ -40,24 +39,15 @@ class Checkpoints:
         self, workdir: epath.Path, *, keep: int, best_metric: str, read_only: bool = False
     ):
         self.directory = workdir / "checkpoints"
-        self.best_metric = best_metric
+        self.scores = CheckpointScores(self.directory, keep=keep, best_metric=best_metric)
         self.read_only = read_only
         self._pending: int | None = None
+        self._best_rank: float | None = None
         # Orbax logs pages of tracebacks for what it then raises, too.
         logging.getLogger("absl").addFilter(_not_from_orbax)
-        policies = ocp.training.preservation_policies
-        kept = [policies.LatestN(keep)]
-        if best_metric:
-            kept.append(
-                policies.BestN(
-                    get_metric_fn=self.rank,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
         self._orbax = ocp.training.Checkpointer(
             self.directory,
-            preservation_policy=policies.AnyPreservationPolicy(kept),
+            preservation_policy=self.scores,
             cleanup_tmp_directories=not read_only,
         )
 
@@ -73,22 +63,23 @@ class Checkpoints:
 
     def best(self) -> tuple[int, float] | None:
         """Returns step and score of the best checkpoint, or None if none was scored."""
-        scored = [
-            (self.rank(checkpoint.metrics), checkpoint)
-            for checkpoint in self._orbax.checkpoints
-            if checkpoint.metrics and self.best_metric in checkpoint.metrics
-        ]
-        if not scored:
-            return None
-        _, checkpoint = max(scored, key=lambda pair: (pair[0], pair[1].step))
-        return checkpoint.step, checkpoint.metrics[self.best_metric]
+        return self.scores.best(self._orbax.checkpoints)
 
-    def rank(self, scores: Mapping[str, float]) -> float:
-        """Returns how good scores are by the metric, higher is better; -inf without it."""
-        score = scores.get(self.best_metric)
-        if score is None:
-            return -math.inf
-        return -score if self.best_metric in _LOWER_IS_BETTER else score
+    def is_best(self, scores: Mapping[str, float]) -> bool:
+        """Whether scores are better than all before, which are from then on compared too.
+
+        They are remembered and not asked of the disk: all processes must answer alike.
+
+        Raises:
+            UserError: there is no such score as the metric.
+        """
+        if self._best_rank is None:
+            best = self.best()
+            scored = {self.scores.metric: best[1]} if best else None
+            self._best_rank = self.scores.rank(scored) if scored else -math.inf
+        rank = self.scores.rank(scores)
+        is_better, self._best_rank = rank > self._best_rank, max(rank, self._best_rank)
+        return is_better
 
     def save(
         self, step: int, state: TrainState, *, scores: Mapping[str, float] | None = None
@@ -98,14 +89,30 @@ class Checkpoints:
         Raises:
             UserError: this checkpoint, or the one before it, could not be written.
         """
-        # All scores, so that a continued run may choose another metric.
-        metrics = None
-        if scores is not None and self.best_metric in scores:
-            metrics = {name: float(value) for name, value in scores.items()}
+        metrics = self.scores.to_save(scores)
         with self._explained():
             self._orbax.wait()
             self._pending = step
             self._orbax.save_async(step, state, force=True, metrics=metrics)
+
+    def attach(self, step: int, scores: Mapping[str, float]) -> None:
+        """Gives a checkpoint that was saved before its evaluation the scores of that.
+
+        What is kept is then the same as if they had been known when it was saved.
+
+        Raises:
+            UserError: as `save`, or the scores cannot be written.
+        """
+        self.wait()
+        metrics = self.scores.to_save(scores)
+        if metrics is None:
+            return
+        self.scores.attach(step, metrics)
+        checkpoints = self._orbax.checkpoints
+        kept = self.scores.should_preserve(checkpoints, context=None)
+        for checkpoint, is_kept in zip(checkpoints, kept, strict=True):
+            if not is_kept:
+                self._orbax.delete(checkpoint.step)
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises like `save`."""
@@ -231,6 +238,8 @@ class Checkpoints:
                     target = aside / f"{step}.{number}"
                 (self.directory / str(step)).rename(target)
                 print(f"checkpoint of step {step} was moved to {target}", flush=True)
+        for step in steps:
+            self.scores.forget(step)
         multihost_utils.sync_global_devices("unreadable checkpoints set aside")
         self._orbax.reload()
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
-from hybrid_jax.train.checkpoints.workdir import adopted, check_same_model
+from hybrid_jax.train.checkpoints.workdir import check_same_model
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.state import TrainState
 
@@ -23,8 +23,7 @@ def restored_run(
     Raises:
         UserError: as `prepare`; another model's workdir, or nothing has been saved there.
     """
-    config, continued = adopted(config, workdir)
-    experiment = prepare(config, continued=continued, source=source)
+    experiment = prepare(config, source=source, workdir=workdir, sizes_from_run=True)
     check_same_model(workdir, experiment.config)
     return experiment, restored_state(workdir, experiment)
 

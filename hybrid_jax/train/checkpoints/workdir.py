@@ -43,18 +43,22 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
     """
     saved = _saved(workdir)
     wanted = json.loads(to_json(config))
-    if saved is not None and _has_checkpoint(workdir):
+    if saved is not None and has_checkpoint(workdir):
         for key, was, now in _refuse(workdir, saved, wanted, matters=_alters_training):
             if is_main_process():
                 print(f"continuing with config.{key} = {now!r} (was {was!r})", flush=True)
     # No process may still be reading while the first one writes.
     multihost_utils.sync_global_devices("workdir checked")
     if is_main_process() and saved != wanted:
-        workdir.mkdir(parents=True, exist_ok=True)
-        # In one move: a process killed while writing must not leave half a file.
-        replacement = workdir / "config.json.tmp"
-        replacement.write_text(to_json(config) + "\n")
-        replacement.replace(workdir / "config.json")
+        write_whole(workdir / "config.json", to_json(config) + "\n")
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file in one move, so that a process killed while writing leaves no half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replacement = path.with_name(f"{path.name}.tmp")
+    replacement.write_text(text)
+    replacement.replace(path)
 
 
 def check_same_model(workdir: epath.Path, config: ConfigDict) -> None:
@@ -76,51 +80,41 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
             f"{workdir} holds no config.json, so no run. Name the workdir of one."
         )
     config = tree()
-    with config.unlocked(), config.ignore_type():
+    with config.ignore_type():
         config.update(_with_tuples(saved))
     return config
 
 
-def adopted(config: ConfigDict, workdir: epath.Path) -> tuple[ConfigDict, bool]:
-    """Returns a copy of `config` with what the run in `workdir` decided, and whether its
-    checkpoint holds the weights; see `adopt_sizes` and `adopt_weights`."""
-    config = config.copy_and_resolve_references()
-    adopt_sizes(workdir, config)
-    return config, adopt_weights(workdir, config)
-
-
-def adopt_sizes(workdir: epath.Path, config: ConfigDict) -> None:
-    """Fills sizes the config leaves to the hardware with those of the run.
+def sizes_of_run(workdir: epath.Path, config: ConfigDict) -> dict[str, Any]:
+    """Returns dotted keys for sizes that `config` leaves to the hardware, as the run had.
 
     So that a run made on an accelerator can be evaluated on a laptop.
     """
     saved = _saved(workdir)
+    sizes: dict[str, Any] = {}
     if saved is None:
-        return
-    with config.unlocked(), config.ignore_type():
-        if config.data.image_size is None:
-            config.data.image_size = tuple(saved["data"]["image_size"])
-        if config.train.steps is None and config.train.epochs is None:
-            config.train.steps = saved["train"]["steps"]
+        return sizes
+    if config.data.image_size is None:
+        sizes["data.image_size"] = tuple(saved["data"]["image_size"])
+    if config.train.steps is None and config.train.epochs is None:
+        sizes["train.steps"] = saved["train"]["steps"]
+    return sizes
 
 
-def adopt_weights(workdir: epath.Path, config: ConfigDict) -> bool:
-    """Tells whether a checkpoint holds the weights, so that published files need not be.
+def settings_of_run(workdir: epath.Path, config: ConfigDict) -> dict[str, Any] | None:
+    """Returns what a run once took from files of weights, if its checkpoint holds them.
 
-    If so, `config` gets what the run once took from those files: numerics and the way
-    images are prepared. A run can so be continued where the files are not.
+    That is dotted keys of numerics and of the way images are prepared. A run can so be
+    continued where the files are not. None if there is no such run: files that `config`
+    names are then needed.
     """
     saved = _saved(workdir)
-    if saved is None or not _has_checkpoint(workdir):
-        return False
-    there = _flat(saved)
+    if saved is None or not has_checkpoint(workdir):
+        return None
+    there = flat(saved)
     if any(there.get(f"model.{key}") != config.model[key] for key in KEYS):
-        return False  # another experiment; comparing the two will say so
-    with config.unlocked(), config.ignore_type():
-        for key in keys_from_files(config.model):
-            if key in there:
-                config.update_from_flattened_dict({key: there[key]})
-    return True
+        return None  # another experiment; comparing the two will say so
+    return {key: there[key] for key in keys_from_files(config.model) if key in there}
 
 
 def _saved(workdir: epath.Path) -> dict[str, Any] | None:
@@ -160,7 +154,8 @@ def _with_tuples(node: Any) -> Any:
     return tuple(map(_with_tuples, node)) if isinstance(node, list) else node
 
 
-def _has_checkpoint(workdir: epath.Path) -> bool:
+def has_checkpoint(workdir: epath.Path) -> bool:
+    """Whether a run has saved anything in `workdir`."""
     checkpoints = workdir / "checkpoints"
     return checkpoints.exists() and any(
         path.name.isdigit() for path in checkpoints.iterdir()
@@ -185,9 +180,9 @@ def _refuse(
     matters: Callable[[str], bool],
 ) -> list[tuple[str, Any, Any]]:
     """Returns the keys that differ and may; raises `UserError` over those that may not."""
-    there, here = _flat(saved), _flat(wanted)
+    there, here = flat(saved), flat(wanted)
     # A key younger than the run changes nothing where it is left at its default.
-    defaults = _flat(json.loads(to_json(tree())))
+    defaults = flat(json.loads(to_json(tree())))
     there |= {key: defaults[key] for key in defaults.keys() & here.keys() - there.keys()}
     differing = [
         (key, there.get(key), here.get(key))
@@ -223,15 +218,24 @@ def forget_after(workdir: epath.Path, step: int) -> None:
             continue
         if row["step"] <= step:
             kept.append(line)
-    replacement = workdir / "metrics.jsonl.tmp"
-    replacement.write_text("".join(f"{line}\n" for line in kept))
-    replacement.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def has_row(workdir: epath.Path, step: int, *, split: str) -> bool:
+    """Whether `metrics.jsonl`, of whole lines, has a row of `split` for `step`."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return False
+    rows = map(json.loads, path.read_text().splitlines())
+    return any((row["step"], row["split"]) == (step, split) for row in rows)
+
+
+def flat(node: Any) -> dict[str, Any]:
+    """Returns a tree's leaves by dotted key; an empty branch is a leaf."""
     if not isinstance(node, dict) or not node:
-        return {prefix.removesuffix("."): node}
-    flat = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.")
-    return flat
+        return {"": node}
+    return {
+        f"{key}.{below}".removesuffix("."): leaf
+        for key, value in node.items()
+        for below, leaf in flat(value).items()
+    }

@@ -1,6 +1,8 @@
 """How fast a run goes, without the time that is not training."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 from hybrid_jax.train.prefetch import DevicePrefetch
 
@@ -20,20 +22,37 @@ class StepTimer:
         self._batch_size = batch_size
         self._fastest = fastest
         self._batches = batches
+        self._is_paused = False
         self.restart()
 
     def restart(self) -> None:
-        """Starts counting anew: after a compilation, an evaluation, a save, a row."""
+        """Starts counting anew: after a compilation and after each row."""
         self._steps = 0
         self._started = time.perf_counter()
         self._waited = self._batches.seconds_waited
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves out the time inside: of an evaluation, a save, a profile.
+
+        A pause inside another one is part of that.
+        """
+        if self._is_paused:
+            yield
+            return
+        self._is_paused, since = True, time.perf_counter()
+        try:
+            yield
+        finally:
+            self._is_paused = False
+            self._started += time.perf_counter() - since
 
     def step(self) -> None:
         """Counts one step."""
         self._steps += 1
 
     def seconds(self) -> float:
-        """Returns the seconds since the last restart."""
+        """Returns the seconds since the last restart, without pauses."""
         return time.perf_counter() - self._started
 
     def values(self) -> dict[str, float]:

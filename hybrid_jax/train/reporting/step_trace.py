@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from etils import epath
@@ -35,17 +34,9 @@ class StepTrace:
             self._at = tempfile.mkdtemp() if is_remote else str(self._to)
             jax.profiler.start_trace(self._at)
 
-    def after(self, step: int, results: Any) -> bool:
-        """Ends the recording after the last step, once `results` of it are there.
-
-        Returns:
-            Whether it did, which takes time that is not training.
-        """
-        if self._at is None or step < self._last:
-            return False
-        jax.block_until_ready(results)
-        self.close()
-        return True
+    def is_last(self, step: int) -> bool:
+        """Whether the recording is to end after `step`, once its results are there."""
+        return self._at is not None and step >= self._last
 
     def close(self) -> None:
         """Writes what has been recorded, if anything is being."""

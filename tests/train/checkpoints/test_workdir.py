@@ -11,11 +11,11 @@ from hybrid_jax.config import resolve
 from hybrid_jax.config.renamed_keys import RENAMED_KEYS
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.workdir import (
-    adopt_sizes,
     check_same_model,
     claim,
     forget_after,
     saved_config,
+    sizes_of_run,
 )
 
 
@@ -151,8 +151,8 @@ def test_evaluation_takes_the_sizes_of_the_run(tmp_path):
     config = small_config()
     with config.ignore_type():
         config.data.image_size = None
-    adopt_sizes(epath.Path(tmp_path), config)
-    assert config.data.image_size == (24, 24)
+    sizes = sizes_of_run(epath.Path(tmp_path), config)
+    assert sizes["data.image_size"] == (24, 24)
 
 
 def test_forget_after_drops_later_rows_and_half_a_line(tmp_path):
