@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from hybrid_jax.ops.matmul import matmul
+from hybrid_jax.ops.platform import tracing_for
 
 
-@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
 def test_matmul_and_its_gradients_equal_float64(monkeypatch, backend):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     rng = np.random.default_rng(0)
@@ -21,3 +22,13 @@ def test_matmul_and_its_gradients_equal_float64(monkeypatch, backend):
     np.testing.assert_allclose(by_x, weights @ kernel.T, atol=1e-5)
     rows, columns = x.reshape(-1, 3), weights.reshape(-1, 11)
     np.testing.assert_allclose(by_kernel, rows.T @ columns, atol=1e-4)
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_forward_mode_gives_the_derivative(platform):
+    rng = np.random.default_rng(0)
+    x, dx = rng.normal(size=(2, 1, 2, 3, 5)).astype(np.float32)
+    kernel, dkernel = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    with tracing_for(platform):
+        _, derivative = jax.jvp(matmul, (x, kernel), (dx, dkernel))
+    np.testing.assert_allclose(derivative, dx @ kernel + x @ dkernel, atol=1e-5)
