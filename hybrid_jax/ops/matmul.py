@@ -13,25 +13,7 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     if platform() == "cpu":
         return _matmul_cpu(x, kernel)
-    if platform() == "tpu":
-        return _matmul_tpu(x, kernel)
     return x @ kernel
-
-
-def _matmul_tpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same product as a convolution.
-
-    The TPU compiler lays a map out by images and channels, because a norm's sums need no
-    cells side by side. It flattens the cells of a product and copies maps to and from that
-    order; a convolution takes them as they lie, and the norm becomes part of it.
-    """
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel[None, None],
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 @jax.custom_jvp

@@ -43,8 +43,7 @@ class Conv(nnx.Module):
 
     Kernels whose windows do not overlap (1x1, or stride equal to side) run as one matrix
     product: the same arithmetic, which XLA's CPU backend differentiates 1.4 to 3 times
-    faster than the convolution, and which accelerators run on the same matrix units. On
-    TPUs a 1x1 kernel stays a convolution, see `ops/matmul.py`.
+    faster than the convolution, and which accelerators run on the same matrix units.
 
     Args:
         in_channels: C of the input.
