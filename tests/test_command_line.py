@@ -103,7 +103,17 @@ def test_mistake_ends_with_one_message(tmp_path, words, expected):
     assert not list(tmp_path.iterdir())  # nothing was begun
 
 
-@pytest.mark.parametrize("mode", ["profile", "export"])
+MODULES = {
+    "train": "train.loop",
+    "evaluate": "evaluate",
+    "predict": "predict",
+    "profile": "profiling.profile",
+    "export": "export",
+    "config": "train.reporting.show_config",
+}
+
+
+@pytest.mark.parametrize("mode", ["profile", "export", "config"])
 def test_mode_imports_nothing_that_another_one_needs(mode):
     code = (
         "import sys\n"
@@ -114,9 +124,8 @@ def test_mode_imports_nothing_that_another_one_needs(mode):
         "print(*sys.modules)"
     )
     loaded = set(run_well([sys.executable, "-c", code]).stdout.split())
-    assert f"hybrid_jax.{mode}" in loaded
-    others = {"train.loop", "evaluate", "predict", "profile", "export"} - {mode}
-    assert not loaded & {f"hybrid_jax.{name}" for name in others}
+    found = {f"hybrid_jax.{module}" for module in MODULES.values()} & loaded
+    assert found == {f"hybrid_jax.{MODULES[mode]}"}
     assert not loaded & {"tensorboardX", "torch"}
 
 
