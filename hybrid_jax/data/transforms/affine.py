@@ -40,8 +40,6 @@ def warped_targets(sample: Sample, matrix: Matrix) -> Sample:
     Boxes become those around their moved corners. `scale_yx` and `offset_yx` stay: they
     lead to where the pixels lay before.
     """
-    content = np.float32(sample.content_yxyx_px)[[1, 0, 3, 2]]
-    left, top, right, bottom = _warped_boxes(content[None], matrix)[0].tolist()
     # What was outside is gray now, wherever it moves: boxes are cut before and after.
     sample = sample.with_boxes_cut()
     boxes, mask = sample.boxes_xyxy_px, sample.mask
@@ -50,11 +48,7 @@ def warped_targets(sample: Sample, matrix: Matrix) -> Sample:
     if mask is not None:
         picture = Image.fromarray(np.ascontiguousarray(mask))
         mask = np.array(_warped(picture, matrix, Image.Resampling.NEAREST, VOID))
-    H, W = sample.hw
-    content = (
-        *(min(max(math.floor(edge), 0), most) for edge, most in ((top, H), (left, W))),
-        *(min(max(math.ceil(edge), 0), most) for edge, most in ((bottom, H), (right, W))),
-    )
+    content = _warped_content(sample.content_yxyx_px, matrix, hw=sample.hw)
     return dataclasses.replace(
         sample, boxes_xyxy_px=boxes, mask=mask, content_yxyx_px=content
     )
@@ -66,8 +60,25 @@ def _warped(picture, matrix: Matrix, resampling, fill) -> Image.Image:
 
 
 def _warped_boxes(boxes_xyxy: np.ndarray, matrix: Matrix) -> np.ndarray:
+    x, y = _forward(boxes_xyxy[:, [0, 2, 2, 0]], boxes_xyxy[:, [1, 1, 3, 3]], matrix)
+    around = [x.min(1), y.min(1), x.max(1), y.max(1)]
+    return np.stack(around, 1).astype(np.float32)
+
+
+def _warped_content(yxyx_px, matrix: Matrix, *, hw) -> tuple[int, int, int, int]:
+    top, left, bottom, right = yxyx_px
+    corners = [_forward(x, y, matrix) for x in (left, right) for y in (top, bottom)]
+    (H, W), (xs, ys) = hw, zip(*corners, strict=True)
+    return (
+        min(max(math.floor(min(ys)), 0), H),
+        min(max(math.floor(min(xs)), 0), W),
+        min(max(math.ceil(max(ys)), 0), H),
+        min(max(math.ceil(max(xs)), 0), W),
+    )
+
+
+def _forward(x, y, matrix: Matrix):
+    """Returns where points (x, y) lie afterwards; numbers or arrays."""
     a, b, c, d, e, f = matrix
-    forward = np.linalg.inv([[a, b], [d, e]])
-    corners = boxes_xyxy[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - np.array([c, f])
-    moved = corners @ forward.T
-    return np.concatenate([moved.min(1), moved.max(1)], 1).astype(np.float32)
+    x, y, area = x - c, y - f, a * e - b * d
+    return (e * x - b * y) / area, (a * y - d * x) / area

@@ -12,9 +12,6 @@ from hybrid_jax.contracts import VOID
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 PADDING_U8 = 128  # gray: about zero once normalized
-# Pillow resizes along the rows first. A picture between its two passes may have this many
-# pixels; columns come first where it would have more, as of a slip of 1x100,000 px.
-_MAX_INTERMEDIATE_PX = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +45,24 @@ class Placement:
             max(left, 0),
             min(top + H, self.frame_hw[0]),
             min(left + W, self.frame_hw[1]),
+        )
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the frame is the original image."""
+        return self.original_hw == self.resized_hw == self.frame_hw and (
+            self.offset_yx == (0, 0)
+        )
+
+    def rectangle(self, yxyx_px: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Returns the part of the frame that holds a part of the image, rounded to px."""
+        (scale_y, scale_x), (y, x), (H, W) = self.scale_yx, self.offset_yx, self.frame_hw
+        top, left, bottom, right = yxyx_px
+        return (
+            min(max(round(top * scale_y) + y, 0), H),
+            min(max(round(left * scale_x) + x, 0), W),
+            min(max(round(bottom * scale_y) + y, 0), H),
+            min(max(round(right * scale_x) + x, 0), W),
         )
 
     def image(self, image: np.ndarray, *, interpolation: str) -> np.ndarray:
@@ -95,8 +110,4 @@ class Placement:
         )
         picture = Image.fromarray(np.ascontiguousarray(array))
         size = (right - left, bottom - top)
-        if size[0] * (box[3] - box[1]) > _MAX_INTERMEDIATE_PX and size[0] > width:
-            columns = (0.0, box[1], float(width), box[3])
-            picture = picture.resize((width, size[1]), resampling, box=columns)
-            box = (box[0], 0.0, box[2], float(size[1]))
         return np.array(picture.resize(size, resampling, box=box))

@@ -12,7 +12,7 @@ _LEAST_SIDE_PX = 1.0  # of a box after all transforms
 _LEAST_VISIBLE = 0.2  # share of a box that must be left by a crop
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
     """What transforms change: an image with the targets that were asked for.
 
@@ -58,26 +58,28 @@ class Sample:
             place: of an original of the size `hw`.
             interpolation: of the image, "bicubic" or "bilinear"; masks take the nearest.
         """
+        if place.changes_nothing:
+            return self
         image = place.image(self.image, interpolation=interpolation)
         return self.moved(place, image=image)
 
     def moved(self, place: Placement, *, image: np.ndarray) -> "Sample":
         """Returns the same as `placed` for an image that the caller has moved."""
-        scale, offset = place.scale_yx, place.offset_yx
+        (scale_y, scale_x), (offset_y, offset_x) = place.scale_yx, place.offset_yx
         boxes, mask = self.boxes_xyxy_px, self.mask
-        content = tuple(
-            min(max(round(edge * scale[axis]) + offset[axis], 0), place.frame_hw[axis])
-            for edge, axis in zip(self.content_yxyx_px, (0, 1, 0, 1), strict=True)
-        )
-        (scale_y, scale_x), (offset_y, offset_x) = self.scale_yx, self.offset_yx
-        return dataclasses.replace(
-            self,
+        (old_scale_y, old_scale_x), (old_y, old_x) = self.scale_yx, self.offset_yx
+        return Sample(  # `replace` would take as long as all the rest for a small image
             image=image,
-            content_yxyx_px=content,
-            scale_yx=(scale_y * scale[0], scale_x * scale[1]),
-            offset_yx=(offset_y * scale[0] + offset[0], offset_x * scale[1] + offset[1]),
+            original_hw=self.original_hw,
+            content_yxyx_px=place.rectangle(self.content_yxyx_px),
+            scale_yx=(old_scale_y * scale_y, old_scale_x * scale_x),
+            offset_yx=(old_y * scale_y + offset_y, old_x * scale_x + offset_x),
+            label=self.label,
             boxes_xyxy_px=None if boxes is None else place.boxes(boxes),
+            box_labels=self.box_labels,
             mask=None if mask is None else place.mask(mask),
+            cut_off=self.cut_off,
+            vanished=self.vanished,
         )
 
     def with_boxes_cut(self) -> "Sample":
@@ -109,9 +111,7 @@ def sample_of(example: Example, targets: Sequence[str]) -> Sample:
         example: of a source.
         targets: of "label", "boxes" and "segmentation".
     """
-    hw = example["image"].shape[:2]
-    sample = Sample(example["image"], original_hw=hw, content_yxyx_px=(0, 0, *hw))
-    chosen = {}
+    hw, chosen = example["image"].shape[:2], {}
     if "label" in targets:
         chosen["label"] = int(example["label"])
     if "boxes" in targets:
@@ -121,7 +121,7 @@ def sample_of(example: Example, targets: Sequence[str]) -> Sample:
         chosen["box_labels"] = np.asarray(example["box_labels"], np.int32)[single]
     if "segmentation" in targets:
         chosen["mask"] = example["segmentation"]
-    return dataclasses.replace(sample, **chosen)
+    return Sample(example["image"], hw, (0, 0, *hw), **chosen)
 
 
 def _sides(boxes_xyxy: np.ndarray) -> np.ndarray:

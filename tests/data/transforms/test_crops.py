@@ -130,7 +130,8 @@ def test_eval_crop_of_a_strip_is_that_of_the_whole_strip_within_a_gray_level():
 
 
 @pytest.mark.parametrize("hw", [(1, 300_000), (300_000, 1)])
-def test_memory_of_a_slip_is_bounded(hw):
+def test_slip_is_resized_in_memory_of_the_size_of_the_output(hw):
+    # As a whole the slip would become 64 px high or 96 px wide, 10 GB.
     slip = np.zeros((*hw, 3), np.uint8)
     slip[hw[0] * 2 // 5 : hw[0] * 3 // 5 + 1, hw[1] * 2 // 5 : hw[1] * 3 // 5 + 1] = 255
     for transform in (Resize((64, 96), "bilinear"), CenterCrop((64, 96), 1.0, "bilinear")):
