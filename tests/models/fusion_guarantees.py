@@ -242,5 +242,6 @@ def check_holds_only_parameters_and_statistics(fusion):
                 state, is_leaf=lambda x: isinstance(x, nnx.Variable)
             )
         }
-        other = kinds - {nnx.Param, nnx.BatchStat}
+        allowed = (nnx.Param, nnx.BatchStat)
+        other = [kind for kind in kinds if not issubclass(kind, allowed)]
         assert not other, f"holds {sorted(kind.__name__ for kind in other)}"
