@@ -12,6 +12,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.layers.replaced import with_quick_counts
 from hybrid_jax.models.options import check_options
 from hybrid_jax.models.vit.taps import check_taps, recording
 from hybrid_jax.ops.attention.dot_product import attention_kernel
@@ -168,6 +169,7 @@ def build_fusion(
     """
     fusion = FUSIONS.get(name)
     check_options(f"fusion {name!r}", fusion, options)
+    rngs = with_quick_counts(rngs)
     backbone = fusion(resnet, vit, image_size=image_size, rngs=rngs, **options)
     coarsest = max(backbone.channels)
     if min(image_size) < coarsest:

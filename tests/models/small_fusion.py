@@ -10,14 +10,21 @@ from flax import nnx
 from parameters import random_like
 
 from hybrid_jax.contracts import Features
+from hybrid_jax.models.layers.replaced import with_quick_counts
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 # Four stages and four blocks, so that fusions which meet at every stage have four places.
 RESNET = ResNetSpec(blocks=(1, 1, 1, 1), width=32)
 VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
+# What is compiled is smaller: three stages and two blocks, so a first and a last place.
+COMPUTED = dict(
+    resnet=dataclasses.replace(RESNET, blocks=(1, 1, 1)),
+    vit=dataclasses.replace(VIT, depth=2),
+)
 BUILT_FOR = (64, 96)
-# Multiples of nothing, smaller and larger than BUILT_FOR, tall and wide, and usual ones.
-OTHER_SIZES = ((97, 131), (33, 65), (200, 40), (224, 224), (384, 640))
+# Multiples of nothing: larger and wide, smaller and tall. Of the latter all is computed.
+OTHER_SIZES = ((97, 131), (65, 33))
+OTHER_HW = OTHER_SIZES[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +64,8 @@ def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
 
 def construct(fusion, *, resnet=RESNET, vit=VIT):
     """Calls a fusion's constructor the way `build_fusion` does."""
-    return fusion(resnet, vit, image_size=BUILT_FOR, rngs=nnx.Rngs(params=0))
+    rngs = with_quick_counts(nnx.Rngs(params=0))
+    return fusion(resnet, vit, image_size=BUILT_FOR, rngs=rngs)
 
 
 def example_images(hw=BUILT_FOR, *, seed=1):

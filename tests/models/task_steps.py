@@ -30,6 +30,8 @@ class Step:
         targets: what its task asks of a batch.
         loss: pure (params, rest, batch, key) -> (total, Mean), in training.
         evaluate: pure (params, rest, batch) -> (outputs, sums, predictions).
+        read: pure (params, rest, images) -> the arrays of the features that, by its
+            contract, the head reads, in training.
     """
 
     params: nnx.State
@@ -37,6 +39,7 @@ class Step:
     targets: tuple[str, ...]
     loss: Callable
     evaluate: Callable
+    read: Callable
 
 
 def build_model_of(fusion, head, *, dtype="float32", options=None):
@@ -71,7 +74,13 @@ def step_of(fusion, head, **how):
         outputs = task.infer(model, batch["image"], content_yxyx_px=content)
         return outputs, task.metrics(outputs, batch), task.predict(outputs, batch)
 
-    return Step(params, rest, task.targets, loss, evaluate)
+    def read(params, rest, images):
+        model = nnx.merge(graph, params, rest, copy=True)
+        features = model.features(images, train=True, key=None)
+        strides = (how.get("options") or {}).get("strides", HEADS.get(head).strides)
+        return [features.maps[s] for s in strides] if strides else features.pooled
+
+    return Step(params, rest, task.targets, loss, evaluate, read)
 
 
 def read_by(head, fusion):

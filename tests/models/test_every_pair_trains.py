@@ -5,7 +5,12 @@ half an hour of compilation on two cores.
 """
 
 import pytest
-from real_steps import check_parts_are_reached, gradient_sizes
+from real_steps import (
+    DEAD,
+    check_every_parameter_is_reached,
+    gradient_sizes,
+    unread_parameters,
+)
 from small_fusion import BUILT_FOR
 
 from hybrid_jax.models.fusions import FUSIONS
@@ -17,4 +22,6 @@ from hybrid_jax.models.heads import HEADS
 @pytest.mark.parametrize("head", HEADS.names())
 @pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_pair_trains_a_step(fusion, head, hw):
-    check_parts_are_reached(gradient_sizes(fusion, head, hw=hw)[1])
+    sizes = gradient_sizes(fusion, head, hw=hw)[1]
+    unread = unread_parameters(fusion, head, hw=hw)
+    check_every_parameter_is_reached(sizes, dead=DEAD.get(head, ()), unread=unread)

@@ -67,6 +67,11 @@ class IgnoresABranch(Sound):
         self.resnet = nnx.Dict(stem=nnx.Linear(3, 5, rngs=kw["rngs"]))
 
 
+class StopsAGradient(Sound):
+    def features(self, x):
+        return super().features(jax.lax.stop_gradient(x))
+
+
 class MissesAPart(Sound):
     parts = ("resnet", "vit")
 
@@ -149,6 +154,26 @@ class DropsWithoutTheKey(Sound):
         return super().cells(images, train=train, key=jax.random.key(0))
 
 
+class DrawsInEvalMode(Sound):
+    def cells(self, images, *, train, key):
+        return super().cells(images, train=True, key=jax.random.key(0))
+
+
+OWN_KEY = jax.random.key(0)
+
+
+class DropsWithAKeyOfItsOwn(Sound):
+    def cells(self, images, *, train, key):
+        return super().cells(images, train=train, key=OWN_KEY)
+
+
+class NeverDrops(Sound):
+    def cells(self, images, *, train, key):
+        if key is not None:
+            jax.random.split(key)
+        return super().cells(images, train=train, key=None)
+
+
 class StoresBfloat16(Sound):
     def __init__(self, resnet_spec, vit_spec, *, rngs, **kw):
         super().__init__(resnet_spec, vit_spec, rngs=rngs, **kw)
@@ -160,7 +185,7 @@ class StoresBfloat16(Sound):
 class BreaksAtOtherSizes(Sound):
     def cells(self, images, **kw):
         x = super().cells(images, **kw)
-        return x / (x.shape[1] - 3)  # 33 pixels make 3 cells
+        return x / (x.shape[1] - 5)  # 65 pixels make 5 cells
 
 
 class ClaimsADonor(Sound):
@@ -186,7 +211,13 @@ CASES = [
         IgnoresABranch,
         "check_gradient_reaches_everything",
         {},
-        "no gradient reaches 2 par",
+        "no gradient reaches 2 parameters, which nothing reads: resnet.stem.bias",
+    ),
+    (
+        StopsAGradient,
+        "check_gradient_reaches_everything",
+        {},
+        "no gradient reaches 2 parameters: vit.embed.bias",
     ),
     (MissesAPart, "check_gradient_reaches_everything", {}, "says it uses 'resnet'"),
     (MissesAPart, "check_names_are_stable", {}, "names 'resnet' but has no parameters"),
@@ -213,9 +244,12 @@ CASES = [
         {},
         "train=False with a key changes",
     ),
-    (DropsWithoutTheKey, "check_drops_follow_the_key", {}, "drop_path ignores the key"),
+    (DrawsInEvalMode, "check_eval_is_deterministic", {}, "draws random numbers: ('rand"),
+    (DropsWithoutTheKey, "check_drops_follow_the_key", {}, "draws without the key: ('ran"),
+    (DropsWithAKeyOfItsOwn, "check_drops_follow_the_key", {}, "key: ('constant key<fry>"),
+    (NeverDrops, "check_drops_follow_the_key", {}, "drop_path ignores the key"),
     (StoresBfloat16, "check_parameters_are_float32", {}, "is stored as bfloat16"),
-    (BreaksAtOtherSizes, "check_runs_at_another_size", dict(hw=(33, 65)), "not finite"),
+    (BreaksAtOtherSizes, "check_examples_do_not_mix", {}, "not finite"),
     (ClaimsADonor, "check_starts_as_its_donor", {}, "pooled is not the fresh vit's"),
     (ClaimsAPartItLacks, "check_starts_as_its_donor", {}, "which it does not have"),
 ]

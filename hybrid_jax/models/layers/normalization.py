@@ -6,6 +6,7 @@ from flax import nnx
 
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.folding import FoldedNorm
+from hybrid_jax.models.layers.replaced import Statistic
 
 
 class GroupNorm(nnx.Module):
@@ -79,6 +80,7 @@ class BatchNorm(nnx.BatchNorm):
             scale_init=nnx.initializers.constant(scale_init),
             rngs=rngs,
         )
+        self.mean, self.var = (Statistic(x.get_value()) for x in (self.mean, self.var))
         self.output_dtype = jnp.dtype(dtype)
         self.fixed = False
 
