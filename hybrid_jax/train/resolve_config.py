@@ -84,8 +84,7 @@ def resolve_config(
     left_to_hardware = _unset_sizes(config)
     length = None if source is None else len(source)
     config = resolve(config, on_cpu=platform == "cpu", num_train_examples=length)
-    if config.model.attention == "tokamax" and platform != "cpu":
-        tokamax_kernels.library()
+    _check_kernel(config.model.attention, platform)
     mesh = make_mesh(config.mesh, devices=devices)
     train, rows = config.train, config.eval.batch_size
     check_batch_size(
@@ -110,3 +109,9 @@ def _unset_sizes(config: ConfigDict) -> tuple[str, ...]:
         steps=config.train.steps or config.train.epochs,
     )
     return tuple(name for name, value in sizes.items() if value is None)
+
+
+def _check_kernel(kernel: str, platform: str) -> None:
+    """Raises `UserError` if the library of a chosen kernel is not installed."""
+    if kernel == "tokamax" and platform != "cpu":
+        tokamax_kernels.library()
