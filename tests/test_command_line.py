@@ -1,16 +1,42 @@
 """What a user sees: help, one clear message for each mistake, and a finished run."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
-from small_run import ROOT, command, environment, run, run_well
+from absl.testing import flagsaver
+from small_run import ROOT, command, environment, run_well
 
+from hybrid_jax import main
 from hybrid_jax.main import _default_workdir
 
 MAIN = command(ROOT)[:3]
 TINY = f"--config={ROOT / 'configs/tiny.py'}"
+
+
+@pytest.fixture
+def mistaken(tmp_path, monkeypatch, capfd):
+    """Runs the command line in an empty folder and in this process, which is quick.
+
+    Returns what it prints as an error; it must be one line and all there is.
+    """
+
+    def run(words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["main.py", *words])
+        monkeypatch.setenv("HJ_CACHE", os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+            main.main()
+        printed = capfd.readouterr()
+        assert ended.value.code == 1
+        assert printed.err.startswith("error: ")
+        assert len(printed.err.splitlines()) == 1
+        assert printed.out == ""
+        return printed.err
+
+    return run
 
 
 def test_help_lists_flags_and_modes():
@@ -88,18 +114,17 @@ def test_help_lists_flags_and_modes():
             [TINY, "--mode=predict", "--input=photos"],
             "--input: there is no file or folder 'photos'.",
         ),
+        (
+            [TINY + ":size=4", "--mode=profile"],
+            "fusion 'sequential': image size 4x4 px is",
+        ),
         ([TINY, "--mode=predict"], "--mode=predict: expected --input=PATH[,PATH...] with"),
         ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
 )
-def test_mistake_ends_with_one_message(tmp_path, words, expected):
-    done = run([*MAIN, *words], cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert expected in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+def test_mistake_ends_with_one_message(mistaken, tmp_path, words, expected):
+    assert expected in mistaken(words)
     assert not list(tmp_path.iterdir())  # nothing was begun
 
 
@@ -144,7 +169,7 @@ def test_output_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path)
     assert process.returncode == 1
 
 
-def test_mistake_in_a_config_file_is_named_by_line(tmp_path):
+def test_mistake_in_a_config_file_is_named_by_line(mistaken, tmp_path):
     config = tmp_path / "mine.py"
     config.write_text(
         "from hybrid_jax.config import defaults\n\n\n"
@@ -153,11 +178,9 @@ def test_mistake_in_a_config_file_is_named_by_line(tmp_path):
         "    config.train.step = 5\n"
         "    return config\n"
     )
-    done = run([*MAIN, f"--config={config}"], cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f'error: {config}, line 6: Key "step" does not exist')
-    assert 'Did you mean "steps" instead of "step"?' in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    error = mistaken([f"--config={config}"])
+    assert error.startswith(f'error: {config}, line 6: Key "step" does not exist')
+    assert 'Did you mean "steps" instead of "step"?' in error
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from published_counts import COUNTS
-from small_run import ROOT, run, run_well, small_config
+from small_run import ROOT, run_well, small_config
 
 import hybrid_jax
 from hybrid_jax.config import defaults
@@ -289,12 +289,3 @@ def test_mistake_is_one_message(changes, message):
 def test_path_in_place_of_a_config_is_refused():
     with pytest.raises(UserError, match=r"expected a config.* got 'configs/tiny.py'"):
         describe("configs/tiny.py")
-
-
-def test_mistake_on_the_command_line_is_one_line(tmp_path):
-    config = f"--config={ROOT / 'configs/tiny.py'}:size=4"
-    words = [sys.executable, "-m", "hybrid_jax.main", "--mode=profile", config]
-    done = run(words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: fusion 'sequential': image size 4x4 px is")
-    assert len(done.stderr.splitlines()) == 1

@@ -60,8 +60,15 @@ def test_exception_in_one_process_ends_both(tmp_path, cause, victim, status, tex
     )
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("cause", ["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize(
+    ("cause", "victim"),
+    [
+        ("SIGKILL", 0),
+        ("SIGSTOP", 1),
+        pytest.param("SIGKILL", 1, marks=pytest.mark.slow),
+        pytest.param("SIGSTOP", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_process_without_heartbeat_ends_the_other(tmp_path, cause, victim):
     started = start_script(tmp_path, cause, victim, HJ_HEARTBEAT_TIMEOUT="2")
     started[1 - victim].wait(TIMEOUT)

@@ -25,12 +25,12 @@ from small_run import (
     wait_until,
 )
 
-STEPS, EVERY = 60, 6
+STEPS, EVERY = 30, 6
 KEYS = RANDOM | {
     "train.steps": STEPS,
     "train.ema_decay": 0.9,
     "checkpoint.every": EVERY,
-    "eval.every": 20,
+    "eval.every": 10,
 }
 
 
@@ -70,7 +70,7 @@ def test_uninterrupted_run_is_random_and_records_every_step(uninterrupted):
     assert len(losses) == STEPS
     # The first rate is 0.0 and the head starts at zero: two steps see constant logits.
     assert len(set(losses)) >= STEPS - 1
-    assert [row["step"] for row in rows(uninterrupted, "validation")] == [20, 40, 60]
+    assert [row["step"] for row in rows(uninterrupted, "validation")] == [10, 20, 30]
 
 
 def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
@@ -78,7 +78,7 @@ def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
     words = command(workdir, KEYS)
 
     process = start(words, output=output)
-    at = chance.randrange(1, 25)
+    at = chance.randrange(1, 13)
     wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
     time.sleep(chance.uniform(0.0, 0.2))
     process.kill()
@@ -91,7 +91,7 @@ def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
         return last_step(workdir) >= at and any(checkpoints.glob("*tmp*"))
 
     process = start(words, output=output)
-    at = chance.randrange(26, 46)
+    at = chance.randrange(13, 18)
     wait_until(saves_after_random_step, process=process, output=output)
     time.sleep(chance.uniform(0.0, 0.05))
     process.kill()
@@ -103,12 +103,15 @@ def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
     assert not list((workdir / "checkpoints").glob("*tmp*"))
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 0), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("SIGTERM", 0), pytest.param("SIGINT", 130, marks=pytest.mark.slow)],
+)
 def test_signal_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance, name, status):
     workdir, output = tmp_path / "run", tmp_path / "output"
     words = command(workdir, KEYS)
     process = start(words, output=output)
-    at = chance.randrange(1, 40)
+    at = chance.randrange(1, 20)
     wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
     process.send_signal(signal.Signals[name])
     assert process.wait(timeout=60) == status, output.read_text()
@@ -142,20 +145,27 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cut",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in DAMAGES if name != "cut"),
+    ],
+)
 def test_unreadable_newest_checkpoint_is_set_aside(uninterrupted, tmp_path, damage):
-    workdir = stopped_after(54, uninterrupted, tmp_path / "run")
-    DAMAGES[damage](workdir / "checkpoints/54")
+    workdir = stopped_after(24, uninterrupted, tmp_path / "run")
+    DAMAGES[damage](workdir / "checkpoints/24")
     done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
-    aside = workdir / "checkpoints_unreadable/54"
-    assert "checkpoint of step 54 is unreadable (" in done.stdout
+    aside = workdir / "checkpoints_unreadable/24"
+    assert "checkpoint of step 24 is unreadable (" in done.stdout
     assert f"was moved to {aside}\n" in done.stdout
-    assert "continued from step 48" in done.stdout
+    assert "continued from step 18" in done.stdout
     assert aside.is_dir()
-    assert saved_steps(workdir)[-3:] == [48, 54, 60]
+    assert saved_steps(workdir)[-3:] == [18, 24, 30]
     assert_same_run(workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_run_without_any_readable_checkpoint_says_so(uninterrupted, tmp_path):
     workdir = stopped_after(12, uninterrupted, tmp_path / "run")
     for step in (6, 12):
@@ -180,6 +190,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_full_disk_ends_the_run_and_keeps_what_was_saved(uninterrupted, tmp_path):
     workdir = stopped_after(6, uninterrupted, tmp_path / "run")
     words = command(workdir, KEYS)
@@ -196,6 +207,7 @@ def test_full_disk_ends_the_run_and_keeps_what_was_saved(uninterrupted, tmp_path
     assert_same_run(workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_workdir_of_another_model_is_refused(uninterrupted):
     changes = {"model.vit_options.depth": 3, "optimizer.learning_rate": 0.5}
     before = (uninterrupted / "config.json").read_bytes()
@@ -209,6 +221,7 @@ def test_workdir_of_another_model_is_refused(uninterrupted):
     assert (uninterrupted / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_finished_run_has_nothing_to_train(uninterrupted, tmp_path):
     workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
     done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
@@ -218,12 +231,13 @@ def test_finished_run_has_nothing_to_train(uninterrupted, tmp_path):
     assert saved_steps(workdir) == saved_steps(uninterrupted)
 
 
+@pytest.mark.slow
 def test_finished_run_can_be_made_longer(uninterrupted, tmp_path):
     workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
-    changes = {"train.steps": 64, "log.every": 2, "eval.every": 64}
+    changes = {"train.steps": 34, "log.every": 2, "eval.every": 34}
     done = run_well(command(workdir, KEYS | changes))
-    assert f"continuing with config.train.steps = 64 (was {STEPS})" in done.stdout
+    assert f"continuing with config.train.steps = 34 (was {STEPS})" in done.stdout
     assert "continuing with config.log.every = 2 (was 1)" in done.stdout
     assert f"continued from step {STEPS}" in done.stdout
-    assert [row["step"] for row in rows(workdir)][STEPS:] == [62, 64]
-    assert rows(workdir, "validation")[-1]["step"] == 64
+    assert [row["step"] for row in rows(workdir)][STEPS:] == [32, 34]
+    assert rows(workdir, "validation")[-1]["step"] == 34
