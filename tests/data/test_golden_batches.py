@@ -2,8 +2,8 @@
 
 `goldens/batches.json` was written before classification and dense data shared their
 transforms, so recorded results of before stay valid. Write it anew after an intended change
-with `UPDATE_GOLDEN=1 pytest -n 0 tests/data/test_golden_batches.py`. Another Pillow may round
-otherwise: pixels are compared under the major version that wrote the file.
+with `UPDATE_GOLDEN=1 pytest -n 0 tests/data/test_golden_batches.py`. Another Pillow may
+round otherwise: pixels are compared under the major version that wrote the file.
 """
 
 import hashlib
