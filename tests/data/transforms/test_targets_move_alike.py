@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hybrid_jax.contracts import VOID
-from hybrid_jax.data.transforms.affine import warped_picture, warped_targets
+from hybrid_jax.data.transforms.affine import rotation, warped_picture, warped_targets
 from hybrid_jax.data.transforms.center_crop import CenterCrop
 from hybrid_jax.data.transforms.letterbox import Letterbox
 from hybrid_jax.data.transforms.pad_and_crop import PadAndCrop
@@ -189,15 +189,19 @@ def test_rand_augment_moves_all_alike():
     assert compared > 30
 
 
-def test_what_was_cut_off_does_not_come_back_with_a_shift():
+def test_what_was_cut_off_does_not_come_back_with_a_turn():
     example = dict(
-        image=np.zeros((*HW, 3), np.uint8),
-        boxes_xyxy_px=np.float32([[40, 10, 60, 30], [80, 10, 90, 30]]),
+        image=np.zeros((148, 64, 3), np.uint8),
+        boxes_xyxy_px=np.float32([[30, 40, 40, 120], [10, 0, 20, 101]]),
         box_labels=np.int32([0, 1]),
     )
-    crop = Placement(HW, HW, (0, 0), (48, 50))  # at x = 50
+    # A quarter of the first is seen, a hundredth of the second.
+    crop = Placement((148, 64), (148, 64), (-100, 0), HW)
     sample = sample_of(example, ("boxes",)).placed(crop, interpolation=KIND)
-    shifted = warped_targets(sample, (1, 0, 20, 0, 1, 0)).with_boxes_cut()
-    assert shifted.boxes_xyxy_px.tolist() == [[20, 10, 30, 30]]
-    assert shifted.content_yxyx_px == (0, 0, 48, 30)
-    assert shifted.cut_off == 1
+    turned = warped_targets(sample, rotation(30, size=(64, 48)))
+    assert turned.cut_off == 1
+    ((x0, y0, x1, y1),) = turned.boxes_xyxy_px
+    # Those are the 10 x 20 px that are seen, and not all of the 10 x 80 px.
+    sin, cos = 0.5, np.sqrt(0.75)
+    np.testing.assert_allclose(x1 - x0, 10 * cos + 20 * sin, rtol=1e-5)
+    np.testing.assert_allclose(y1 - y0, 20 * cos + 10 * sin, rtol=1e-5)
