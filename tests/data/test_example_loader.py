@@ -92,6 +92,7 @@ def test_rows_are_contiguous_and_depend_on_the_generator_only():
     for key in first:
         np.testing.assert_array_equal(first[key], same[key])
         assert first[key].flags["C_CONTIGUOUS"]
+    assert _loader([example(label=0)]).evaluate(0)["image"].flags["C_CONTIGUOUS"]
     assert (first["image"] != other["image"]).any()
 
 

@@ -5,6 +5,7 @@ from PIL import Image
 
 from hybrid_jax.data.transforms.center_crop import CenterCrop
 from hybrid_jax.data.transforms.pad_and_crop import PadAndCrop
+from hybrid_jax.data.transforms.placement import Placement
 from hybrid_jax.data.transforms.random_resized_crop import RandomResizedCrop
 from hybrid_jax.data.transforms.resize import Resize
 from hybrid_jax.data.transforms.sample import sample_of
@@ -127,6 +128,20 @@ def test_eval_crop_of_a_strip_is_that_of_the_whole_strip_within_a_gray_level():
     expected = whole[4:28, left : left + 24].astype(int)
     np.testing.assert_allclose(cut.astype(int), expected, atol=1)
     assert np.ptp(expected) > 100
+
+
+def test_eval_crop_resizes_no_more_of_a_strip_than_it_must(monkeypatch):
+    areas, laid = [], Placement.image
+
+    def watched(place, image, **options):
+        result = laid(place, image, **options)
+        areas.append(result.shape[0] * result.shape[1])
+        return result
+
+    monkeypatch.setattr(Placement, "image", watched)
+    for hw in ((5, 300), (300, 5), (9, 64), (20, 20)):
+        _image(CenterCrop((24, 24), 0.75, "bicubic"), random_image(hw=hw))
+    assert 32 * 32 < max(areas) <= 8 * 32 * 32  # (9, 64) is resized whole
 
 
 @pytest.mark.parametrize("hw", [(1, 300_000), (300_000, 1)])
