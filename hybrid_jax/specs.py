@@ -107,7 +107,7 @@ class ViTSpec:
 
     width: int = 768
     depth: int = 12
-    heads: int = 12
+    num_heads: int = 12
     mlp_dim: int = 3072
     patch_size: int = 16
     pool: Literal["cls", "mean", "attention"] = "cls"
@@ -116,7 +116,7 @@ class ViTSpec:
     drop_path: float = 0.0
     dropout: float = 0.0
     layer_scale: float = 0.0
-    registers: int = 0
+    num_register_tokens: int = 0
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
     remat: Literal["none", "dots", "full"] = "none"
@@ -127,9 +127,10 @@ class ViTSpec:
         _check_choices(self, positions=("learned", "sincos2d", "rope2d"), remat=REMAT)
         _check_choices(self, position_resize=("corner_linear", "bilinear", "bicubic_aa"))
         _check_choices(self, dtype=("float32", "bfloat16"))
-        if self.width % self.heads:
+        if self.width % self.num_heads:
             raise UserError(
-                f"ViTSpec: width {self.width} is not divisible by heads {self.heads}."
+                f"ViTSpec.num_heads: expected a divisor of width {self.width}, "
+                f"got {self.num_heads}."
             )
         for field in ("drop_path", "dropout"):
             if not 0.0 <= getattr(self, field) < 1.0:
@@ -137,11 +138,11 @@ class ViTSpec:
                     f"ViTSpec.{field}: expected a rate in [0, 1), "
                     f"got {getattr(self, field)}."
                 )
-        head_dim = self.width // self.heads
+        head_dim = self.width // self.num_heads
         if self.positions == "rope2d" and head_dim % 4:
             raise UserError(
                 f"ViTSpec: rope2d rotates rows and columns in pairs and needs a head "
-                f"width divisible by 4, got {self.width} / {self.heads} = {head_dim}."
+                f"width divisible by 4, got {self.width} / {self.num_heads} = {head_dim}."
             )
         if self.positions == "sincos2d" and self.width % 4:
             raise UserError(
@@ -160,11 +161,11 @@ RESNET_SIZES: dict[str, dict[str, Any]] = {
 
 # Dosovitskiy et al. (2020) for b, l, h; Steiner et al. (2021) for ti, s.
 VIT_SIZES: dict[str, dict[str, Any]] = {
-    "ti": dict(width=192, depth=12, heads=3, mlp_dim=768),
-    "s": dict(width=384, depth=12, heads=6, mlp_dim=1536),
-    "b": dict(width=768, depth=12, heads=12, mlp_dim=3072),
-    "l": dict(width=1024, depth=24, heads=16, mlp_dim=4096),
-    "h": dict(width=1280, depth=32, heads=16, mlp_dim=5120),
+    "ti": dict(width=192, depth=12, num_heads=3, mlp_dim=768),
+    "s": dict(width=384, depth=12, num_heads=6, mlp_dim=1536),
+    "b": dict(width=768, depth=12, num_heads=12, mlp_dim=3072),
+    "l": dict(width=1024, depth=24, num_heads=16, mlp_dim=4096),
+    "h": dict(width=1280, depth=32, num_heads=16, mlp_dim=5120),
 }
 
 # The named models: what `create_model` and the configs of the same name build. Published
@@ -222,7 +223,7 @@ MODELS: dict[str, dict[str, Any]] = {
         resnet="r26",
         resnet_options=dict(blocks=(1, 2, 1), width=32),
         vit="ti",
-        vit_options=dict(width=128, depth=2, heads=4, mlp_dim=512, pool="mean"),
+        vit_options=dict(width=128, depth=2, num_heads=4, mlp_dim=512, pool="mean"),
         fusion_options=dict(sequential=dict(stride=16)),
     ),
 }

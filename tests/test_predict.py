@@ -16,7 +16,7 @@ from hybrid_jax import predict as predict_module
 from hybrid_jax.data.batch_rows import rows_for
 from hybrid_jax.data.formats.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.predict import predict
 from hybrid_jax.train.checkpoints.absent_classes import (
     InfoAlone,
@@ -75,7 +75,7 @@ def by_hand(experiment, state, path):
     row = rows_for(task.targets, data=config.data).evaluate(empty)
     batch = {name: jnp.asarray(value)[None] for name, value in row.items()}
     model = merge_model(experiment.graph, state.params, state.mutable)
-    inputs = normalize(batch["image"], policy=config.model.normalization)
+    inputs = normalize_image(batch["image"], policy=config.model.normalization)
     content = batch.get("content_yxyx_px")
     outputs = task.infer(model, inputs, content_yxyx_px=content)
     return {k: np.asarray(x)[0] for k, x in task.predict(outputs, batch).items()}

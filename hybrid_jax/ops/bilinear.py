@@ -39,7 +39,7 @@ def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     return x
 
 
-def enlarge_by_corners(x: jax.Array, *, factor: int) -> jax.Array:
+def upsample_align_corners(x: jax.Array, *, factor: int) -> jax.Array:
     """Enlarges (B, h, w, C) so that the centers of its corner cells stay in the corners.
 
     What torch calls `align_corners=True`; the decoders of published DPT weights are made

@@ -11,7 +11,7 @@ POLICIES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def normalize(image_u8: jax.Array, *, policy: str, dtype=jnp.float32) -> jax.Array:
+def normalize_image(image_u8: jax.Array, *, policy: str, dtype=jnp.float32) -> jax.Array:
     """Returns (B, H, W, 3) uint8 images as floats: [-1, 1] or zero mean, unit variance."""
     mean, deviation = (np.asarray(v, np.float32) for v in POLICIES[policy])
     scale, shift = 1.0 / (255.0 * deviation), -mean / deviation

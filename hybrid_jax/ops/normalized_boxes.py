@@ -6,19 +6,19 @@ import jax.numpy as jnp
 from hybrid_jax.ops.boxes import convert_boxes
 
 
-def shares_from_px(boxes_xyxy_px: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
+def normalize_boxes(boxes_xyxy_px: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
     """Returns cxcywh (..., 4) as shares of an image of (H, W) px, float32."""
     size = jnp.asarray((*image_hw[::-1], *image_hw[::-1]), jnp.float32)
     return convert_boxes(boxes_xyxy_px.astype(jnp.float32) / size, "xyxy", "cxcywh")
 
 
-def px_from_shares(boxes_cxcywh: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
+def boxes_to_px(boxes_cxcywh: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
     """Returns xyxy (..., 4) in px of an image of (H, W) px."""
     size = jnp.asarray((*image_hw[::-1], *image_hw[::-1]), jnp.float32)
     return convert_boxes(boxes_cxcywh, "cxcywh", "xyxy") * size
 
 
-def shares_of_image(shares_of_content: jax.Array, mask_px: jax.Array) -> jax.Array:
+def content_to_image_boxes(shares_of_content: jax.Array, mask_px: jax.Array) -> jax.Array:
     """Turns shares of the content into shares of the whole image; cxcywh (B, Q, 4).
 
     Args:

@@ -105,32 +105,33 @@ QKV_LINEARS_OI = _joined(lambda a: a.T, lambda a: a.T)
 QKV_BIASES = _joined(lambda a: a, lambda a: a)
 
 
-def qkv_heads(heads: int) -> Codec:
+def qkv_heads(num_heads: int) -> Codec:
     """Returns the codec of query, key and value as flax keeps them, (D, heads, d) each."""
     return _joined(
-        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], heads, -1)
+        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], num_heads, -1)
     )
 
 
-def qkv_head_biases(heads: int) -> Codec:
+def qkv_head_biases(num_heads: int) -> Codec:
     """Returns the codec of three biases (heads, d) for our one (3, D)."""
-    return _joined(lambda a: a.reshape(-1), lambda a: a.reshape(heads, -1))
+    return _joined(lambda a: a.reshape(-1), lambda a: a.reshape(num_heads, -1))
 
 
-def out_heads(heads: int) -> Codec:
+def out_heads(num_heads: int) -> Codec:
     """Returns the codec of flax's output projection (heads, d, D) for our (D, D)."""
     return one(
-        lambda a: a.reshape(-1, a.shape[-1]), lambda a: a.reshape(heads, -1, a.shape[-1])
+        lambda a: a.reshape(-1, a.shape[-1]),
+        lambda a: a.reshape(num_heads, -1, a.shape[-1]),
     )
 
 
-def in_heads(heads: int) -> Codec:
+def in_heads(num_heads: int) -> Codec:
     """Returns the codec of one of flax's projections (D, heads, d) for our (D, D)."""
     return one(
-        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], heads, -1)
+        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], num_heads, -1)
     )
 
 
-def in_head_biases(heads: int) -> Codec:
+def in_head_biases(num_heads: int) -> Codec:
     """Returns the codec of its bias (heads, d) for our (D,)."""
-    return one(lambda a: a.reshape(-1), lambda a: a.reshape(heads, -1))
+    return one(lambda a: a.reshape(-1), lambda a: a.reshape(num_heads, -1))

@@ -106,7 +106,7 @@ class Hints:
         grid: (h, w) of the position table, where it is not a square.
     """
 
-    heads: int | None = None
+    num_heads: int | None = None
     grid: tuple[int, int] | None = None
 
 

@@ -38,12 +38,12 @@ def heads_of(width: int, hints: Hints, *, usual: bool = True, advice: str = "") 
     Raises:
         UserError: a width no size table has, and no hint.
     """
-    if hints.heads:
-        return hints.heads
-    known = {size["width"]: size["heads"] for size in VIT_SIZES.values()}
+    if hints.num_heads:
+        return hints.num_heads
+    known = {size["width"]: size["num_heads"] for size in VIT_SIZES.values()}
     if usual and width in known:
         return known[width]
     raise UserError(
         f"the file does not tell how many attention heads its ViT of width {width} has. "
-        f"Say it: load_pretrained(..., heads=...){advice}."
+        f"Say it: load_pretrained(..., num_heads=...){advice}."
     )

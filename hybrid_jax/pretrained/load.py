@@ -28,7 +28,7 @@ def load_pretrained(
     head: str = "auto",
     classes: Sequence[int] | None = None,
     strict: bool = True,
-    heads: int | None = None,
+    num_heads: int | None = None,
     grid: tuple[int, int] | None = None,
     seed: int = 0,
     placement: Placement | None = None,
@@ -62,7 +62,7 @@ def load_pretrained(
         UserError: no such file, a damaged one, or one that does not fill the model.
     """
     _check_head(head)
-    file = open_published(source, hints=Hints(heads=heads, grid=grid))
+    file = open_published(source, hints=Hints(num_heads=num_heads, grid=grid))
     architecture = file.architecture
     images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(architecture, **({"dtype": "float32"} | overrides))

@@ -18,7 +18,7 @@ _OWN_RESNET = ("blocks", "width", "output_stride", "remat", "dtype")
 _OWN_VIT = (
     "width",
     "depth",
-    "heads",
+    "num_heads",
     "mlp_dim",
     "patch_size",
     "pool",
@@ -104,7 +104,7 @@ def check_same_kind(
 
 _KINDS = {
     "resnet": ("norm", "preactivation", "root", "shortcut"),
-    "vit": ("positions", "registers", "layer_scale"),
+    "vit": ("positions", "num_register_tokens", "layer_scale"),
 }
 
 

@@ -140,7 +140,7 @@ def _dialect_for(architecture: Architecture, format: str) -> str:
     grouped = resnet is None or resnet.norm == "group"
     if format == "safetensors":
         return "timm_vit" if resnet is None else f"timm_hybrid{'' if grouped else '_bn'}"
-    if not grouped or vit.registers or vit.layer_scale:
+    if not grouped or vit.num_register_tokens or vit.layer_scale:
         raise UserError(
             "export: .npz files have no names for BatchNorm, registers and layer scales; "
             "write this model as safetensors."
@@ -246,7 +246,7 @@ def _remarks(architecture: Architecture, format: str) -> tuple[str, ...]:
     if vit is not None and vit.pool == "mean" and format == "safetensors":
         remarks.append(
             "it pools by the mean: in timm, build it with class_token=False, "
-            "global_pool='avg', fc_norm=False; here, say heads= to load_pretrained"
+            "global_pool='avg', fc_norm=False; here, say num_heads= to load_pretrained"
         )
     if resnet is not None and 2 ** (len(resnet.blocks) + 1) > resnet.output_stride:
         remarks.append(

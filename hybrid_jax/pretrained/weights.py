@@ -112,7 +112,7 @@ def open_weights(model: Mapping[str, Any]) -> Weights | None:
             "pretrained_vit empty, or name the halves alone."
         )
     size = VIT_SIZES.get(model["vit"], {})
-    hints = Hints(heads=model["vit_options"]["heads"] or size.get("heads"))
+    hints = Hints(num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"))
     return Weights(
         tuple((open_published(name, hints=hints), KEYS[key]) for key, name in named.items())
     )

@@ -14,7 +14,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 # Four stages and four blocks, so that fusions which meet at every stage have four places.
 RESNET = ResNetSpec(blocks=(1, 1, 1, 1), width=32)
-VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
+VIT = ViTSpec(width=48, depth=4, num_heads=3, mlp_dim=80, drop_path=0.5)
 BUILT_FOR = (64, 96)
 # Multiples of nothing, smaller and larger than BUILT_FOR, tall and wide, and usual ones.
 OTHER_SIZES = ((97, 131), (33, 65), (200, 40), (224, 224), (384, 640))

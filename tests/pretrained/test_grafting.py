@@ -26,7 +26,7 @@ def targets_of(fusion) -> dict[str, tuple[int, ...]]:
 
 def model_branch(**named):
     model = defaults().model
-    model.vit_options.heads = 3
+    model.vit_options.num_heads = 3
     for key, path in named.items():
         model[key] = str(path)
     return model

@@ -179,7 +179,10 @@ def test_unknown_layout_lists_those_known(tmp_path):
         (dict(fusoin="vit"), "unknown key 'fusoin'. Did you mean 'fusion'?"),
         (dict(resnet_options=dict(norm="batch")), "with norm='group', the model has"),
         (dict(vit_options=dict(layer_scale=0.1)), "layer_scale=0.0, the model has"),
-        (dict(vit_options=dict(registers=2)), "registers=0, the model has registers=2"),
+        (
+            dict(vit_options=dict(num_register_tokens=2)),
+            "num_register_tokens=0, the model has",
+        ),
         (dict(fusion="conformer"), "does not fill the model: .* graft its halves"),
     ],
 )

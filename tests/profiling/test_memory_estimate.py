@@ -60,14 +60,14 @@ def test_kept_is_what_the_gradient_cannot_compute_again():
 
 
 def test_bfloat16_keeps_half():
-    options = dict(vit_options=dict(width=64, depth=3, heads=2, mlp_dim=256))
+    options = dict(vit_options=dict(width=64, depth=3, num_heads=2, mlp_dim=256))
     whole = kept("vit_s16", size=32, **options)
     half = kept("vit_s16", size=32, dtype="bfloat16", **options)
     assert 0.45 * whole.per_image < half.per_image < 0.65 * whole.per_image
 
 
 def test_remat_keeps_less():
-    small = dict(width=64, depth=6, heads=2, mlp_dim=256)
+    small = dict(width=64, depth=6, num_heads=2, mlp_dim=256)
     usual = kept("vit_s16", size=64, vit_options=small)
     remat = kept("vit_s16", size=64, vit_options=small | dict(remat="full"))
     assert remat.per_image < 0.2 * usual.per_image
@@ -83,7 +83,7 @@ SMALL = dict(
     resnet=dict(fusion="resnet", resnet_options=dict(blocks=(1,), width=32)),
     vit=dict(
         fusion="vit",
-        vit_options=dict(width=64, depth=1, heads=2, mlp_dim=256, patch_size=8),
+        vit_options=dict(width=64, depth=1, num_heads=2, mlp_dim=256, patch_size=8),
     ),
 )
 

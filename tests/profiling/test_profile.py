@@ -112,7 +112,7 @@ def test_total_agrees_with_xla(name, size, resnet):
 def test_every_fusion_is_described(name):
     config = named("tiny", size=64, **{"model.fusion": name})
     config.model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
-    config.model.vit_options.update(width=48, depth=4, heads=3, mlp_dim=80)
+    config.model.vit_options.update(width=48, depth=4, num_heads=3, mlp_dim=80)
     found = describe(config)
     parts = FUSIONS.get(name).parts
     for part in ("resnet", "vit"):
@@ -127,7 +127,9 @@ def test_every_fusion_is_described(name):
 def test_parts_are_told_apart():
     width, depth, tokens, patch = 64, 2, 17, 16
     config = named("vit_s16", size=64)
-    config.model.vit_options.update(width=width, depth=depth, heads=2, mlp_dim=4 * width)
+    config.model.vit_options.update(
+        width=width, depth=depth, num_heads=2, mlp_dim=4 * width
+    )
     found = describe(config)
     layers = depth * tokens * 12 * width**2 + (tokens - 1) * patch**2 * 3 * width
     assert found.macs["vit"] == layers
@@ -142,7 +144,7 @@ def test_parts_are_told_apart():
 def test_attention_pooling_is_a_sequence_of_its_own():
     config = named("vit_s16", size=(64, 96))
     config.model.vit_options.update(
-        width=64, depth=3, heads=2, mlp_dim=64, pool="attention"
+        width=64, depth=3, num_heads=2, mlp_dim=64, pool="attention"
     )
     assert describe(config).attention == (Attention(24, 24, 3), Attention(1, 24, 1))
 
@@ -164,7 +166,7 @@ def test_attention_is_logits_and_a_sum_over_their_keys():
 
 def test_resizing_is_a_row_of_its_own_and_positions_are_the_vit():
     config = named("vit_s16", size=64)
-    config.model.vit_options.update(width=64, depth=1, heads=2, mlp_dim=64)
+    config.model.vit_options.update(width=64, depth=1, num_heads=2, mlp_dim=64)
     config.model.dtype = "float32"
     graph, _, shapes = make_init(
         lambda rngs: build_model(

@@ -1,4 +1,4 @@
-"""A ViT run whole, or block by block where a head wants what some blocks leave behind."""
+"""Running a ViT and collecting the tokens after some of its blocks."""
 
 import jax
 
@@ -16,19 +16,19 @@ def run_vit(
     train: bool,
     key: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, tuple[BlockFeatures, ...]]:
-    """Applies a ViT and hands out the tokens after the blocks numbered in `taps`.
+    """Returns the outputs of a ViT and the tokens after the blocks with indices `taps`.
 
     Args:
-        x: (B, H, W, C), what the ViT embeds.
-        taps: numbers of blocks from 0, in any order.
+        x: (B, H, W, C), the input of the ViT.
+        taps: indices of blocks, from 0, in any order.
         stride: px per token.
 
     Returns:
-        The final map (B, h, w, D), the pooled (B, D), and the tapped blocks' features in
-        the order of `taps`.
+        The final map (B, h, w, D), the pooled vector (B, D), and the features after the
+        blocks, in the order of `taps`.
 
     Raises:
-        UserError: a number that is no block's.
+        UserError: an index out of range.
     """
     if not taps:
         return *vit(x, train=train, key=key), ()
@@ -36,7 +36,7 @@ def run_vit(
     wrong = [tap for tap in taps if not 0 <= tap < depth]
     if wrong:
         raise UserError(
-            f"head: taps: expected numbers of the ViT's {depth} blocks, 0 to {depth - 1}, "
+            f"head: taps: expected indices of the ViT's {depth} blocks, 0 to {depth - 1}, "
             f"got {wrong[0]}."
         )
     key = key if train else None

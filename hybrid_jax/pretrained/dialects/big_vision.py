@@ -162,8 +162,8 @@ def _map_entries(vit: ViTSpec) -> list[Entry]:
     ours, attention = "vit/probe_pool", f"{_MAP}/MultiHeadDotProductAttention_0"
     entries = [entry(f"{ours}/probe", f"{_MAP}/probe", tokens(1))]
     for name in ("query", "key", "value", "out"):
-        kernel = out_heads(vit.heads) if name == "out" else in_heads(vit.heads)
-        bias = SAME if name == "out" else in_head_biases(vit.heads)
+        kernel = out_heads(vit.num_heads) if name == "out" else in_heads(vit.num_heads)
+        bias = SAME if name == "out" else in_head_biases(vit.num_heads)
         for kind, codec in (("kernel", kernel), ("bias", bias)):
             path = f"{ours}/{name}/{kind}"
             entries.append(entry(path, f"{attention}/{name}/{kind}", codec))

@@ -68,15 +68,15 @@ class HfDetr:
             head="detr",
             head_options=dict(
                 strides=(32,),
-                queries=queries,
-                dim=width,
-                heads=_heads_of(width, hints),
+                num_queries=queries,
+                hidden_dim=width,
+                num_heads=_heads_of(width, hints),
                 mlp_dim=hidden.shape[0],
                 encoder_layers=_layers(stored, "encoder"),
                 decoder_layers=_layers(stored, "decoder"),
                 scores="softmax",
                 input_norm=False,
-                shares_of="content",
+                normalized_by="content",
             ),
             preprocessing=Preprocessing(
                 normalization="imagenet", interpolation="bilinear", certain=False
@@ -133,12 +133,12 @@ def _timm_name(key: str) -> str:
 
 def _heads_of(width: int, hints: Hints) -> int:
     """Returns the heads that are hinted at, if they can be, or as many as are usual."""
-    if hints.heads and width % hints.heads == 0:
-        return hints.heads
+    if hints.num_heads and width % hints.num_heads == 0:
+        return hints.num_heads
     if width % _HEAD_WIDTH:
         raise UserError(
             f"the file does not tell how many attention heads its DETR of width {width} "
-            f"has. Say it: load_pretrained(..., heads=...)."
+            f"has. Say it: load_pretrained(..., num_heads=...)."
         )
     return width // _HEAD_WIDTH
 

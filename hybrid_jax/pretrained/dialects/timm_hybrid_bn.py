@@ -76,4 +76,4 @@ def _with_heads(stored: Stored, hints: Hints) -> Hints:
     """
     shape = getattr(stored.get("blocks.0.mlp.fc1.weight"), "shape", None)
     small = shape == (2304, 768) and "blocks.8.norm1.weight" not in stored
-    return dataclasses.replace(hints, heads=hints.heads or (8 if small else None))
+    return dataclasses.replace(hints, num_heads=hints.num_heads or (8 if small else None))

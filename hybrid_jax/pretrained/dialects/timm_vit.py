@@ -63,7 +63,7 @@ def _usual_images(
 
     DeiT-III and DINOv2 are told by their LayerScale; DeiT has the very arrays of AugReg.
     """
-    deit3 = not cls_position and not vit.registers
+    deit3 = not cls_position and not vit.num_register_tokens
     imagenet = bool(vit.layer_scale) and (deit3 or vit.patch_size == 14)
     return Preprocessing(
         normalization="imagenet" if imagenet else "half",

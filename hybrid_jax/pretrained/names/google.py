@@ -49,7 +49,7 @@ def vit_entries(spec: ViTSpec) -> list[Entry]:
     if spec.pool == "cls":
         entries.append(entry("vit/cls", "cls", tokens(1)))
     for i in range(spec.depth):
-        entries += _block(f"vit/blocks/{i}", _BLOCK.format(i=i), spec.heads)
+        entries += _block(f"vit/blocks/{i}", _BLOCK.format(i=i), spec.num_heads)
     return entries + norm("vit/norm", "Transformer/encoder_norm")
 
 
@@ -76,16 +76,16 @@ def mlp(ours: str, theirs: str) -> list[Entry]:
     ]
 
 
-def _block(ours: str, theirs: str, heads: int) -> list[Entry]:
+def _block(ours: str, theirs: str, num_heads: int) -> list[Entry]:
     attention = f"{theirs}/MultiHeadDotProductAttention_0"
     kernels, biases = (
         tuple(f"{attention}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias")
     )
     entries = norm(f"{ours}/norm1", f"{theirs}/LayerNorm_0")
     entries += [
-        entry(f"{ours}/attn/qkv/kernel", kernels, qkv_heads(heads)),
-        entry(f"{ours}/attn/qkv/bias", biases, qkv_head_biases(heads)),
-        entry(f"{ours}/attn/out/kernel", f"{attention}/out/kernel", out_heads(heads)),
+        entry(f"{ours}/attn/qkv/kernel", kernels, qkv_heads(num_heads)),
+        entry(f"{ours}/attn/qkv/bias", biases, qkv_head_biases(num_heads)),
+        entry(f"{ours}/attn/out/kernel", f"{attention}/out/kernel", out_heads(num_heads)),
         entry(f"{ours}/attn/out/bias", f"{attention}/out/bias", SAME),
     ]
     entries += norm(f"{ours}/norm2", f"{theirs}/LayerNorm_1")
@@ -177,7 +177,7 @@ def vit_of(stored: Stored, **fields) -> ViTSpec:
     return ViTSpec(
         width=query.shape[0],
         depth=max(numbers) + 1,
-        heads=query.shape[1],
+        num_heads=query.shape[1],
         mlp_dim=dense.shape[1],
         patch_size=embed[0],
         position_resize="corner_linear",

@@ -85,7 +85,7 @@ def vit_of(stored: Stored, hints: Hints, *, embed: str, resize: str) -> ViTSpec:
     return ViTSpec(
         width=width,
         depth=max(numbers) + 1,
-        heads=heads_of(width, hints),
+        num_heads=heads_of(width, hints),
         mlp_dim=hidden.shape[0],
         patch_size=side,
         position_resize=resize,

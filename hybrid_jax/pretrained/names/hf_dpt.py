@@ -49,12 +49,12 @@ def head_options(stored: Stored, *, depth: int) -> dict:
     return dict(
         strides=(4, 8),
         taps=(max(3 * depth // 4 - 1, 0), depth - 1),
-        hidden=stored["neck.convs.0.weight"].shape[0],
-        reassembled=tuple(stored[key].shape[0] for key in projections),
+        hidden_dim=stored["neck.convs.0.weight"].shape[0],
+        reassemble_channels=tuple(stored[key].shape[0] for key in projections),
         readout="project",
         norm="batch",
-        normed=f"{_FUSION}.0.residual_layer1.batch_norm1.weight" in stored,
-        by_corners=True,
+        residual_norm=f"{_FUSION}.0.residual_layer1.batch_norm1.weight" in stored,
+        align_corners=True,
         auxiliary="auxiliary_head.head.4.weight" in stored,
     )
 
@@ -73,7 +73,7 @@ def head_entries(architecture: Architecture) -> list[Entry]:
     for level in range(_LEVELS):
         ours, theirs = f"head/decoder/convs/{level}", f"neck.convs.{level}"
         entries += _conv(ours, theirs, bias=False)
-        entries += _fusion(level, normed=options["normed"])
+        entries += _fusion(level, residual_norm=options["residual_norm"])
     entries += _reading("head", "head.head")
     if options["auxiliary"]:
         entries += _reading("head/auxiliary", "auxiliary_head.head")
@@ -108,7 +108,7 @@ def check_head_keys(stored: Stored, entries: list[Entry]) -> None:
         )
 
 
-def _fusion(level: int, *, normed: bool) -> list[Entry]:
+def _fusion(level: int, *, residual_norm: bool) -> list[Entry]:
     """Returns where one step stands; transformers counts them from the coarsest."""
     ours, theirs = f"head/decoder/fusions/{level}", f"{_FUSION}.{_LEVELS - 1 - level}"
     units = {"sum": "residual_layer2"}
@@ -119,9 +119,9 @@ def _fusion(level: int, *, normed: bool) -> list[Entry]:
         for n in range(2):
             at, key = f"{ours}/{unit}", f"{theirs}.{name}"
             entries += _conv(
-                f"{at}/convs/{n}", f"{key}.convolution{n + 1}", bias=not normed
+                f"{at}/convs/{n}", f"{key}.convolution{n + 1}", bias=not residual_norm
             )
-            if normed:
+            if residual_norm:
                 entries += _batch_norm(f"{at}/norms/{n}", f"{key}.batch_norm{n + 1}")
     return entries
 

@@ -98,13 +98,13 @@ def vit_of(stored: Stored, hints: Hints) -> ViTSpec:
     return ViTSpec(
         width=embed[0],
         depth=_depth(stored),
-        heads=_heads(embed[0], hints, pool=pool),
+        num_heads=_heads(embed[0], hints, pool=pool),
         mlp_dim=fc1[0],
         patch_size=embed[2],
         pool=pool,
         position_resize="bicubic_aa",
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in stored else 0.0,
-        registers=0 if register is None else register.shape[1],
+        num_register_tokens=0 if register is None else register.shape[1],
         gelu="erf",
         norm_eps=1e-6,
     )
@@ -157,8 +157,8 @@ def vit_entries(architecture: Architecture) -> list[Entry]:
     else:
         codec = grid_positions(architecture.grid)
         entries.append(entry("vit/position", "pos_embed", codec))
-    if vit.registers:
-        entries.append(entry("vit/registers", "reg_token", tokens(vit.registers)))
+    if vit.num_register_tokens:
+        entries.append(entry("vit/registers", "reg_token", tokens(vit.num_register_tokens)))
     for i in range(vit.depth):
         entries += _block(i, scaled=bool(vit.layer_scale))
     entries += norm("vit/norm", "norm")

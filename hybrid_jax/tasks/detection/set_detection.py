@@ -13,7 +13,7 @@ from flax import struct
 
 from hybrid_jax.contracts import Mean
 from hybrid_jax.ops.boxes import convert_boxes, giou, iou
-from hybrid_jax.ops.normalized_boxes import px_from_shares, shares_from_px
+from hybrid_jax.ops.normalized_boxes import boxes_to_px, normalize_boxes
 from hybrid_jax.outputs import BoxSet, SetDetectionOutputs
 from hybrid_jax.tasks.detection.matching import match_objects, set_costs
 
@@ -63,7 +63,7 @@ def set_loss(
         sums of `auxiliary` layers, `proposals` and `denoising` where there are such.
     """
     objects = _Objects(
-        boxes_cxcywh=shares_from_px(batch["boxes_xyxy_px"], image_hw=outputs.image_hw),
+        boxes_cxcywh=normalize_boxes(batch["boxes_xyxy_px"], image_hw=outputs.image_hw),
         labels=batch["box_labels"],
         mask=batch["box_mask"] & batch["mask"][:, None],
     )
@@ -93,7 +93,7 @@ def set_candidates(outputs: SetDetectionOutputs) -> tuple[jax.Array, jax.Array]:
         scores = jax.nn.softmax(boxes.logits)[..., :-1]
     else:
         scores = jax.nn.sigmoid(boxes.logits)
-    return px_from_shares(boxes.boxes_cxcywh, image_hw=outputs.image_hw), scores
+    return boxes_to_px(boxes.boxes_cxcywh, image_hw=outputs.image_hw), scores
 
 
 @struct.dataclass

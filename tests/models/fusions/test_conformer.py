@@ -16,7 +16,7 @@ from hybrid_jax.models.fusions.conformer import Conformer, blocks_read
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(2, 1, 1), width=32)
-VIT = ViTSpec(width=24, depth=4, heads=3, mlp_dim=40, patch_size=8)
+VIT = ViTSpec(width=24, depth=4, num_heads=3, mlp_dim=40, patch_size=8)
 SIZE = (37, 43)
 
 

@@ -9,11 +9,11 @@ from parameters import as_float64, random_like
 from hybrid_jax.models.layers.cross_attention import CrossAttention
 from hybrid_jax.specs import ViTSpec
 
-SPEC = ViTSpec(width=24, heads=3)
+SPEC = ViTSpec(width=24, num_heads=3)
 
 
 def build(**options):
-    module = CrossAttention(SPEC, 24, 10, heads=3, rngs=nnx.Rngs(params=0), **options)
+    module = CrossAttention(SPEC, 24, 10, num_heads=3, rngs=nnx.Rngs(params=0), **options)
     return nnx.split(module)
 
 
