@@ -89,8 +89,8 @@ def test_root_block_alone_is_one_line():
     with pytest.raises(UserError) as error:
         check_has_stages("mine", ResNetSpec(blocks=()))
     assert str(error.value) == (
-        "fusion 'mine': resnet: expected a ResNet with stages, got a root block alone "
-        "(size 'r'); choose r26, r50, r101 or r152."
+        "fusion 'mine': resnet: expected a ResNet with stages, got one without "
+        "(size 'r'). Choose r26, r50, r101 or r152."
     )
     check_has_stages("mine", ResNetSpec(blocks=(1,)))
 

@@ -88,7 +88,9 @@ def test_half_that_the_file_lacks_is_refused(donors):
     model = model_branch(pretrained_resnet=donors[1][0])
     config = defaults()
     config.model = model
-    with pytest.raises(UserError, match="holds no resnet, which model.pretrained_resnet"):
+    with pytest.raises(
+        UserError, match="model.pretrained_resnet: expected a file with a resnet"
+    ):
         open_weights(model).adopt(config)
 
 
@@ -102,7 +104,7 @@ def test_half_of_which_nothing_fits_is_refused(donors, tmp_path):
     wide = PLAIN.__class__(**{**vars(PLAIN), "width": 96, "mlp": 100, "depth": 1})
     path, _ = donor(tmp_path, wide)
     model = model_branch(pretrained_vit=path)
-    with pytest.raises(UserError, match="nothing of its vit fits the model's"):
+    with pytest.raises(UserError, match="no array of its vit fits the model's"):
         open_weights(model).match(model, targets_of(FUSIONS.get("vit")))
 
 

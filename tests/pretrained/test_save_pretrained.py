@@ -155,7 +155,7 @@ def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp
 def test_somebody_elses_config_is_never_written_over(tmp_path):
     model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
     (tmp_path / "config.json").write_text('{"train": {"steps": 3}}')
-    with pytest.raises(UserError, match="is something else's file.*folder of its own"):
+    with pytest.raises(UserError, match="does not describe weights.*another folder"):
         save_pretrained(model, tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()
     assert (tmp_path / "config.json").read_text() == '{"train": {"steps": 3}}'
@@ -202,7 +202,7 @@ def small(fusion, **options):
 @pytest.mark.parametrize(
     ("fusion", "options", "name", "message"),
     [
-        ("conformer", {}, "w.npz", "no other library has the fusion 'conformer'"),
+        ("conformer", {}, "w.npz", "got 'conformer', which no other library has"),
         ("vit", dict(vit=dict(pool="attention")), "w.npz", "pool='attention'.*workdir"),
         ("vit", dict(vit=dict(positions="rope2d")), "w.safetensors", "='rope2d'.*workdir"),
         ("vit", dict(vit=dict(layer_scale=0.1)), "w.npz", "layer scales.*as safetensors"),
@@ -222,7 +222,7 @@ def small(fusion, **options):
             "w.npz",
             "registers.*as safetensors",
         ),
-        ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "write this one as safe"),
+        ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "Use the format safetensors"),
         ("sequential", dict(resnet=dict(norm="batch")), "w.npz", "BatchNorm, registers"),
         ("sequential", dict(resnet=_PRE), "w.npz", "pre-activation"),
         ("vit", {}, "w.onnx", "format: expected one of .*got 'onnx'"),

@@ -106,5 +106,5 @@ def test_description_without_images_is_no_answer(beside):
 def test_images_that_cannot_be_prepared_are_refused(beside, files, message):
     with pytest.raises(UserError, match=message) as caught:
         beside(**files)
-    assert "beside the weights" in str(caught.value)
+    assert "next to the weights" in str(caught.value)
     assert "\n" not in str(caught.value)

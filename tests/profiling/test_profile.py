@@ -20,7 +20,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, create_model
 from hybrid_jax.profiling import profile as profile_file
 from hybrid_jax.profiling.description import Attention
-from hybrid_jax.profiling.memory_estimate import Kept
+from hybrid_jax.profiling.memory_estimate import ResidualBytes
 from hybrid_jax.profiling.profile import describe, profile
 from hybrid_jax.programs.products import Product
 from hybrid_jax.train.reporting.forward_pass import trace_forward
@@ -42,8 +42,8 @@ GMAC_384 = {"r26_vit_s32": 10.26, "r26_vit_b16": 62.02, "vit_b16": 55.48}
 @pytest.fixture
 def without_memory(monkeypatch):
     """Leaves out the slowest half of a description."""
-    nothing = Kept(per_image=0)
-    monkeypatch.setattr(profile_file, "kept_for_backward", lambda *_, **__: nothing)
+    nothing = ResidualBytes(per_image=0)
+    monkeypatch.setattr(profile_file, "residual_bytes", lambda *_, **__: nothing)
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_mesh_may_have_more_devices_than_there_are_here():
     assert found.images_per_device == one.images_per_device == 10
     assert found.memory.activations == one.memory.activations
     assert 0.25 < found.memory.parameters / one.memory.parameters < 0.26
-    assert " MiB an image, 10 at a time on each device.\n" in str(found)
+    assert " MiB per image, 10 images at a time on each device.\n" in str(found)
     assert "Devices: 64 (data 16, fsdp 4, tensor 1)." in str(found)
 
 
@@ -273,7 +273,7 @@ def test_missing_data_is_a_note_and_not_an_error():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.image_size": 2}, "image size 2x2 px is smaller than one cell"),
+        ({"data.image_size": 2}, "image_size: expected 16 px or more.* got 2x2 px"),
         ({"data.name": "digit"}, "Did you mean 'digits'?"),
         ({"model.fusion": "sequental"}, "unknown fusion 'sequental'. Did you mean"),
         ({"model.head": "liner"}, "unknown head 'liner'. Did you mean 'linear'?"),

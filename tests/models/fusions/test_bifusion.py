@@ -140,8 +140,8 @@ def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
         ),
         (
             dict(resnet=ResNetSpec(blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

@@ -130,8 +130,8 @@ def test_tables_are_made_for_the_grid_a_block_receives(output_stride, second):
         ),
         (
             dict(resnet=ResNetSpec(blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

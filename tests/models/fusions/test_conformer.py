@@ -153,8 +153,8 @@ def test_units_of_common_sizes_are_spread_evenly():
         (
             dict(blocks=()),
             {},
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
         (
             {},

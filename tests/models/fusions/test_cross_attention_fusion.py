@@ -221,8 +221,8 @@ def test_defaults_suit_a_small_model():
         (dict(query_stride=-4), "query_stride: expected 1 px or more, got -4."),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
         (
             dict(vit=dataclasses.replace(SPEC, width=50, num_heads=5)),

@@ -152,8 +152,8 @@ def test_gradient_reaches_every_parameter_without_a_class_token():
         ),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

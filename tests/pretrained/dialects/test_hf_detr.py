@@ -160,7 +160,7 @@ def test_other_classes_keep_the_boxes_and_chosen_ones_their_rows(tmp_path):
     [
         (lambda f: f.pop("model.decoder.layernorm.bias"), "model.decoder.layernorm.bias"),
         (lambda f: f.update({"model.encoder.layernorm.weight": np.ones(32)}), "relative"),
-        (lambda f: f.pop("model.decoder.layers.0.fc1.weight"), "not a whole DETR"),
+        (lambda f: f.pop("model.decoder.layers.0.fc1.weight"), "not a complete DETR"),
     ],
 )
 def test_relatives_and_pieces_are_refused(tmp_path, change, message):

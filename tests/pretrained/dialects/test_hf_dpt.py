@@ -103,9 +103,12 @@ def test_larger_patches_of_the_map_are_refused(tmp_path):
     ("gone", "message"),
     [
         # Without norms of its own, a bottleneck is one of the other, true BiT.
-        ("backbone.bit.embedder.norm", "no array 'embeddings.backbone.bit.embedder.norm"),
+        (
+            "backbone.bit.embedder.norm",
+            "expected an array 'embeddings.backbone.bit.embedder.norm",
+        ),
         ("backbone.bit.encoder.stages.1.", r"has the stages \[0, 2\]"),
-        ("layer.1.layernorm_after", "no array 'encoder.layer.1.layernorm_after"),
+        ("layer.1.layernorm_after", "expected an array 'encoder.layer.1.layernorm_after"),
     ],
 )
 def test_file_with_a_hole_is_refused(tmp_path, gone, message):

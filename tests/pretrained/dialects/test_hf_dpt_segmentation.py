@@ -118,9 +118,13 @@ def test_published_model_of_twelve_blocks_has_its_taps(tmp_path):
 @pytest.mark.parametrize(
     ("gone", "more", "message"),
     [
-        ("neck.convs.2", None, "no array 'neck.convs.2.weight', which every segmenting"),
-        ("neck.reassemble_stage.layers.3.projection", None, "no array 'neck.reassemble"),
-        (None, "neck.convs.4.weight", "has no place in the head 'dpt'"),
+        ("neck.convs.2", None, "expected an array 'neck.convs.2.weight' of a hybrid"),
+        (
+            "neck.reassemble_stage.layers.3.projection",
+            None,
+            "expected an array 'neck.reassemble",
+        ),
+        (None, "neck.convs.4.weight", "another decoder than the head 'dpt'"),
     ],
 )
 def test_relatives_and_holes_are_refused(tmp_path, gone, more, message):

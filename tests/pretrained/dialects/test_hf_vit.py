@@ -116,7 +116,7 @@ def test_file_with_a_hole_is_refused(tmp_path, key):
     pair = by_hand()
     del pair.file[key]
     path = save(tmp_path / "x.safetensors", pair.file)
-    with pytest.raises(UserError, match=r"not? .*saved whole"):
+    with pytest.raises(UserError, match="complete "):
         hybrid_jax.load_pretrained(path, num_heads=HEADS)
 
 

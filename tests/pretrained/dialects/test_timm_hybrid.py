@@ -161,9 +161,13 @@ def test_headless_file_needs_a_number_of_classes(written):
     ("removed", "added", "message"),
     [
         ("", "patch_embed.backbone.norm.weight", "'patch_embed.backbone.norm.weight'"),
-        ("patch_embed.backbone.stem.norm.bias", "", "no array 'patch_embed.backbone.st"),
+        (
+            "patch_embed.backbone.stem.norm.bias",
+            "",
+            "expected an array 'patch_embed.backbone.st",
+        ),
         ("patch_embed.backbone.stages.0.blocks.0.downsample.norm.weight", "", "no array"),
-        ("blocks.1.attn.qkv.bias", "", "no array 'blocks.1.attn.qkv.bias'"),
+        ("blocks.1.attn.qkv.bias", "", "expected an array 'blocks.1.attn.qkv.bias'"),
     ],
 )
 def test_other_models_of_the_kind_are_refused(written, removed, added, message):

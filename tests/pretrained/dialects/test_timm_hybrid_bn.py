@@ -91,7 +91,11 @@ def test_only_its_dialect_knows_it():
     [
         (f"{BACKBONE}layer1.0.conv3.weight", {}, "basic blocks"),
         ("", {f"{BACKBONE}layer1.0.se.fc1.weight": (4,)}, "se.fc1.weight"),
-        (f"{BACKBONE}layer2.1.bn1.bias", {}, "no array 'patch_embed.backbone.layer2.1"),
+        (
+            f"{BACKBONE}layer2.1.bn1.bias",
+            {},
+            "expected an array 'patch_embed.backbone.layer2.1",
+        ),
         ("", {"patch_embed.proj.weight": (D, 64, 2, 2)}, "patches of 2 cells"),
     ],
 )

@@ -129,7 +129,7 @@ def test_spec_is_timm_s(written, form):
 def test_rectangular_grid_is_said_by_the_caller(written):
     file, ours = by_hand(grid=(2, 5))
     path = written(file)
-    with pytest.raises(UserError, match=r"10 positions are no square grid.*grid="):
+    with pytest.raises(UserError, match=r"square grid of positions, got 10.*grid="):
         hybrid_jax.load_pretrained(path, num_heads=2)
     model, _ = hybrid_jax.load_pretrained(path, num_heads=2, grid=(2, 5))
     np.testing.assert_array_equal(model.backbone.vit.position, ours[f"{VIT}position"])
@@ -208,14 +208,14 @@ def test_known_width_tells_heads_only_with_a_class_token():
         ({"blocks.0.mlp.w12.weight": (2 * MLP, D)}, "a gated or normed MLP"),
         ({"blocks.1.attn.q_norm.weight": (12,)}, "norms inside the attention"),
         ({"blocks.0.attn.rel_pos_h": (5, 12)}, "relative positions"),
-        ({"blocks.0.gamma_1": (D,)}, r"'blocks.0.gamma_1' \(24,\) has no place"),
+        ({"blocks.0.gamma_1": (D,)}, r"unknown array 'blocks.0.gamma_1' \(24,\)"),
         ({"patch_embed.norm.weight": (D,)}, "'patch_embed.norm.weight'"),
         ({"blocks.0.mlp.fc1.weight": (2 * MLP, D)}, "takes 40: a gated MLP"),
         ({"patch_embed.proj.weight": (D, 3, 4, 8)}, "patches must be square"),
         ({"patch_embed.proj.weight": (D, 48)}, "with 4 axes, got"),
         ({"pos_embed": (9, D)}, "with 3 axes, got"),
-        ({"blocks.0.ls1.gamma": (D,)}, "no array 'blocks.0.ls2.gamma'"),
-        ({"blocks.2.norm1.weight": (D,)}, "no array 'blocks.2.norm1.bias'"),
+        ({"blocks.0.ls1.gamma": (D,)}, "expected an array 'blocks.0.ls2.gamma'"),
+        ({"blocks.2.norm1.weight": (D,)}, "expected an array 'blocks.2.norm1.bias'"),
     ],
 )
 def test_relatives_are_refused(added, message):
