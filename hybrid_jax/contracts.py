@@ -172,8 +172,7 @@ class Fusion(Protocol):
         width: D of `Features.pooled`.
         parts: the parts it builds, of "resnet" and "vit"; each is an attribute.
         starts_as: the part whose features it returns at initialization, or None.
-        taps: optional; indices of the transformer blocks whose tokens it returns as
-            `Features.intermediates`; () unless set from the attribute `taps` of a head.
+        taps: optional; transformer blocks whose tokens are in `Features.intermediates`.
     """
 
     channels: dict[int, int]

@@ -61,7 +61,7 @@ def test_help_lists_flags_and_modes():
         (
             [TINY, "--config.data.image_size=4"],
             "fusion 'sequential': image_size: expected 16 px or more, the stride of its "
-            "coarsest map (",
+            "coarsest map, got 4x4 px.",
         ),
         (
             [TINY, "--config.data.name=folder:/nowhere"],

@@ -47,8 +47,7 @@ def load_pretrained(
         classes: index of the file's class for each class of the model, such as the 1,000
             classes of ImageNet-1k among 21,843; loads their rows of the classifier.
         strict: raise an error if parameters other than the head's are not in the file.
-        num_heads: attention heads, if the file does not contain it (timm's of unusual
-            widths).
+        num_heads: attention heads, if the file does not contain it (timm's).
         grid: (rows, columns) of the file's position table, if it is not square.
         seed: seed of parameters that are not in the file.
         placement: (path, shape) -> sharding of an array, e.g. over the devices of a mesh;

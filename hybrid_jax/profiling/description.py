@@ -131,9 +131,9 @@ class Description:
         rows.append(("total", _mib(self.memory.total)))
         return (
             f"{table(rows)}\n\n"
-            f"An estimate. Activations are stored by the forward pass for the backward "
-            f"pass and freed before\nall gradients exist: {_mib(self.bytes_per_image)} "
-            f"MiB per image, {self.images_per_device:,} images at a time on each device.\n"
+            f"An estimate. Activations are stored for the backward pass and freed before "
+            f"all gradients\nexist: {_mib(self.bytes_per_image)} "
+            f"MiB per image, {self.images_per_device:,} images at a time.\n"
             f"Devices: {count:,} ({axes})."
         )
 

@@ -100,8 +100,8 @@ def _resnet_of(stored: Stored) -> ResNetSpec:
     stages = sorted({stage for stage, _ in units})
     if not stages or stages != list(range(len(stages))):
         raise UserError(
-            f"expected consecutive stages of a ResNet under {_BACKBONE!r}, got {stages}. Use "
-            f"a file of a complete model."
+            f"expected consecutive stages of a ResNet under {_BACKBONE!r}, got {stages}. "
+            f"Use a file of a complete model."
         )
     return ResNetSpec(
         blocks=tuple(sum(s == stage for s, _ in units) for stage in stages),

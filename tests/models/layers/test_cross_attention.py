@@ -38,7 +38,7 @@ def test_cross_attention_equals_a_loop_over_heads():
 
 
 def test_silent_starts_at_zero_and_learns_at_once():
-    graph, state = build(silent=True)
+    graph, state = build(zero_init=True)
     x, context = jnp.ones((1, 5, 24)), jax.random.normal(jax.random.key(0), (1, 7, 10))
 
     def loss(state):
