@@ -11,7 +11,7 @@ from accelerator_flops import flops_per_image
 
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.models.layers.folding import fold
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.state import merge_model, split_model
 
 _CLASSES = 1000
@@ -57,7 +57,7 @@ class Program:
         params, mutable = jax.eval_shape(self._prepared, shapes.params, shapes.mutable)
 
         def infer(params, mutable, image):
-            image = normalize(image, policy=policy)
+            image = normalize_image(image, policy=policy)
             return merge_model(self._graph, params, mutable)(image).logits
 
         return jax.jit(infer).lower(params, mutable, batch["image"])

@@ -18,7 +18,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from hybrid_jax.data.pipeline import train_batches
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.parallel.sharding import replicated
 from hybrid_jax.train.prefetch import DevicePrefetch
@@ -121,7 +121,9 @@ def main(argv: list[str]) -> None:
     graph, policy = experiment.graph, experiment.config.model.normalization
 
     def infer(params, mutable, image):
-        return merge_model(graph, params, mutable)(normalize(image, policy=policy)).logits
+        return merge_model(graph, params, mutable)(
+            normalize_image(image, policy=policy)
+        ).logits
 
     infer_step = jax.jit(infer)
     params = jax.tree.map(jnp.copy, state.params)

@@ -20,7 +20,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config = defaults("r26_vit_s16")
     config.task.name = "segmentation"
     config.model.head = "fpn"
-    config.model.head_options.unlock().update(fpn=dict(hidden=256))
+    config.model.head_options.unlock().update(fpn=dict(hidden_dim=256))
     config.optimizer.update(learning_rate=1e-4, clip_norm=1.0)
     recipe = {
         "data.reduce_zero_label": True,

@@ -23,7 +23,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.name = "detection"
     config.model.head = "fcos"
     config.model.head_options.unlock().update(
-        fcos=dict(strides=(8, 16), tower_channels=64, convs=1)
+        fcos=dict(strides=(8, 16), tower_channels=64, num_convs=1)
     )
     config.optimizer.learning_rate = 2e-3
     config.data.on_bad_annotation = "skip"

@@ -21,7 +21,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.name = "segmentation"
     config.task.segmentation.inference = "slide"
     config.model.head = "fpn"
-    config.model.head_options.unlock().update(fpn=dict(hidden=256))
+    config.model.head_options.unlock().update(fpn=dict(hidden_dim=256))
     config.optimizer.update(learning_rate=1e-4, clip_norm=1.0)
     recipe = {
         "data.image_size": (512, 1024),

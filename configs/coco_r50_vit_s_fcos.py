@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.name = "detection"
     config.model.head = "fcos"
     config.model.head_options.unlock().update(
-        fcos=dict(strides=(8, 16, 32), tower_channels=256, convs=4)
+        fcos=dict(strides=(8, 16, 32), tower_channels=256, num_convs=4)
     )
     config.optimizer.update(learning_rate=2e-4, clip_norm=1.0)
     config.optimizer.branch.update(resnet=0.1, vit=0.1)

@@ -22,17 +22,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config = defaults("resnet50")
     config.model.update(fusion="rtdetr_encoder", head="detr", normalization="imagenet")
     config.model.resnet_options.update(root="deep", shortcut="pooled")
-    config.model.vit_options.update(width=256, heads=8, mlp_dim=1024)  # of its one layer
+    # Of its one layer.
+    config.model.vit_options.update(width=256, num_heads=8, mlp_dim=1024)
     config.task.name = "detection"
     # Sets of boxes are scored whole: what is improbable stands last and costs nothing.
     config.task.detection.update(max_detections=300, score_threshold=0.0)
     config.model.head_options.unlock().update(
         detr=dict(
             strides=(8, 16, 32),
-            queries=300,
+            num_queries=300,
             attention="deformable",
             query_selection=True,
-            denoising=200,
+            num_denoising=200,
         )
     )
     config.optimizer.update(learning_rate=1e-4, weight_decay=1e-4, clip_norm=0.1)

@@ -24,7 +24,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.detection.max_detections = 400
     config.model.head = "fcos"
     config.model.head_options.unlock().update(
-        fcos=dict(strides=(4, 8), tower_channels=64, convs=1)
+        fcos=dict(strides=(4, 8), tower_channels=64, num_convs=1)
     )
     config.optimizer.learning_rate = 2e-3
     recipe = {

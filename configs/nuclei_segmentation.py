@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.name = "segmentation"
     config.model.head = "fpn"
     config.model.head_options.unlock().update(
-        fpn=dict(strides=(4, 8, 16), hidden=64, auxiliary=False, dropout=0.0)
+        fpn=dict(strides=(4, 8, 16), hidden_dim=64, auxiliary=False, dropout=0.0)
     )
     config.optimizer.learning_rate = 2e-3
     recipe = {

@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.detection.nms_candidates = 300
     config.model.head = "fcos"
     config.model.head_options.unlock().update(
-        fcos=dict(strides=(4,), tower_channels=64, convs=2)
+        fcos=dict(strides=(4,), tower_channels=64, num_convs=2)
     )
     config.optimizer.learning_rate = 2e-3
     config.eval.batch_size = 50

@@ -21,7 +21,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.segmentation.flip = True  # what training mirrors, evaluation averages
     config.model.head = "transunet"
     config.model.head_options.unlock().update(
-        transunet=dict(bottleneck=96, steps=(64, 48, 24))
+        transunet=dict(bottleneck=96, decoder_channels=(64, 48, 24))
     )
     config.optimizer.learning_rate = 2e-3
     config.eval.batch_size = 50

@@ -24,7 +24,7 @@ def get_config(argument: str = "shapes") -> ConfigDict:
     config = defaults("tiny")
     config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
     config.model.vit_options.update(
-        width=96, depth=4, heads=3, mlp_dim=288, patch_size=8, pool="mean"
+        width=96, depth=4, num_heads=3, mlp_dim=288, patch_size=8, pool="mean"
     )
     config.model.fusion_options.unlock().update(
         sequential=dict(stride=8),

@@ -1,12 +1,12 @@
-"""What accelerators can do at best, as their makers publish it.
+"""Peak performance, memory and bandwidth of accelerators, as published by their makers.
 
-All figures are for one device as JAX counts them. A TPU v3 or TPU7x chip is two devices,
-each with half of what the maker states for the chip; any other chip is one.
+All figures are per JAX device. A TPU v3 or TPU7x chip has two devices, each with half of
+the chip's figures; any other chip is one device.
 
-Sources. TPU: Google's pages on v4, v5e, v5p, v6e and tpu7x; v3 and the network of v4 are
-from memory. NVIDIA: the figures of its data sheets as others quote them, sums in float32,
-without sparsity, which is half of what the sheets print in large; GeForce and the PCIe
-cards are from memory. Check a figure before you quote it.
+Sources. TPU: Google's pages on v4, v5e, v5p, v6e and tpu7x; the figures of v3 and of the v4
+network are from memory. NVIDIA: figures of the data sheets as quoted by others, with
+float32 accumulation and without sparsity (half of the largest printed figure); GeForce and
+PCIe cards are from memory. Check a figure before you quote it.
 """
 
 import dataclasses
@@ -20,15 +20,13 @@ class Chip:
 
     Attributes:
         name: as in `--topology=NAME:LAYOUT`.
-        kinds: what JAX may call it (`device.device_kind`).
-        flops: most operations a second of products in bfloat16; a multiply-accumulate
-            is two.
+        kinds: values of JAX's `device.device_kind`.
+        flops: peak FLOP/s of matrix products in bfloat16; a multiply-accumulate is two.
         memory: bytes.
-        memory_bandwidth: bytes a second.
-        network_bandwidth: bytes a second that it receives at most, over all links to its
-            neighbors together; half of a figure published as bidirectional. PCIe where a
-            card has no other link.
-        cores: of the device; a program may be compiled for one of several.
+        memory_bandwidth: bytes per second.
+        network_bandwidth: bytes per second that a device can receive over all links
+            together (half of a bidirectional figure); PCIe if there is no other link.
+        cores: cores of the device; a program may be compiled for one of several.
     """
 
     name: str
@@ -41,7 +39,7 @@ class Chip:
 
     @property
     def is_tpu(self) -> bool:
-        """Whether the TPU compiler makes its programs."""
+        """Whether it is a TPU."""
         return self.kinds[0].startswith("TPU")
 
 
@@ -75,19 +73,19 @@ _BY_NAME = {chip.name: chip for chip in CHIPS}
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """Returns the chip that JAX calls `device_kind`, or None if it is not known.
+    """Returns the chip with this `device_kind` of JAX, or None if it is not known.
 
-    A slice of a GPU (MIG) has a kind of its own and is not known.
+    A MIG slice of a GPU has its own kind and is not known.
     """
     return _BY_KIND.get(device_kind)
 
 
 def chip_named(name: str) -> Chip | None:
-    """Returns the chip of a topology's name, such as "v5e" or "h100"; None if unknown."""
+    """Returns the chip with this name, such as "v5e" or "h100"; None if unknown."""
     return _BY_NAME.get(name)
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Returns the most bfloat16 operations a second of one device; None if unknown."""
+    """Returns the peak bfloat16 FLOP/s of one device; None if unknown."""
     chip = chip_of(device_kind)
     return None if chip is None else chip.flops

@@ -1,4 +1,4 @@
-"""What crosses the borders between the parts of the library.
+"""Interfaces between the parts of the library: features, batches and protocols.
 
 Dimension key, used in every shape comment of the project:
 
@@ -24,11 +24,11 @@ from hybrid_jax.outputs import Outputs
 
 @struct.dataclass
 class BlockFeatures:
-    """What one transformer block left behind, before the ViT's last norm.
+    """The tokens after one transformer block, without the ViT's last norm.
 
     Attributes:
         map: (B, h, w, D), the patch tokens.
-        cls: (B, D), the class token, or None where there is none.
+        cls: (B, D), the class token, or None if there is none.
         stride: px per cell of the map.
     """
 
@@ -39,16 +39,16 @@ class BlockFeatures:
 
 @struct.dataclass
 class Features:
-    """What every fusion returns and every head reads.
+    """The features that every fusion returns and every head reads.
 
     Attributes:
         maps: stride -> (B, ceil(H/s), ceil(W/s), C_s), fine to coarse.
         pooled: (B, D), one vector per image.
-        mask: (B, H, W) bool, True where the image is real and not padding; None if all is.
-        intermediates: chosen transformer blocks, for decoders that want depth instead of
-            scale; empty unless the head has `taps`, the numbers of blocks it wants.
-        image_hw: (H, W) of the images in px, which `Hybrid` tells its head; cells may
-            reach past them. None where only the maps are known.
+        mask: (B, H, W) bool, False for padding; None if there is no padding.
+        intermediates: tokens after the transformer blocks that the head's `taps` name;
+            empty if it has none.
+        image_hw: (H, W) of the images in px; set by `Hybrid`. Maps may extend past them.
+            None if only the maps are known.
     """
 
     maps: dict[int, jax.Array]
@@ -59,21 +59,21 @@ class Features:
 
 
 class Batch(TypedDict, total=False):
-    """What the data yields and the tasks read; numpy on the host.
+    """A batch of the data pipeline; numpy arrays on the host.
 
-    Every batch has `image` (B, H, W, 3) uint8 and `mask` (B,) bool, True for a real example
-    and False for a padded row. By the targets that a task asks for:
+    Every batch has `image` (B, H, W, 3) uint8 and `mask` (B,) bool, False for rows that pad
+    the batch. Further keys depend on the targets of the task:
 
     - "label": `label` (B,) int32.
-    - "boxes": `boxes_xyxy_px` (B, M, 4) float32 in px of `image`, `box_labels` (B, M)
-      int32, and `box_mask` (B, M) bool, False for rows that hold no object.
-    - "segmentation": `segmentation` (B, H, W) uint8, 255 where nothing is asked.
+    - "boxes": `boxes_xyxy_px` (B, M, 4) float32 in px of `image`; `box_labels` (B, M)
+      int32; `box_mask` (B, M) bool, False for rows without an object.
+    - "segmentation": `segmentation` (B, H, W) uint8, 255 for void.
 
-    Boxes and segmentation come with where `image` lies in the original one: `original_hw`
-    (B, 2) int32; `scale_yx` and `offset_yx` (B, 2) float32, so that original px * scale +
-    offset are px of `image`; `content_yxyx_px` (B, 4) int32, the part of `image` that is no
-    padding (top, left, bottom, right). The rest is (B,) int32: in evaluation `index`, the
-    example's number in its source; and the `COUNTERS` below.
+    Boxes and segmentation also have the geometry of `image`: `original_hw` (B, 2) int32;
+    `scale_yx` and `offset_yx` (B, 2) float32, such that px of `image` = original px * scale
+    + offset; `content_yxyx_px` (B, 4) int32, the part of `image` that is not padding (top,
+    left, bottom, right). The rest is (B,) int32: in evaluation `index`, the index of the
+    example in its source; and the `COUNTERS` below.
     """
 
     image: np.ndarray
@@ -95,34 +95,34 @@ class Batch(TypedDict, total=False):
     faulty: np.ndarray
 
 
-VOID = 255  # in masks, of pixels where nothing is asked
+VOID = 255  # class id of void pixels in masks, which losses and scores ignore
 COUNTERS = ("skipped", "dropped", "cut_off", "vanished", "faulty")
-"""Keys of `Batch` that are counted on the host and do not travel to the devices: unreadable
-examples passed over; objects without a row, cut off, under a pixel; faulty annotations."""
+"""Keys of `Batch` that are summed on the host and not sent to the devices: unreadable
+examples skipped; objects without a row, cut off, under a pixel; invalid annotations."""
 
 Example = dict[str, Any]
-"""One example of a source: `image` (H, W, 3) uint8 and, where the source has them,
-`label` int; `boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional,
-`box_crowd` (M,) bool (a region of many objects), `box_ids` (M,) int64 (in the annotations),
-`box_areas_px` (M,) float32 (of the masks) and `box_written` (M,) str (class as written);
-`segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, its file."""
+"""One example of a source: `image` (H, W, 3) uint8 and, if available, `label` int;
+`boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional, `box_crowd` (M,) bool
+(a region of many objects), `box_ids` (M,) int64 (of the annotations), `box_areas_px` (M,)
+float32 (of the masks) and `box_written` (M,) str (the class name in the file);
+`segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set tells the model and the task.
+    """Classes and sizes of a data set.
 
     Attributes:
-        num_classes: K of the image's label; 0 if it has none.
+        num_classes: K of the image labels; 0 if there are none.
         class_names: K names, in label order.
-        factors: coarser readings of the label: factor name -> group of each class.
-            A task reports one accuracy for each, e.g. texture and layout of `shapes`.
-        box_names: names of the objects' classes, in the order of `box_labels`; empty if
-            there are no boxes.
-        box_category_ids: their ids in the annotation file, for results that others read;
-            empty for 1, 2, ...
-        segmentation_names: names of the classes of pixels; empty if there are no masks.
-        largest_hw: (height, width) in px that no image exceeds; None if not known.
+        factors: coarser labels: factor name -> group of each class. The accuracy of each
+            factor is reported too, e.g. texture and layout of `shapes`.
+        box_names: class names of objects, in the order of `box_labels`; empty if there are
+            no boxes.
+        box_category_ids: category ids of the annotation file, for results files; empty for
+            1, 2, ...
+        segmentation_names: class names of pixels; empty if there are no masks.
+        largest_hw: upper bound (height, width) in px of all images; None if not known.
     """
 
     num_classes: int = 0
@@ -137,8 +137,8 @@ class DatasetInfo:
 class Source(Protocol):
     """Random access to the examples of one split.
 
-    A source whose images cost time to decode may also have `annotations(index)`, which
-    returns the example without `image` but with `original_hw`, its (height, width).
+    A source whose images are slow to decode may also have `annotations(index)`, which
+    returns the example without `image` and with `original_hw`, its (height, width).
     """
 
     info: DatasetInfo
@@ -163,13 +163,13 @@ class BatchStream(Protocol):
 
 
 class Fusion(Protocol):
-    """A wiring of ResNet and ViT parts: images in, `Features` out.
+    """A combination of a ResNet and a ViT that maps images to `Features`.
 
     Attributes:
-        channels: stride -> channels of the map it gives.
+        channels: stride -> channels of the map.
         width: D of `Features.pooled`.
         parts: the parts it builds, of "resnet" and "vit"; each is an attribute.
-        starts_as: the part whose features it equals at initialization, if any.
+        starts_as: the part whose features it returns at initialization, or None.
     """
 
     channels: dict[int, int]
@@ -183,16 +183,16 @@ class Fusion(Protocol):
 
 
 class Head(Protocol):
-    """Turns `Features` into the outputs of one task.
+    """Maps `Features` to the outputs of one task.
 
-    Called as `Head(channels, width=, num_classes=, dtype=, rngs=, **options)`, where
-    `channels` has at least the strides it wants. One with `reads_targets = True` is also
-    given `targets=` in training: the batch, or None if only shapes are traced.
+    It is built as `Head(channels, width=, num_classes=, dtype=, rngs=, **options)`, where
+    `channels` has at least the strides that it reads. A head with `reads_targets = True`
+    also gets `targets=` in training: the batch, or None if only shapes are traced.
 
     Attributes:
-        task: the name of the task that reads its outputs.
-        strides: the strides it reads from `Features.maps`, empty if it reads `pooled`. An
-            option `strides` of its constructor, where there is one, takes their place.
+        task: name of the task of its outputs.
+        strides: strides that it reads from `Features.maps`, empty if it reads `pooled`; an
+            option `strides` of its constructor overrides them.
     """
 
     task: ClassVar[str]
@@ -204,33 +204,33 @@ class Head(Protocol):
 
 
 class Scorer(Protocol):
-    """Collects what a task predicts for a whole set, on the host, and scores it at once.
+    """Collects the predictions for a whole split on the host and scores them at the end.
 
-    For scores that are no averages over images, such as average precision.
+    For scores that are not averages over images, such as average precision.
     """
 
     def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
-        """Takes the predictions for the examples `index` (b,); all rows are real."""
+        """Adds the predictions for the examples `index` (b,), without padded rows."""
         ...
 
     def scores(self) -> dict[str, float]:
-        """Returns the scores of all that was added."""
+        """Returns the scores of all added predictions."""
         ...
 
     def write(self, stem: Any) -> None:
-        """Writes results for other tools beside the path `stem`, which has no suffix."""
+        """Writes result files whose paths start with `stem`."""
         ...
 
 
 class Task(Protocol):
-    """Loss and metrics of one kind of outputs; sees outputs and batches, never features.
+    """Loss, metrics and predictions of one kind of outputs.
 
-    Every number it returns is a sum over the real rows of the batch, so that sums over
-    batches and hosts stay exact; `summarize` divides once at the end.
+    Loss and metrics are sums over the rows of the batch that are not padding, so that sums
+    over batches and hosts are exact; `summarize` divides once at the end.
 
     Attributes:
-        targets: what its batches carry, of "label", "boxes" and "segmentation".
-        main_score: the score by which a checkpoint is the best one.
+        targets: targets in its batches, of "label", "boxes" and "segmentation".
+        main_score: the score that selects the best checkpoint.
     """
 
     targets: ClassVar[tuple[str, ...]]
@@ -238,58 +238,58 @@ class Task(Protocol):
 
     @staticmethod
     def num_classes(info: DatasetInfo) -> int:
-        """Returns the K of the heads; UserError if the data has no such targets."""
+        """Returns K, the number of classes; UserError if the data has no such targets."""
         ...
 
     def infer(self, model: Callable[..., Outputs], image: jax.Array, **kw: Any) -> Outputs:
-        """Applies the model to evaluation images, once or several times (windows)."""
+        """Applies the model to evaluation images, once or in several passes (windows)."""
         ...
 
     def predict(
         self, outputs: Outputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns what `scorer` needs, of fixed shapes, one row for each of the batch."""
+        """Returns predictions of fixed shapes, one row for each row of the batch."""
         ...
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping) -> np.ndarray:
-        """Draws one row of what `predict` returns over its image; both (H, W, 3) uint8."""
+        """Draws one row of the predictions over its image; both (H, W, 3) uint8."""
         ...
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns one row of what `predict` returns as JSON, with names of classes."""
+        """Returns one row of the predictions as plain values for JSON."""
         ...
 
     def scorer(self, source: Source) -> Scorer | None:
-        """Returns what scores predictions for a split, or None if the sums say it all."""
+        """Returns the scorer of a split, or None if `metrics` gives all scores."""
         ...
 
     def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
-        """Changes a training batch on the device: flips, mixes, erases."""
+        """Augments a training batch on the device (flip, mixup, erasing)."""
         ...
 
     def loss(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> "Mean":
-        """Returns the loss as a sum over real rows and their count."""
+        """Returns the loss as a sum over the rows that are not padding, and their count."""
         ...
 
     def metrics(
         self, outputs: Outputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns the sums from which `summarize` computes the scores."""
+        """Returns sums, from which `summarize` computes the scores."""
         ...
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the scores of a whole set from its summed metrics."""
+        """Returns the scores of a split from its summed metrics."""
         ...
 
 
 @struct.dataclass
 class Mean:
-    """An average kept as its two halves until the last moment.
+    """An average as sum and count, which are divided at the end.
 
     Attributes:
         total: the sum.
-        count: what it is divided by.
-        parts: terms of the sum, each named, for the log.
+        count: the number to divide by.
+        parts: name -> term of the sum, for the log.
     """
 
     total: jax.Array

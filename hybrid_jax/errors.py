@@ -1,8 +1,8 @@
-"""The one exception a user is meant to read.
+"""The exceptions that are shown to users.
 
-Everything a user can get wrong (a config key, a file, an image size) raises
-`UserError`, whose text says where, what was expected, what was found and what to do.
-The command line prints it without a traceback and exits with status 1.
+A mistake of the user (a config key, a file, an image size) raises `UserError`. Its text
+says where, what was expected, what was found and what to do. The command line prints it
+without a traceback and exits with status 1.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake the reader of the message can put right."""
+    """A mistake that the user can correct."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -20,8 +20,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class BadImageError(UserError):
-    """One example's file cannot be read; the message names the file."""
+    """The image file of an example cannot be read; the message names the file."""
 
 
 class BadAnnotationError(UserError):
-    """One example's annotation cannot be true; the message names file and object."""
+    """An annotation of an example is invalid; the message names the file and the object."""

@@ -1,4 +1,4 @@
-"""`--mode=evaluate`: the scores of a trained model on any split of its data."""
+"""`--mode=evaluate`: scores a trained model on any split of its data."""
 
 import json
 from collections.abc import Mapping
@@ -17,17 +17,16 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     """Restores a checkpoint and scores `config.eval.split` with it.
 
     Args:
-        config: the one the workdir was trained with, on whatever hardware. `eval.split`
-            may name several splits, separated by commas; `eval.restore` is "best" or
-            "last".
-        workdir: of the training run. `evaluation_<split>.json` is written there.
+        config: the config of the training run; the hardware may differ. `eval.split` may
+            be several splits, separated by commas; `eval.restore` is "best" or "last".
+        workdir: workdir of the training run; `evaluation_<split>.json` is written there.
 
     Returns:
         Scores by split.
 
     Raises:
-        UserError: no checkpoint, another model's checkpoint, other classes, or an unknown
-            split.
+        UserError: no checkpoint, a checkpoint of another model, other classes, or an
+            unknown split.
     """
     path = epath.Path(workdir).expanduser().absolute()
     splits = [split.strip() for split in config.eval.split.split(",")]
@@ -70,7 +69,7 @@ def _record(workdir: epath.Path, step: int, split: str, scores: dict[str, float]
 
 
 def _table(scores: Mapping[str, float]) -> str:
-    """Returns the scores in lines, then those of single classes, a line for each class."""
+    """Returns a line for each score, then a table of the scores of each class."""
     main = {name: value for name, value in scores.items() if "/" not in name}
     width = max(16, *map(len, main))
     lines = [f"  {name:{width}} {_shown(value)}" for name, value in main.items()]

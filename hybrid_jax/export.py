@@ -1,4 +1,4 @@
-"""`--mode=export`: a trained model as one file that other libraries open."""
+"""`--mode=export`: writes a trained model as a file for vit_jax or timm."""
 
 import pathlib
 
@@ -17,24 +17,23 @@ from hybrid_jax.train.state import merge_model
 def export(
     config: ConfigDict, workdir: str, *, format: str, output: str | None = None
 ) -> pathlib.Path:
-    """Writes a checkpoint of a run in vit_jax's (`npz`) or timm's (`safetensors`) layout.
+    """Writes a checkpoint in the layout of vit_jax (`npz`) or timm (`safetensors`).
 
-    The averaged copy of the parameters is written where there is one, as it is what
-    evaluation scores.
+    If the run has an averaged copy of the parameters (EMA), that copy is written, as in
+    evaluation.
 
     Args:
-        config: the one the workdir was trained with; `eval.restore` chooses "best" or
-            "last".
-        workdir: of the training run.
+        config: the config of the training run; `eval.restore` chooses "best" or "last".
+        workdir: workdir of the training run.
         format: "npz" or "safetensors".
         output: the file; `<workdir>/export/model.<format>` if None.
 
     Returns:
-        The file written.
+        The path of the file.
 
     Raises:
-        UserError: no checkpoint, another model's, other classes, or a model that other
-            libraries do not have.
+        UserError: no checkpoint, a checkpoint of another model, other classes, or a model
+            that the other library does not have.
     """
     path = epath.Path(workdir).expanduser().absolute()
     source = recorded_source(config, path)

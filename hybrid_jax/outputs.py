@@ -1,6 +1,6 @@
-"""What heads return and tasks read, one class for each way to state an answer.
+"""Outputs of heads, one class for each kind of prediction.
 
-The dimension key stands at the top of `contracts.py`.
+The dimension key is at the top of `contracts.py`.
 """
 
 import jax
@@ -9,23 +9,23 @@ from flax import struct
 
 @struct.dataclass
 class ClassificationOutputs:
-    """What a classification head returns: `logits` (B, K) in float32."""
+    """Outputs of a classification head: `logits` (B, K) in float32."""
 
     logits: jax.Array
 
 
 @struct.dataclass
 class DenseDetectionOutputs:
-    """What a dense detection head returns: a box for every cell of its maps.
+    """Outputs of a dense detection head: one box for every cell of its maps.
 
-    The N cells are those of all levels, fine to coarse, each row by row.
+    The N cells are those of all levels, fine to coarse, each level row by row.
 
     Attributes:
-        logits: (B, N, K) float32, one sigmoid for every class.
-        quality_logits: (B, N) float32, how well the box is thought to fit.
-        boxes_xyxy_px: (B, N, 4) float32, in px of the images the model was given.
-        centers_xy_px: (N, 2) float32, the middle of each cell.
-        strides_px: (N,) float32, of each cell's level.
+        logits: (B, N, K) float32, one sigmoid per class.
+        quality_logits: (B, N) float32, logits of the predicted IoU of the box.
+        boxes_xyxy_px: (B, N, 4) float32, in px of the model's input.
+        centers_xy_px: (N, 2) float32, centers of the cells.
+        strides_px: (N,) float32, stride of each cell's level.
     """
 
     logits: jax.Array
@@ -37,11 +37,11 @@ class DenseDetectionOutputs:
 
 @struct.dataclass
 class BoxSet:
-    """A set of Q boxes for each image, by one layer of a decoder.
+    """The Q boxes of each image predicted by one decoder layer.
 
     Attributes:
-        logits: (B, Q, K) float32; with `SetDetectionOutputs.has_no_object` K + 1 columns.
-        boxes_cxcywh: (B, Q, 4) float32: center, width and height as shares of the image.
+        logits: (B, Q, K) float32; K + 1 columns with `SetDetectionOutputs.has_no_object`.
+        boxes_cxcywh: (B, Q, 4) float32, normalized center, width and height.
     """
 
     logits: jax.Array
@@ -50,13 +50,13 @@ class BoxSet:
 
 @struct.dataclass
 class DenoisingOutputs:
-    """Boxes decoded from the ground truth with noise on it (Li et al., 2022).
+    """Boxes predicted from noised ground truth (DN-DETR, Li et al., 2022).
 
     Attributes:
-        layers: one set of P boxes for each decoder layer.
-        target: (B, P) int32, the index of the object each one comes from.
-        is_positive: (B, P) bool, whether it should find its object again.
-        mask: (B, P) bool, False where there is no such object.
+        layers: the P boxes of each decoder layer.
+        target: (B, P) int32, index of the object that each query is made from.
+        is_positive: (B, P) bool, whether the target is the object; else "no object".
+        mask: (B, P) bool, False where an image has no objects.
     """
 
     layers: tuple[BoxSet, ...]
@@ -67,15 +67,15 @@ class DenoisingOutputs:
 
 @struct.dataclass
 class SetDetectionOutputs:
-    """What a set-prediction head returns (Carion et al., 2020).
+    """Outputs of a set-prediction head (DETR, Carion et al., 2020).
 
     Attributes:
-        layers: the boxes after each decoder layer; the last one's are the answer.
-        proposals: the boxes the encoder chose the queries by, if it did.
-        denoising: in training, what became of noised targets, if there were any.
-        image_hw: (H, W) in px of the images the model was given.
-        has_no_object: whether the last column of the logits means "nothing" under one
-            softmax, as in DETR; else every class is a sigmoid of its own.
+        layers: the boxes of each decoder layer; the last are the predictions.
+        proposals: the boxes of query selection, None without it.
+        denoising: the boxes of the denoising queries, None without these.
+        image_hw: (H, W) in px of the model's input.
+        has_no_object: True for a softmax whose last class is "no object", as in DETR;
+            False for one sigmoid per class.
     """
 
     layers: tuple[BoxSet, ...]
@@ -87,13 +87,13 @@ class SetDetectionOutputs:
 
 @struct.dataclass
 class SegmentationOutputs:
-    """What a segmentation head returns.
+    """Outputs of a segmentation head.
 
     Attributes:
         logits: (B, h, w, K) float32 at any stride; cell (i, j) covers the pixels from
             (i * stride, j * stride).
         stride: px per cell of `logits`.
-        auxiliary: (B, h', w', K) float32 of a second, shallower reading, if there is one.
+        auxiliary: (B, h', w', K) float32, logits of the auxiliary classifier, or None.
         auxiliary_stride: px per cell of `auxiliary`.
     """
 

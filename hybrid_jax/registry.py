@@ -1,7 +1,7 @@
-"""Names to classes: how fusions, heads, tasks and sources are found.
+"""Registries of fusions, heads, tasks, sources and dialects by name.
 
-A registry belongs to one package and imports every module in it on first use, so adding
-an entry means adding a file and touching nothing else.
+A registry belongs to one package and imports all of its modules on first use. To add an
+entry, add a file to the package; no other change is needed.
 """
 
 import importlib
@@ -18,7 +18,7 @@ class Registry:
     """The entries of one kind, filled by the `register` decorator.
 
     Args:
-        kind: what an entry is, for messages: "fusion", "head", ...
+        kind: kind of the entries, for messages: "fusion", "head", ...
         package: dotted name of the package whose modules register themselves.
     """
 
@@ -29,7 +29,7 @@ class Registry:
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Returns a decorator that files its target under `name`.
+        """Returns a decorator that registers its target under `name`.
 
         A target of the same module and name replaces the earlier one: a notebook cell that
         runs again, or a config file that is read again, defines its class again.
@@ -54,7 +54,7 @@ class Registry:
         """Returns the entry called `name`.
 
         Raises:
-            UserError: no such entry; the message names the nearest and lists all.
+            UserError: no such entry; the message lists all names.
         """
         self._discover()
         if name not in self._entries:

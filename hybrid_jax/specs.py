@@ -1,7 +1,7 @@
-"""The numbers of the two parts: size tables and numerics, as frozen data.
+"""Specs of the ResNet and the ViT: sizes and numerics, as frozen dataclasses.
 
-A spec holds everything that makes one ResNet or one ViT that ResNet or that ViT,
-including how it rounds. Nothing here computes; `models` builds modules from specs.
+A spec determines one ResNet or one ViT completely, including its numerics (epsilons, GELU).
+`models` builds modules from specs.
 """
 
 import dataclasses
@@ -17,24 +17,25 @@ class ResNetSpec:
     """One ResNet.
 
     Attributes:
-        blocks: residual blocks per stage; empty for the root block alone.
-        width: channels of the root; stage i works at width * 2**i and emits 4x that.
-        norm: "group" is StdConv + GroupNorm(32), as the published hybrids (ViT, 2020);
-            "batch" is Conv + BatchNorm v1.5 as torchvision's.
-        numerics: where the epsilons stand. "timm": of StdConv 1e-8 under the root, of
-            GroupNorm 1e-5. "vit_jax", Google's: 1e-5 added to the standard deviation
-            and 1e-6; of BiT, with pre-activation, 1e-10 under the root and 1e-5.
-        preactivation: norm and ReLU stand before each convolution (He et al., 2016), as
-            in BiT (Kolesnikov et al., 2019); of the maps only the last is normed.
-        root: one "7x7" convolution, or "deep", three 3x3 (ResNet-C and -D, He et al.,
-            2018).
-        shortcut: where a stage halves its map: "strided" 1x1, or "pooled", the mean of
-            2x2 cells and a 1x1 (ResNet-D).
-        output_stride: the coarsest stride; later stages dilate instead of striding.
-        remat: what the backward pass of a block computes again to keep less: "none",
-            "dots" all but convolutions, "full" everything. Fusions that work inside the
-            blocks (`conformer`, `mobile_former`) keep all.
-        dtype: compute dtype; parameters stay float32.
+        blocks: number of residual blocks of each stage; empty for the root block only.
+        width: channels of the root; stage i has 3x3 convolutions of width * 2**i channels
+            and outputs of 4 times as many.
+        norm: "group" is StdConv + GroupNorm(32), as in the published hybrids (ViT, 2020);
+            "batch" is Conv + BatchNorm, v1.5 as in torchvision.
+        numerics: epsilons of StdConv and of GroupNorm. "timm": 1e-8 added to the variance,
+            and 1e-5. "vit_jax" (Google): 1e-5 added to the standard deviation, and 1e-6;
+            with pre-activation (BiT) 1e-10 added to the variance, and 1e-5.
+        preactivation: norm and ReLU before each convolution (He et al., 2016), as in BiT
+            (Kolesnikov et al., 2019); only the last of the returned maps is normed.
+        root: "7x7" (one convolution) or "deep" (three 3x3 convolutions; ResNet-C and -D,
+            He et al., 2018).
+        shortcut: downsampling in the shortcut: "strided" (1x1 convolution with stride 2) or
+            "pooled" (2x2 average pooling, then 1x1 convolution; ResNet-D).
+        output_stride: the coarsest stride; later stages use dilation instead of stride.
+        remat: what the backward pass of a block recomputes to save memory: "none", "dots"
+            (all but convolutions) or "full" (everything). Blocks that a fusion runs in
+            steps (all of `conformer`, those with attention of `botnet`) ignore it.
+        dtype: compute dtype; parameters are float32.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -61,21 +62,21 @@ class ResNetSpec:
             )
         if self.preactivation and self.norm == "batch":
             raise UserError(
-                "ResNetSpec.preactivation: expected norm='group' with it, as BiT has, got "
-                "norm='batch'."
+                "ResNetSpec.preactivation: expected norm='group' with pre-activation, got "
+                "norm='batch'. Set one of them to its default."
             )
         multiple = 64 if self.root == "deep" else 32
         if self.norm == "group" and self.width % multiple:
-            half = ", of which a deep root begins with half" if multiple == 64 else ""
+            half = " (a deep root starts with half the width)" if multiple == 64 else ""
             raise UserError(
-                f"ResNetSpec.width: GroupNorm has 32 groups, so the width must be a "
-                f"multiple of {multiple}{half}, got {self.width}. "
-                f"Choose {multiple}, {2 * multiple}, ... or norm='batch'."
+                f"ResNetSpec.width: expected a multiple of {multiple} for GroupNorm with "
+                f"32 groups{half}, got {self.width}. Choose {multiple}, {2 * multiple}, "
+                f"... or norm='batch'."
             )
         if self.width % 2 and self.root == "deep":
             raise UserError(
-                f"ResNetSpec.width: a deep root begins with half the width, so it must be "
-                f"even, got {self.width}."
+                f"ResNetSpec.width: expected an even number for a deep root, which starts "
+                f"with half the width, got {self.width}."
             )
 
 
@@ -86,28 +87,28 @@ class ViTSpec:
     Attributes:
         width: D, the embedding width.
         depth: number of blocks.
-        heads: attention heads; width / heads is the head width.
+        num_heads: attention heads; a divisor of `width`.
         mlp_dim: hidden width of the MLP.
-        patch_size: side of a patch in pixels; a fusion that feeds the ViT a feature map
-            chooses its own.
-        pool: what becomes the pooled vector: the class token, the mean of the patch
-            tokens, or attention pooling (a learned probe, big_vision's "MAP" head).
-        positions: "learned" grid, fixed "sincos2d", or "rope2d" inside attention.
-        position_resize: how a learned grid is fitted to another grid.
-        drop_path: stochastic depth rate of the last block, rising linearly from 0.
+        patch_size: side of a patch in px; fusions that give the ViT a feature map use
+            another one.
+        pool: "cls" (class token), "mean" (of the patch tokens) or "attention" (attention
+            pooling with a learned query, the MAP head of big_vision).
+        positions: "learned" grid, fixed "sincos2d", or rotary "rope2d" inside attention.
+        position_resize: interpolation of a learned grid to another grid, see `resize_grid`.
+        drop_path: stochastic depth rate of the last block; rates increase linearly from 0.
         dropout: rate after the embedding and inside the MLP.
-        layer_scale: initial value of the residual scales; 0.0 for none.
-        registers: learned extra tokens without positions (Darcet et al., 2023).
-        gelu: "tanh" as vit_jax, "erf" as timm.
+        layer_scale: initial value of LayerScale; 0.0 for none.
+        num_register_tokens: learned extra tokens without positions (Darcet et al., 2023).
+        gelu: "tanh" as in vit_jax, "erf" as in timm.
         norm_eps: epsilon of every LayerNorm.
-        remat: what the backward pass of a block computes again to keep less: "none",
-            "dots" all but the products with kernels, "full" everything.
-        dtype: compute dtype; parameters stay float32.
+        remat: what the backward pass of a block recomputes to save memory: "none", "dots"
+            (all but products with kernels) or "full" (everything).
+        dtype: compute dtype; parameters are float32.
     """
 
     width: int = 768
     depth: int = 12
-    heads: int = 12
+    num_heads: int = 12
     mlp_dim: int = 3072
     patch_size: int = 16
     pool: Literal["cls", "mean", "attention"] = "cls"
@@ -116,7 +117,7 @@ class ViTSpec:
     drop_path: float = 0.0
     dropout: float = 0.0
     layer_scale: float = 0.0
-    registers: int = 0
+    num_register_tokens: int = 0
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
     remat: Literal["none", "dots", "full"] = "none"
@@ -127,9 +128,10 @@ class ViTSpec:
         _check_choices(self, positions=("learned", "sincos2d", "rope2d"), remat=REMAT)
         _check_choices(self, position_resize=("corner_linear", "bilinear", "bicubic_aa"))
         _check_choices(self, dtype=("float32", "bfloat16"))
-        if self.width % self.heads:
+        if self.width % self.num_heads:
             raise UserError(
-                f"ViTSpec: width {self.width} is not divisible by heads {self.heads}."
+                f"ViTSpec.num_heads: expected a divisor of width {self.width}, "
+                f"got {self.num_heads}."
             )
         for field in ("drop_path", "dropout"):
             if not 0.0 <= getattr(self, field) < 1.0:
@@ -137,19 +139,20 @@ class ViTSpec:
                     f"ViTSpec.{field}: expected a rate in [0, 1), "
                     f"got {getattr(self, field)}."
                 )
-        head_dim = self.width // self.heads
+        head_dim = self.width // self.num_heads
         if self.positions == "rope2d" and head_dim % 4:
             raise UserError(
-                f"ViTSpec: rope2d rotates rows and columns in pairs and needs a head "
-                f"width divisible by 4, got {self.width} / {self.heads} = {head_dim}."
+                f"ViTSpec.positions: 'rope2d' needs a head width divisible by 4, got "
+                f"width / num_heads = {self.width} / {self.num_heads} = {head_dim}."
             )
         if self.positions == "sincos2d" and self.width % 4:
             raise UserError(
-                f"ViTSpec: sincos2d needs a width divisible by 4, got {self.width}."
+                f"ViTSpec.positions: 'sincos2d' needs a width divisible by 4, got "
+                f"{self.width}."
             )
 
 
-# He et al. (2015); r26 is AugReg's (Steiner et al., 2021), `r` its root block alone.
+# He et al. (2015); r26: AugReg (Steiner et al., 2021); r: only its root block.
 RESNET_SIZES: dict[str, dict[str, Any]] = {
     "r": dict(blocks=()),
     "r26": dict(blocks=(2, 2, 2, 2)),
@@ -160,16 +163,16 @@ RESNET_SIZES: dict[str, dict[str, Any]] = {
 
 # Dosovitskiy et al. (2020) for b, l, h; Steiner et al. (2021) for ti, s.
 VIT_SIZES: dict[str, dict[str, Any]] = {
-    "ti": dict(width=192, depth=12, heads=3, mlp_dim=768),
-    "s": dict(width=384, depth=12, heads=6, mlp_dim=1536),
-    "b": dict(width=768, depth=12, heads=12, mlp_dim=3072),
-    "l": dict(width=1024, depth=24, heads=16, mlp_dim=4096),
-    "h": dict(width=1280, depth=32, heads=16, mlp_dim=5120),
+    "ti": dict(width=192, depth=12, num_heads=3, mlp_dim=768),
+    "s": dict(width=384, depth=12, num_heads=6, mlp_dim=1536),
+    "b": dict(width=768, depth=12, num_heads=12, mlp_dim=3072),
+    "l": dict(width=1024, depth=24, num_heads=16, mlp_dim=4096),
+    "h": dict(width=1280, depth=32, num_heads=16, mlp_dim=5120),
 }
 
-# The named models: what `create_model` and the configs of the same name build. Published
-# counts and accuracies of the first five: Steiner et al. (2021), Dosovitskiy et al. (2020).
-# Strides are true ones: the model published as R+Ti/16 has one token per 32 px.
+# Named models, which `create_model` and the configs of the same name build. Published
+# parameter counts and accuracies of the first five: Steiner et al. (2021), Dosovitskiy et
+# al. (2020). The name R+Ti/16 is the published one; it has one token per 32 px.
 MODELS: dict[str, dict[str, Any]] = {
     "r_vit_ti16": dict(
         fusion="conv_stem",
@@ -222,26 +225,26 @@ MODELS: dict[str, dict[str, Any]] = {
         resnet="r26",
         resnet_options=dict(blocks=(1, 2, 1), width=32),
         vit="ti",
-        vit_options=dict(width=128, depth=2, heads=4, mlp_dim=512, pool="mean"),
+        vit_options=dict(width=128, depth=2, num_heads=4, mlp_dim=512, pool="mean"),
         fusion_options=dict(sequential=dict(stride=16)),
     ),
 }
 
 
 def resnet_spec(size: str, **overrides: Any) -> ResNetSpec:
-    """Returns the ResNet called `size` with single fields replaced.
+    """Returns the spec of a ResNet of this size, with the fields in `overrides` replaced.
 
     Raises:
-        UserError: unknown size, unknown field, or a value the spec refuses.
+        UserError: unknown size, unknown field, or a value out of range.
     """
     return _build(ResNetSpec, RESNET_SIZES, size, overrides)
 
 
 def vit_spec(size: str, **overrides: Any) -> ViTSpec:
-    """Returns the ViT called `size` with single fields replaced.
+    """Returns the spec of a ViT of this size, with the fields in `overrides` replaced.
 
     Raises:
-        UserError: unknown size, unknown field, or a value the spec refuses.
+        UserError: unknown size, unknown field, or a value out of range.
     """
     return _build(ViTSpec, VIT_SIZES, size, overrides)
 

@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     with config.unlocked():
         config.model.fusion_options = ConfigDict(dict(sequential=dict(stride=4)))
     config.model.resnet_options.update(blocks=(1,), width=32)
-    config.model.vit_options.update(width=32, depth=2, heads=2, mlp_dim=64)
+    config.model.vit_options.update(width=32, depth=2, num_heads=2, mlp_dim=64)
     config.data.image_size = 16
     config.data.threads = 1
     config.train.batch_size = 8

@@ -93,8 +93,8 @@ def test_help_lists_flags_and_modes():
         ),
         (
             [TINY, "--config.data.image_size=4"],
-            "fusion 'sequential': image size 4x4 px is smaller than one cell of its "
-            "coarsest map (",
+            "fusion 'sequential': image_size: expected 16 px or more, the stride of its "
+            "coarsest map, got 4x4 px.",
         ),
         (
             [TINY, "--config.data.name=folder:/nowhere"],

@@ -15,7 +15,7 @@ from small_run import command, run
 from hybrid_jax.data.example_loader import ExampleLoader
 from hybrid_jax.data.formats.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.predict import predict
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.recorded_source import (
@@ -75,7 +75,7 @@ def by_hand(experiment, state, path):
     row = loader.evaluate(0)
     batch = {name: jnp.asarray(value)[None] for name, value in row.items()}
     model = merge_model(experiment.graph, state.params, state.mutable)
-    inputs = normalize(batch["image"], policy=config.model.normalization)
+    inputs = normalize_image(batch["image"], policy=config.model.normalization)
     content = batch.get("content_yxyx_px")
     outputs = task.infer(model, inputs, content_yxyx_px=content)
     return {k: np.asarray(x)[0] for k, x in task.predict(outputs, batch).items()}

@@ -9,7 +9,7 @@ from hybrid_jax.specs import resnet_spec, vit_spec
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(width=48), "multiple of 32, got 48"),
+        (dict(width=48), "multiple of 32 for GroupNorm"),
         (dict(blocks=(2, 0)), "1 or more blocks"),
         (dict(norm="layer"), "expected one of 'group', 'batch', got 'layer'"),
         (dict(output_stride=2), "ResNetSpec.output_stride"),
@@ -31,12 +31,12 @@ def test_unknown_resnet_size_names_the_nearest():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(heads=5), "width 768 is not divisible by heads 5"),
+        (dict(num_heads=5), "num_heads: expected a divisor of width 768, got 5"),
         (dict(pool="max"), "ViTSpec.pool: expected one of 'cls', 'mean', 'attention'"),
         (dict(drop_path=1.0), r"ViTSpec.drop_path: expected a rate in \[0, 1\)"),
         (dict(dropout=-0.1), "ViTSpec.dropout"),
-        (dict(width=30, heads=5, positions="rope2d"), "divisible by 4, got 30 / 5 = 6"),
-        (dict(width=30, heads=5, positions="sincos2d"), "sincos2d needs a width"),
+        (dict(width=30, num_heads=5, positions="rope2d"), "= 30 / 5 = 6"),
+        (dict(width=30, num_heads=5, positions="sincos2d"), "'sincos2d' needs a width"),
         (dict(gelu="exact"), "ViTSpec.gelu"),
         (dict(position_resize="nearest"), "ViTSpec.position_resize"),
         (dict(dorpout=0.1), "Did you mean 'dropout'"),

@@ -26,7 +26,8 @@ def select(
 
     `fusion.OPTION=VALUE` sets an option of the chosen fusion, `head.OPTION=VALUE` one of
     the chosen head, and they check it themselves; a value of several numbers stands in
-    brackets: `fusion.levels=(16,32)`. So may two paths: `coco=(/data/images,/data/x.json)`.
+    brackets: `fusion.strides=(16,32)`. So may two paths:
+    `coco=(/data/images,/data/x.json)`.
 
     Args:
         config: a tree from `config.defaults()`, changed by the experiment.

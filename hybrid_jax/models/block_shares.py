@@ -1,11 +1,10 @@
-"""Sharing the blocks of one part among the places where it meets another."""
+"""Splitting the blocks of one part into groups, one for each exchange with the other."""
 
 
 def even_shares(count: int, places: int) -> tuple[range, ...]:
-    """Parts the indices of `count` blocks among `places`, in order and evenly.
+    """Splits the indices 0 to `count` - 1 into `places` consecutive ranges.
 
-    No two shares differ by more than one block; with fewer blocks than places some are
-    empty.
+    The lengths differ by at most one; with fewer blocks than places some are empty.
     """
     borders = [count * place // places for place in range(places + 1)]
     return tuple(map(range, borders[:-1], borders[1:]))

@@ -1,4 +1,4 @@
-"""A whole model: one fusion as backbone, one head on its features, and what is between."""
+"""A complete model: a fusion as backbone, a head, and a pyramid adapter between them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,13 +22,14 @@ from hybrid_jax.specs import MODELS, ResNetSpec, ViTSpec, resnet_spec, vit_spec
 
 
 class Hybrid(nnx.Module):
-    """`head(backbone(images))`; parameters live under `backbone.…` and `head.…`.
+    """Returns `head(backbone(images))`; the parameters are in `backbone` and `head`.
 
-    Where the head wants strides that the fusion does not give, `pyramid.…` makes them.
-    `attention` names the kernel of all attention inside, see `ops.attention.KERNELS`.
+    `pyramid` computes the strides that the head needs and the fusion does not return.
+    `attention` is the kernel of all attention inside, one of `KERNELS` in
+    `ops/attention/dot_product.py`.
 
     Attributes:
-        is_folded: changed for inference alone, see `models/layers/folding.py`.
+        is_folded: whether it was folded for inference, see `models/layers/folding.py`.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Hybrid(nnx.Module):
         self.is_folded = False
 
     def fold_in_place(self) -> None:
-        """Notes that everything inside has been folded."""
+        """Marks the model as folded."""
         self.is_folded = True
 
     def __call__(
@@ -56,20 +57,19 @@ class Hybrid(nnx.Module):
         """Maps normalized images (B, H, W, 3) to the head's outputs.
 
         Args:
-            train: batch statistics and random drops on.
-            key: for the random drops; without one there are none.
-            content_yxyx_px: (B, 4), the part of each image that is no padding: top, left,
-                bottom, right; None if all is.
-            targets: a training batch, for heads that learn from noised targets too.
+            train: switches batch statistics, dropout and drop path on.
+            key: random key of dropout and drop path; None switches them off.
+            content_yxyx_px: (B, 4), the part of each image that is not padding: top, left,
+                bottom, right in px; None if there is no padding.
+            targets: a training batch, for heads with denoising queries.
 
         Raises:
-            UserError: `train` is on in a folded model.
+            UserError: `train` is True in a folded model.
         """
         if train and self.is_folded:
             raise UserError(
-                "model: train: expected False, got True: it is folded for inference, and "
-                "its arrays are not those that training continues from. Load it again "
-                "without folding: load_trained(..., folded=False)."
+                "model: train: expected False in a model folded for inference, got True. "
+                "Load the model again without folding: load_trained(..., folded=False)."
             )
         with attention_kernel(self.attention):
             return self._outputs(
@@ -94,7 +94,7 @@ class Hybrid(nnx.Module):
     def features(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps images (B, H, W, 3) to what the head reads, missing strides made."""
+        """Returns features of images (B, H, W, 3) at all strides that the head needs."""
         hw = images.shape[1:3]
         with recording(getattr(self.head, "taps", ())) as taps:
             features = self.backbone(images, train=train, key=key)
@@ -112,16 +112,16 @@ def build_model(
     image_size: tuple[int, int],
     rngs: nnx.Rngs,
 ) -> Hybrid:
-    """Builds what `config.model` describes, with random weights.
+    """Builds the model that `config.model` describes, with random weights.
 
     Args:
-        model: the `model` branch of a config, `dtype` resolved.
+        model: the `model` branch of a config, with `dtype` resolved.
         num_classes: K of the head.
-        image_size: (H, W) in px that learned positions are made for.
+        image_size: (H, W) in px of the learned position embeddings.
 
     Raises:
-        UserError: unknown names or options, a head of maps without strides, or an image
-            the model cannot take.
+        UserError: unknown names or options, no strides for a head that reads maps, or an
+            image smaller than one cell of the coarsest map.
     """
     backbone = build_fusion(
         model["fusion"],
@@ -134,7 +134,7 @@ def build_model(
     options = model["head_options"].get(model["head"], {})
     check_options(f"head {model['head']!r}", entry, options)
     wanted = tuple(options.get("strides", entry.strides))
-    # Taps of a ViT can stand in for maps.
+    # With taps, a head needs no maps.
     if "strides" in options and not wanted and not options.get("taps"):
         raise UserError(f"head {model['head']!r}: strides: expected one or more, got none.")
     pyramid, channels = None, backbone.channels
@@ -165,7 +165,8 @@ def build_fusion(
     """Builds one entry of the fusion registry.
 
     Raises:
-        UserError: unknown fusion or option, or an image smaller than one coarsest cell.
+        UserError: unknown fusion or option, or an image smaller than one cell of the
+            coarsest map.
     """
     fusion = FUSIONS.get(name)
     check_options(f"fusion {name!r}", fusion, options)
@@ -174,15 +175,15 @@ def build_fusion(
     coarsest = max(backbone.channels)
     if min(image_size) < coarsest:
         raise UserError(
-            f"fusion {name!r}: image size {image_size[0]}x{image_size[1]} px is smaller "
-            f"than one cell of its coarsest map ({coarsest} px). Set data.image_size to "
-            f"{coarsest} or more, or choose a finer stride."
+            f"fusion {name!r}: image_size: expected {coarsest} px or more, the stride of "
+            f"its coarsest map, got {image_size[0]}x{image_size[1]} px. Set "
+            f"data.image_size to {coarsest} or more, or choose a finer stride."
         )
     return backbone
 
 
 def part_specs(model: Mapping[str, Any]) -> tuple[ResNetSpec, ViTSpec]:
-    """Returns both parts' specs: size table first, then the options that are not None."""
+    """Returns the specs of both parts: their size, with the options that are not None."""
 
     def chosen(options):
         return {
@@ -212,10 +213,10 @@ def create_model(
     Args:
         name: one of `list_models()`.
         num_classes: K of the head.
-        image_size: side or (height, width) in px that learned positions are made for;
-            the model takes any other size too.
+        image_size: side or (height, width) in px of the learned position embeddings; the
+            model accepts images of any other size too.
         dtype: compute dtype, "float32" or "bfloat16".
-        seed: of the random weights.
+        seed: seed of the random weights.
         overrides: keys of `config.model`, e.g. `fusion="conv_stem"` or
             `vit_options=dict(drop_path=0.1)`.
 
@@ -232,12 +233,12 @@ def create_model(
 
 
 def list_models() -> tuple[str, ...]:
-    """Returns the names `create_model` knows."""
+    """Returns the names that `create_model` accepts."""
     return tuple(MODELS)
 
 
 def list_fusions() -> tuple[str, ...]:
-    """Returns the names of all wirings."""
+    """Returns the names of all fusions."""
     return FUSIONS.names()
 
 

@@ -1,10 +1,10 @@
-"""How many cells an image has at a stride: the rule all maps and positions are made by."""
+"""The number of cells of an image at a stride."""
 
 import math
 from collections.abc import Sequence
 
 
 def grid_of(image_size: Sequence[int], stride: int) -> tuple[int, int]:
-    """Returns (h, w) of a map of an image (H, W) in px: cells reach past its end."""
+    """Returns (ceil(H / stride), ceil(W / stride)) for an image of (H, W) px."""
     h, w = (math.ceil(side / stride) for side in image_size)
     return h, w

@@ -1,4 +1,4 @@
-"""Checking what a fusion or a head is asked for, before it is built."""
+"""Checks of the options of fusions and heads, before these are built."""
 
 import inspect
 import types
@@ -6,6 +6,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybrid_jax.config.renamed_keys import RENAMED_KEYS
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.specs import ResNetSpec
 
@@ -16,15 +17,15 @@ _GIVEN = {
 
 
 def check_options(name: str, entry: type, options: Mapping[str, Any]) -> None:
-    """Compares options with the keyword arguments of a constructor.
+    """Checks names and types of options against the keyword arguments of a constructor.
 
     Args:
-        name: "fusion 'vit'" or "head 'linear'": the kind, and what messages call it.
+        name: the kind and the name, for messages, such as "fusion 'vit'".
         entry: the class.
-        options: what was asked for.
+        options: option -> value.
 
     Raises:
-        UserError: an option it does not have, or a value of another type than it states.
+        UserError: an unknown option, or a value whose type is not the annotated one.
     """
     given = _GIVEN[name.split()[0]]
     known = [p for p in inspect.signature(entry.__init__).parameters if p not in given]
@@ -32,7 +33,7 @@ def check_options(name: str, entry: type, options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if option not in known:
             raise UserError(
-                f"{name} has no option {option!r}.{nearest(option, known)} "
+                f"{name} has no option {option!r}.{_suggestion(name, option, known)} "
                 f"It accepts: {', '.join(known) or 'none'}."
             )
         if option in hints and not _fits(value, hints[option]):
@@ -41,17 +42,25 @@ def check_options(name: str, entry: type, options: Mapping[str, Any]) -> None:
             )
 
 
+def _suggestion(name: str, option: str, known: list[str]) -> str:
+    kind, entry, _ = name.replace(" ", "").split("'")
+    key = f"model.{kind}_options.{entry}.{option}"
+    if key in RENAMED_KEYS:
+        return f" It is now called {RENAMED_KEYS[key].rpartition('.')[2]!r}."
+    return nearest(option, known)
+
+
 def check_has_stages(fusion: str, resnet: ResNetSpec) -> None:
-    """Raises UserError for a ResNet that is a root block alone."""
+    """Raises UserError for a ResNet without stages."""
     if not resnet.blocks:
         raise UserError(
-            f"fusion {fusion!r}: resnet: expected a ResNet with stages, got a root block "
-            f"alone (size 'r'); choose r26, r50, r101 or r152."
+            f"fusion {fusion!r}: resnet: expected a ResNet with stages, got one without "
+            f"(size 'r'). Choose r26, r50, r101 or r152."
         )
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type; a list passes for a tuple."""
+    """Whether a value has the annotated type; lists are accepted as tuples."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, kind) for kind in typing.get_args(hint))
@@ -66,7 +75,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _named(hint: Any) -> str:
-    """Returns `tuple[int, ...] or None` for the annotation of that type."""
+    """Returns an annotation as text, such as `tuple[int, ...] or None`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_named(kind) for kind in typing.get_args(hint))
     if hint is type(None):

@@ -1,8 +1,8 @@
 """Bilinear sampling of maps at any rows and columns, as two matrix products.
 
-Positions are counted in cells between their centers: 0.0 is the center of the first cell.
-Beyond the outermost centers the outermost cells are repeated. Everything is exact to
-float32 rounding on every backend, and differentiable without a scatter.
+Positions are in cells: 0.0 is the center of the first cell. Positions beyond the outermost
+centers are clamped. Results are exact to float32 rounding on every backend, and the
+gradient needs no scatter.
 """
 
 import jax
@@ -11,22 +11,22 @@ import numpy as np
 
 
 def centers(count: int, *, stride: float) -> np.ndarray:
-    """Returns (count,) float32: where the centers of pixels lie in a map of that stride."""
+    """Returns (count,) float32: positions of pixel centers in a map of this stride."""
     return ((np.arange(count) + 0.5) / stride - 0.5).astype(np.float32)
 
 
 def axis_weights(positions: jax.Array | np.ndarray, size: int) -> jax.Array:
-    """Returns (..., n, size) float32: the share of each cell at positions (..., n)."""
+    """Returns (..., n, size) float32: the weight of each cell at positions (..., n)."""
     inside = jnp.clip(positions, 0.0, size - 1.0)
-    apart = jnp.abs(inside[..., None] - jnp.arange(size, dtype=jnp.float32))
-    return jnp.maximum(1.0 - apart, 0.0)
+    distance = jnp.abs(inside[..., None] - jnp.arange(size, dtype=jnp.float32))
+    return jnp.maximum(1.0 - distance, 0.0)
 
 
 def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Samples a map (B, h, w, C) on a grid of rows and columns.
 
     Args:
-        rows: (H, h) or, each image its own, (B, H, h), from `axis_weights`.
+        rows: (H, h), or (B, H, h) for separate rows per image, from `axis_weights`.
         columns: (W, w) or (B, W, w).
 
     Returns:
@@ -39,12 +39,11 @@ def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     return x
 
 
-def enlarge_by_corners(x: jax.Array, *, factor: int) -> jax.Array:
-    """Enlarges (B, h, w, C) so that the centers of its corner cells stay in the corners.
+def upsample_align_corners(x: jax.Array, *, factor: int) -> jax.Array:
+    """Upsamples (B, h, w, C) bilinearly as torch with `align_corners=True`.
 
-    What torch calls `align_corners=True`; the decoders of published DPT weights are made
-    of it. Cells drift towards the middle by up to half a cell: other code of this library
-    uses `rescale.upsample`, which keeps every cell in its place.
+    Published DPT weights need it. Cells move by up to half a cell in the image, so other
+    code of this library uses `rescale.upsample`.
     """
     rows, columns = (
         axis_weights(np.linspace(0.0, n - 1.0, n * factor, dtype=np.float32), n)

@@ -1,9 +1,9 @@
 """Boxes: formats, areas and overlaps.
 
-Formats are named in full: `xyxy` is (x0, y0, x1, y1), `xywh` COCO's corner and size,
-`cxcywh` center and size, `yxyx` TensorFlow's order. Every overlap guards its denominator:
-the gradient of an unguarded quotient turns to NaN under jit for some batch sizes even where
-no box is empty (jaxlib 0.10, CPU).
+Formats: `xyxy` is (x0, y0, x1, y1), `xywh` corner and size (COCO), `cxcywh` center and
+size, `yxyx` TensorFlow's order. All denominators have a lower bound: without one, the
+gradient becomes NaN under jit for some batch sizes, even if no box is empty (jaxlib 0.10,
+CPU).
 """
 
 import jax
@@ -13,26 +13,26 @@ _EPS = 1e-7
 
 
 def convert_boxes(boxes: jax.Array, in_format: str, out_format: str) -> jax.Array:
-    """Returns boxes (..., 4) in another format; units stay as they are.
+    """Returns boxes (..., 4) in another format and the same units.
 
     Args:
         in_format: "xyxy", "xywh", "cxcywh" or "yxyx".
         out_format: one of the same.
 
     Raises:
-        ValueError: another format.
+        ValueError: unknown format.
     """
     return _FROM_XYXY[_known(out_format)](_TO_XYXY[_known(in_format)](boxes))
 
 
 def box_area(boxes_xyxy: jax.Array) -> jax.Array:
-    """Returns the areas (...) of boxes (..., 4); zero where corners are swapped."""
+    """Returns the areas (...) of boxes (..., 4); zero if corners are swapped."""
     sides = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
-    """Returns the intersection over union of boxes (..., 4) that broadcast; in [0, 1]."""
+    """Returns the IoU of boxes (..., 4), broadcast; in [0, 1]."""
     intersection, union = _overlap(a_xyxy, b_xyxy)
     return intersection / jnp.maximum(union, _EPS)
 
@@ -58,7 +58,7 @@ def pairwise_giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
 
 
 def mirrored_boxes(boxes_xyxy_px: jax.Array, *, width_px: float) -> jax.Array:
-    """Returns boxes (..., 4) of the image mirrored left to right."""
+    """Returns boxes (..., 4) after a left-right flip of the image."""
     x0, y0, x1, y1 = jnp.moveaxis(boxes_xyxy_px, -1, 0)
     return jnp.stack([width_px - x1, y0, width_px - x0, y1], axis=-1)
 
@@ -70,10 +70,10 @@ def original_boxes(
     offset_yx: jax.Array,
     original_hw: jax.Array,
 ) -> jax.Array:
-    """Takes boxes (B, D, 4) from px of a resized image to px of the original, cut there.
+    """Maps boxes (B, D, 4) from px of a resized image to px of the original, clipped.
 
     Args:
-        scale_yx: (B, 2); original px * scale + offset are px of the resized image.
+        scale_yx: (B, 2); px of the resized image = original px * scale + offset.
         offset_yx: (B, 2).
         original_hw: (B, 2), height and width in px.
     """

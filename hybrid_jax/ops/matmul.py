@@ -1,4 +1,4 @@
-"""The product behind 1x1 convolutions, in the form that suits the backend."""
+"""The matrix product of 1x1 convolutions, with a faster gradient on CPU."""
 
 import jax
 from jax.custom_derivatives import SymbolicZero
@@ -22,11 +22,11 @@ def _matmul_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _derivative(primals, tangents):
-    """Has a backward pass that computes the incoming gradient once, in its own layout.
+    """Returns the product and its tangent; the barrier materializes the gradient once.
 
-    Without the barrier XLA's CPU backend fuses what produces it (a GroupNorm's backward)
-    into each of the two products and writes one of the copies transposed, cell by cell.
-    The barrier stands behind the sum, so that on the way back it stands before both.
+    Without it, XLA's CPU backend fuses the producer of the gradient (the backward pass of a
+    GroupNorm) into both products and writes one of the copies transposed, cell by cell.
+    The barrier is after the sum, so that in the backward pass it comes before both.
     """
     x, kernel = primals
     dx, dkernel = tangents

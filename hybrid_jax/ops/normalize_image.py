@@ -1,18 +1,18 @@
-"""From the bytes of an image to the numbers a model was trained on."""
+"""Normalization of uint8 images."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Mean and deviation of images in [0, 1], by the name of the policy.
+# Mean and standard deviation of images in [0, 1], by name of the policy.
 POLICIES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
 
-def normalize(image_u8: jax.Array, *, policy: str, dtype=jnp.float32) -> jax.Array:
-    """Returns (B, H, W, 3) uint8 images as floats: [-1, 1] or zero mean, unit variance."""
+def normalize_image(image_u8: jax.Array, *, policy: str, dtype=jnp.float32) -> jax.Array:
+    """Returns uint8 images (B, H, W, 3) minus the mean, divided by the deviation."""
     mean, deviation = (np.asarray(v, np.float32) for v in POLICIES[policy])
     scale, shift = 1.0 / (255.0 * deviation), -mean / deviation
     return (image_u8.astype(jnp.float32) * scale + shift).astype(dtype)

@@ -1,4 +1,4 @@
-"""Which pixels and cells of an image are real and which are padding."""
+"""Masks of the pixels and cells that are not padding."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def rectangle_mask(content_yxyx_px: jax.Array, *, hw: tuple[int, int]) -> jax.Ar
 
 
 def cell_mask(mask_px: jax.Array, *, stride: int) -> jax.Array:
-    """Returns (B, h, w) bool for a map of that stride: any real pixel makes a cell real.
+    """Returns (B, h, w) bool, True for cells with at least one pixel that is not padding.
 
     Args:
         mask_px: (B, H, W) bool.

@@ -1,8 +1,8 @@
 """The kind of device that a program is traced for.
 
-Some operations have one form for each kind. Programs are also traced on one machine for
-another: to be compiled ahead of time for a TPU slice, or to be exported. The kind is thus
-a property of the program, not of the process that traces it.
+Some operations have different implementations for CPU, GPU and TPU. A program may be traced
+on one machine for another, to be compiled ahead of time for a TPU slice or to be exported.
+So the platform is a property of the program, not of the process.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ _PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar(
 
 
 def platform() -> str:
-    """Returns "cpu", "gpu" or "tpu": what `tracing_for` says, else this process's own."""
+    """Returns "cpu", "gpu" or "tpu": set by `tracing_for`, else JAX's default backend."""
     return _PLATFORM.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
 def tracing_for(name: str | None) -> Iterator[None]:
-    """Makes `platform` return `name` inside the block; None leaves it as it is.
+    """Context manager that sets `platform`; None does not change it.
 
-    The block must hold the call of a function under trace, not that of a function that
-    `jax.jit` has traced before: a finished trace keeps the forms it was made with.
+    It affects functions that are traced inside the block. A function that `jax.jit` has
+    traced before keeps its implementations.
 
     Raises:
         ValueError: not one of `PLATFORMS`.

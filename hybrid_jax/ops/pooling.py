@@ -1,4 +1,4 @@
-"""Maximum of 3x3 windows with stride 2, in the form each backend runs fast; mean of 2x2."""
+"""3x3 max pooling with stride 2, and dilated 2x2 average pooling."""
 
 import functools
 
@@ -9,12 +9,11 @@ from hybrid_jax.ops.platform import platform
 
 
 def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
-    """Pools (B, H, W, C) to (B, ceil(H/2), ceil(W/2), C).
+    """Max-pools (B, H, W, C) to (B, ceil(H/2), ceil(W/2), C).
 
     Args:
-        padding: "same" splits as TensorFlow, more at the end; "centered" adds one cell on
-            every side, as torch does. What is added never wins a maximum; "zeros" adds
-            the same cells as "centered", and they win where all else is negative.
+        padding: "same" (TensorFlow: more at the end), "centered" (torch: one cell on every
+            side) or "zeros" (as "centered", with zeros instead of minus infinity).
     """
     if padding == "zeros":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -32,10 +31,9 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
 
 
 def neighbor_mean(x: jax.Array, *, spacing: int) -> jax.Array:
-    """Averages each cell of (B, h, w, C) with those `spacing` to its right and below.
+    """Returns 2x2 average pooling of (B, h, w, C) with stride 1 and dilation `spacing`.
 
-    Neighbors outside the map do not count. At every 2 * `spacing`-th cell it is the mean
-    that halving a map of cells `spacing` apart would give.
+    Cells outside the map are not part of the means.
     """
 
     def sums(x):
@@ -59,16 +57,15 @@ def _pads(side: int, *, padding: str) -> tuple[int, int]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _shifted_max(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
-    """The same maximum over nine strided views of the map.
+    """Max pooling as the maximum of nine strided views of the map.
 
-    XLA's CPU backend runs this twice as fast as a window reduction, and its gradient,
-    given below, ten times.
+    On CPU, this is twice as fast as `reduce_window`, and its gradient ten times.
     """
     return functools.reduce(jnp.maximum, _views(x, pads))
 
 
 def _views(x, pads) -> list[jax.Array]:
-    """Returns, for each of the nine places in a window, what stands there."""
+    """Returns nine maps: for each place in a window, the values at that place."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     h, w = ((side - 3) // 2 + 1 for side in padded.shape[1:3])
     return [
@@ -83,22 +80,22 @@ def _shifted_max_derivative(pads, primals, tangents):
     (x,), (tangent,) = primals, tangents
     views = _views(x, pads)
     y = functools.reduce(jnp.maximum, views)
-    # Which place won, the first of equals: one byte a window instead of the map again.
+    # Index of the maximum (the first of equals): one byte per window instead of the map.
     winner = jnp.full(y.shape, 8, jnp.int8)
     for place in range(7, -1, -1):
         winner = jnp.where(views[place] == y, jnp.int8(place), winner)
     return y, _read(tangent, winner, pads)
 
 
-# A checkpoint, so that nothing but the winner is kept for the gradient.
+# A checkpoint, so that only the index of the maximum is kept for the gradient.
 @functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
 def _read(x, winner, pads):
-    """Reads what stands at the winner's place of each window.
+    """Returns the value of `x` at the maximum of each window.
 
-    A padded cell in an even row is the first row of one window and the last of the window
-    above; in an odd row it is the middle of one. The same holds for columns. So the map is
-    cut into four of half the size, and the gradient, which goes the other way, adds to
-    each of the four and interleaves them.
+    A cell of the padded map in an even row is in the first row of one window and in the
+    last row of the window above; a cell in an odd row is in the middle row of one window.
+    The same holds for columns, so the map is split into four interleaved maps of half the
+    size, and the gradient adds to each of the four.
     """
     B, H, W, C = x.shape
     h, w = winner.shape[1:3]

@@ -1,4 +1,4 @@
-"""Positions of grid cells: fixed tables, rotations, and fitting a learned grid."""
+"""Position embeddings of grid cells: sincos, rotary, and resizing of learned grids."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Array:
-    """Fits a learned grid of position embeddings to another grid.
+    """Resizes a learned grid of position embeddings to another grid.
 
     Args:
         grid: (h, w, D).
-        hw: the new (h, w); rectangles are fine.
-        method: "corner_linear" keeps the corner cells in place, as `scipy.ndimage.zoom`
-            of order 1 does in vit_jax; "bilinear" samples cell centers without
-            antialiasing; "bicubic_aa" is timm's antialiased bicubic.
+        hw: the new (h, w), of any aspect ratio.
+        method: "corner_linear" (aligned corners, as `scipy.ndimage.zoom` of order 1 in
+            vit_jax), "bilinear" (half-pixel centers, no antialiasing) or "bicubic_aa"
+            (antialiased, as timm).
 
     Returns:
         (hw[0], hw[1], D) in the dtype of `grid`.
@@ -38,17 +38,17 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
 def sample_grid(
     grid: jax.Array, hw: tuple[int, int], *, extent: tuple[float, float]
 ) -> jax.Array:
-    """Reads a learned grid bilinearly at the cell centers of another grid.
+    """Samples a learned grid bilinearly at the cell centers of another grid.
 
-    Unlike `resize_grid`, it does not stretch one grid to the other: cells of the new one
-    may reach past the old one, as those of a coarse map do past an image, and cells of
-    all sizes find the same embedding at the same place.
+    Unlike `resize_grid`, the two grids need not cover the same area: the cells of a coarse
+    map may extend past the image, and cells of all sizes get the same embedding at the same
+    place.
 
     Args:
         grid: (h, w, D).
-        hw: (h, w) to return.
-        extent: how many of the new cells `grid` is high and wide; centers past its
-            outermost ones read those.
+        hw: (h, w) of the result.
+        extent: height and width of `grid` in cells of the result; positions outside are
+            clamped.
 
     Returns:
         (hw[0], hw[1], D) in the dtype of `grid`.
@@ -68,7 +68,7 @@ def _corner_linear(old: int, new: int) -> np.ndarray:
 
 
 def _linear(at: np.ndarray, old: int) -> np.ndarray:
-    """Returns the (len(at), old) matrix that reads `old` values at `at`, clamped."""
+    """Returns the (len(at), old) matrix that interpolates `old` values at `at`, clamped."""
     at, new = np.clip(at, 0.0, old - 1), len(at)
     low = np.clip(np.floor(at).astype(int), 0, max(old - 2, 0))
     share = at - low
@@ -83,9 +83,8 @@ def sincos2d(
 ):
     """Returns a fixed (h, w, dim) float32 table: sines and cosines of column, then row.
 
-    The order and the temperature are MoCo v3's (Chen et al., 2021), as in big_vision.
-    A grid whose cells are `spacing` times as wide as another's gets the other's table,
-    sampled at its own cell centers.
+    Order and temperature are those of MoCo v3 (Chen et al., 2021), as in big_vision. With
+    `spacing`, cells are that many times as wide: positions agree with a grid of spacing 1.
     """
     omega = temperature ** -np.linspace(0.0, 1.0, dim // 4)
     rows, columns = (np.mgrid[: hw[0], : hw[1]] + 0.5) * spacing - 0.5
@@ -101,12 +100,12 @@ def rope2d(
     temperature: float = 100.0,
     extent: tuple[float, float] | None = None,
 ):
-    """Returns cosines and sines (N, head_dim) that rotate a head's channels by position.
+    """Returns the cosines and sines (N, head_dim) of rotary positions.
 
-    Half of the channel pairs turn with the row, half with the column. Coordinates run over
-    [-1, 1] along both sides, so that a grid of another size spans the same angles; the
-    temperature is DINOv3's (2025). `extent`, in cells, says how long the sides are if not
-    `hw`: grids of one image whose last cells reach past it differently share its place.
+    Half of the channel pairs rotate with the row, half with the column. Coordinates are in
+    [-1, 1] along both sides, so that all grid sizes span the same angles; the temperature
+    is DINOv3's (2025). `extent` is the height and width of the image in cells, `hw` if
+    None: with it, grids of different strides agree on positions.
     """
     period = temperature ** (np.arange(head_dim // 4) * 4.0 / head_dim)
     lengths = hw if extent is None else extent
@@ -122,7 +121,7 @@ def rope2d(
 
 
 def rotate(x: jax.Array, cosines: np.ndarray, sines: np.ndarray) -> jax.Array:
-    """Rotates the last N of the tokens; prefix tokens (class, registers) stay.
+    """Rotates the last N tokens; prefix tokens (class, registers) are not changed.
 
     Args:
         x: (B, prefix + N, heads, d).

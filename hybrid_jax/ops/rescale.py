@@ -1,8 +1,8 @@
-"""Maps from one stride to another, cell for cell.
+"""Resampling of maps from one stride to another.
 
-A map of stride s has ceil(H / s) rows and cell i begins at pixel i * s. Stretching one
-map to another's size would shift its cells whenever H is no multiple of the coarser
-stride; scaling by the whole factor and cutting, or padding and pooling, does not.
+A map of stride s has ceil(H / s) rows, and cell i begins at pixel i * s. Resizing to the
+size of another map would shift the cells if H is not a multiple of the coarser stride.
+Upsampling by the integer factor and cropping, or padding and pooling, keeps them in place.
 """
 
 from typing import Literal
@@ -19,18 +19,17 @@ def upsample(
     factor: int,
     method: Literal["nearest", "bilinear"] = "bilinear",
 ) -> jax.Array:
-    """Brings (B, h, w, C) to a stride finer by `factor`.
+    """Upsamples (B, h, w, C) by an integer factor and crops to `hw`.
 
     Args:
-        hw: rows and columns of the result, at most `factor` times those of `x`; what
-            lies beyond them is outside the image and is cut off.
-        method: "bilinear" samples between cell centers (half-pixel), "nearest" repeats.
+        hw: rows and columns of the result, at most `factor` times those of `x`.
+        method: "bilinear" (half-pixel centers) or "nearest".
 
     Returns:
         (B, *hw, C) in the dtype of `x`.
 
     Raises:
-        ValueError: `hw` is larger.
+        ValueError: `hw` is too large.
     """
     B, h, w, C = x.shape
     if hw[0] > factor * h or hw[1] > factor * w:
@@ -47,10 +46,10 @@ def upsample(
 
 
 def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
-    """Brings (B, h, w, C) to a stride coarser by `factor`: the mean of the cells inside.
+    """Averages (B, h, w, C) over windows of `factor` x `factor` cells.
 
     Returns:
-        (B, ceil(h / factor), ceil(w / factor), C); cells past the border do not count.
+        (B, ceil(h / factor), ceil(w / factor), C); padding is not part of the means.
     """
     if factor == 1:
         return x
@@ -68,7 +67,7 @@ def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
 def to_stride(
     x: jax.Array, hw: tuple[int, int], *, old: int, new: int, method: str = "bilinear"
 ) -> jax.Array:
-    """Brings a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser.
+    """Resamples a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser.
 
     Raises:
         ValueError: one stride does not divide the other, or `hw` is not of stride `new`.
@@ -83,7 +82,7 @@ def to_stride(
     pooled = average_pool(x, factor=new // old)
     if pooled.shape[1:3] != tuple(hw):
         raise ValueError(
-            f"to_stride: hw: expected {pooled.shape[1:3]}, the map's {x.shape[1:3]} at "
-            f"stride {old} brought to {new}, got {tuple(hw)}."
+            f"to_stride: hw: expected {pooled.shape[1:3]} for a map of {x.shape[1:3]} "
+            f"cells pooled from stride {old} to {new}, got {tuple(hw)}."
         )
     return pooled

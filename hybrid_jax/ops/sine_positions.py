@@ -1,4 +1,4 @@
-"""DETR's fixed positions of cells, which span the real part of a padded image."""
+"""DETR's fixed sine positions, normalized by the part of an image without padding."""
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,12 @@ def sine_positions(
 ) -> jax.Array:
     """Returns (B, h, w, dim) float32: sines and cosines of the row, then of the column.
 
-    Rows and columns are counted from 1 over the real cells alone and divided by their
-    number, so that the last one lies at 2 pi whatever the size (Carion et al., 2020).
+    Rows and columns are counted from 1 over the cells that are not padding and divided by
+    their number, so that the last one is at 2 pi for any size (Carion et al., 2020).
 
     Args:
-        mask: (B, h, w) bool, True for real cells.
-        dim: a multiple of 4; sine and cosine of one frequency stand side by side.
+        mask: (B, h, w) bool, False for cells of padding.
+        dim: a multiple of 4; sine and cosine of a frequency are adjacent.
     """
     half = dim // 2
     omega = temperature ** -(2.0 * (np.arange(half) // 2) / half)

@@ -1,1 +1,1 @@
-"""Published weights: the dialects files speak, and how they come into a model."""
+"""Published weights: the layouts (dialects) of checkpoint files, loading and saving."""

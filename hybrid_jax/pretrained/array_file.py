@@ -1,7 +1,7 @@
-"""Files of named arrays: what is in them is listed at once, and read array by array.
+"""Reading of `.npz` and `.safetensors` files: arrays are listed first and read one by one.
 
-The kind of a file is told from its first bytes, never from its name. Nothing that could
-run code is ever read: `.npz` members must be plain arrays, and pickles are refused.
+The format is detected from the first bytes, not from the name. Files that could run code
+are never read: `.npz` members must be plain arrays, and pickles raise an error.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Stored, StoredArray
 
 _CONVERT = (
-    "Convert it where it was made: safetensors.torch.save_file(model.state_dict(), "
+    "Convert it where it was saved: safetensors.torch.save_file(model.state_dict(), "
     "'model.safetensors'), or np.savez('model.npz', **flat_arrays)."
 )
 
@@ -31,31 +31,32 @@ def open_arrays(path: str | pathlib.Path) -> Stored:
     """Lists the arrays of an `.npz` or `.safetensors` file without reading them.
 
     Raises:
-        UserError: no such file, another kind of file, a pickle, or a damaged one.
+        UserError: no such file, another format, a pickle, or a damaged file.
     """
     path = pathlib.Path(path)
     if path.is_dir():
         raise UserError(
-            f"{path} is a folder. Name the file in it: {path / 'model.safetensors'}, say."
+            f"{path} is a folder. Name the file in it, such as "
+            f"{path / 'model.safetensors'}."
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file. Expected an .npz or .safetensors file.")
     with open(path, "rb") as file:
         head = file.read(16)
-    # First, as the length a safetensors file begins with may look like anything.
+    # First, because the length at the start of a safetensors file may be any bytes.
     if _begins_safetensors(head):
         return _safetensors(path)
     if head[:2] == b"PK":
         return _npz(path)
     if head[:1] == b"\x80":
-        raise UserError(f"{path} is a pickle, which could run any code. {_CONVERT}")
+        raise UserError(f"{path} is a pickle, which may run code. {_CONVERT}")
     raise UserError(
         f"{path} is neither .npz nor .safetensors (it begins with {head[:8]!r}). {_CONVERT}"
     )
 
 
 def _begins_safetensors(head: bytes) -> bool:
-    """Tells whether a file begins with the length of a JSON header and its brace."""
+    """Whether a file begins with the length of a JSON header and a brace."""
     return head[8:9] == b"{" and head[6:8] == b"\0\0"
 
 
@@ -64,9 +65,7 @@ def _npz(path: pathlib.Path) -> Stored:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if any(name.endswith("data.pkl") for name in names):
-                raise UserError(
-                    f"{path} is a torch pickle, which could run any code. {_CONVERT}"
-                )
+                raise UserError(f"{path} is a torch pickle, which may run code. {_CONVERT}")
             return {
                 name.removesuffix(".npy"): _npz_member(archive, path, name)
                 for name in names
@@ -89,9 +88,9 @@ def _npz_member(archive: zipfile.ZipFile, path: pathlib.Path, name: str) -> Stor
             raise UserError(f"{path}: {key!r} is not an array ({error}).") from error
     if dtype.hasobject:
         raise UserError(
-            f"{path}: {key!r} holds pickled objects, which could run any code. {_CONVERT}"
+            f"{path}: {key!r} holds pickled objects, which may run code. {_CONVERT}"
         )
-    # bfloat16 has no name in the format: numpy writes it as two raw bytes.
+    # The format has no bfloat16: numpy writes it as two raw bytes.
     stored = np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
 
     def read() -> np.ndarray:
@@ -141,14 +140,14 @@ _SAFETENSORS_DTYPES = {
 def _safetensors_dtype(name: str, path: pathlib.Path) -> np.dtype:
     if name not in _SAFETENSORS_DTYPES:
         raise UserError(
-            f"{path}: arrays of type {name} cannot be read. "
-            f"Known: {', '.join(_SAFETENSORS_DTYPES)}."
+            f"{path}: expected arrays of type {', '.join(_SAFETENSORS_DTYPES)}, got "
+            f"{name}. Convert the file to one of these types."
         )
     return np.dtype(_SAFETENSORS_DTYPES[name])
 
 
 def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
-    """Turns what can go wrong inside a damaged file into one message."""
+    """Raises one kind of message for all errors of a damaged file."""
 
     def guarded() -> np.ndarray:
         try:
@@ -157,11 +156,11 @@ def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
             raise UserError(f"{path}: {name!r} cannot be read ({error}).") from error
         except (*_DAMAGE, ValueError, EOFError) as error:
             raise _damaged(path, error, name=name) from error
-        # One look now saves a run that would end in NaN; "V" is the kind of bfloat16.
+        # Checked here, because training would end in NaN; "V" is the kind of bfloat16.
         if array.dtype.kind in "fV" and not np.isfinite(_float32(array)).all():
             raise UserError(
-                f"{path}: {name!r} holds NaN or infinite values. The file was saved from "
-                f"a run that had diverged, or is damaged; use another one."
+                f"{path}: {name!r} holds NaN or infinite values: the file was saved after "
+                f"training had diverged, or it is damaged. Use another file."
             )
         return array
 
@@ -169,13 +168,13 @@ def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
         return array.astype(np.float32, copy=False)
 
 
 def _damaged(path: pathlib.Path, error: Exception, *, name: str = "") -> UserError:
     inside = f" in {name!r}" if name else ""
     return UserError(
-        f"{path} is damaged{inside} ({error}). Download or copy it again; its size is "
-        f"{path.stat().st_size:,} bytes."
+        f"{path} is damaged{inside} ({error}); its size is {path.stat().st_size:,} bytes. "
+        f"Download or copy it again."
     )

@@ -1,7 +1,6 @@
-"""How an array of another library becomes one of ours, and back.
+"""Codecs: conversion of arrays from the layout of another library to ours, and back.
 
-A codec reads arrays of a file into arrays of a model and writes them the other way, so
-that loading and exporting cannot disagree. Both directions are views or small copies.
+Loading and exporting use the same codecs. Both directions are views or small copies.
 """
 
 import dataclasses
@@ -14,11 +13,11 @@ Arrays = tuple[np.ndarray, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """A pair of inverse translations.
+    """A pair of inverse conversions.
 
     Attributes:
-        read: the file's arrays, one argument each, to a tuple of the model's.
-        write: the model's arrays, one argument each, to a tuple of the file's.
+        read: maps the file's arrays, one argument each, to a tuple of the model's arrays.
+        write: maps the model's arrays, one argument each, to a tuple of the file's arrays.
     """
 
     read: Callable[..., Arrays]
@@ -26,39 +25,39 @@ class Codec:
 
 
 def one(read: Callable, write: Callable) -> Codec:
-    """Returns the codec of one array for one."""
+    """Returns a codec from one array to one array."""
     return Codec(lambda array: (read(array),), lambda array: (write(array),))
 
 
 # The same array on both sides.
 SAME = one(lambda a: a, lambda a: a)
 
-# torch keeps a linear map as (out, in), flax as (in, out).
+# The kernel of a linear layer is (out, in) in torch and (in, out) in flax.
 LINEAR_OI = one(lambda a: a.T, lambda a: a.T)
 
-# torch keeps a convolution as (out, in, kh, kw), flax as (kh, kw, in, out).
+# The kernel of a convolution is (out, in, kh, kw) in torch, (kh, kw, in, out) in flax.
 CONV_OIHW = one(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1))
 
-# A vector kept with leading axes of one, such as a norm's (1, 1, 1, C) or a token's
-# (1, 1, D); what is written has none.
+# A vector stored with leading axes of size one, such as (1, 1, 1, C) of a norm or (1, 1, D)
+# of a token; it is written without them.
 VECTOR = one(lambda a: a.reshape(-1), lambda a: a)
 
-# A 1x1 convolution (out, in, 1, 1) that is our linear map (in, out).
+# A 1x1 convolution (out, in, 1, 1) that is a linear layer (in, out) here.
 LINEAR_OI11 = one(lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None])
 
 
 def tokens(count: int) -> Codec:
-    """Returns the codec of (1, count, D), as files keep tokens, for (count, D)."""
+    """Returns the codec of tokens: (1, count, D) in files, (count, D) here."""
     return one(lambda a: a.reshape(count, a.shape[-1]), lambda a: a[None])
 
 
 def positions(grid: tuple[int, int], *, cls: bool) -> Codec:
-    """Returns the codec of a position table for the class token's position and a grid.
+    """Returns the codec of a position table: (1, D) for the class token and (h, w, D).
 
     Args:
-        grid: (h, w) of the patches the table was made for.
-        cls: whether the first of the (1, N + 1, D) rows is the class token's. Without, the
-            class token has no position of its own, which is a position of zeros.
+        grid: (h, w) of the table's patches.
+        cls: whether the first of the (1, N + 1, D) rows is the class token's; if not, its
+            position is zero.
     """
     h, w = grid
 
@@ -75,7 +74,7 @@ def positions(grid: tuple[int, int], *, cls: bool) -> Codec:
 
 
 def grid_positions(grid: tuple[int, int]) -> Codec:
-    """Returns the codec of (1, N, D) positions for (h, w, D), of a ViT without a token."""
+    """Returns the codec of positions of a ViT without class token: (1, N, D), (h, w, D)."""
     h, w = grid
     return one(
         lambda table: table.reshape(h, w, table.shape[-1]),
@@ -93,44 +92,44 @@ def _joined(read_one: Callable, write_one: Callable) -> Codec:
     return Codec(read, write)
 
 
-# Query, key and value as one linear map (3 D, D), or as one vector (3 D): ours is one
-# kernel (D, 3, D), one bias (3, D).
+# Query, key and value as one kernel (3 D, D) and one bias (3 D); here (D, 3, D) and (3, D).
 QKV_LINEAR_OI = one(
     lambda a: a.T.reshape(a.shape[1], 3, -1), lambda a: a.reshape(a.shape[0], -1).T
 )
 QKV_BIAS = one(lambda a: a.reshape(3, -1), lambda a: a.reshape(-1))
 
-# The same as three linear maps (out, in), or as three vectors.
+# The same from three kernels (out, in) and three biases.
 QKV_LINEARS_OI = _joined(lambda a: a.T, lambda a: a.T)
 QKV_BIASES = _joined(lambda a: a, lambda a: a)
 
 
-def qkv_heads(heads: int) -> Codec:
-    """Returns the codec of query, key and value as flax keeps them, (D, heads, d) each."""
+def qkv_heads(num_heads: int) -> Codec:
+    """Returns the codec of flax's query, key and value kernels, (D, heads, d) each."""
     return _joined(
-        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], heads, -1)
+        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], num_heads, -1)
     )
 
 
-def qkv_head_biases(heads: int) -> Codec:
-    """Returns the codec of three biases (heads, d) for our one (3, D)."""
-    return _joined(lambda a: a.reshape(-1), lambda a: a.reshape(heads, -1))
+def qkv_head_biases(num_heads: int) -> Codec:
+    """Returns the codec of flax's query, key and value biases, (heads, d) each."""
+    return _joined(lambda a: a.reshape(-1), lambda a: a.reshape(num_heads, -1))
 
 
-def out_heads(heads: int) -> Codec:
-    """Returns the codec of flax's output projection (heads, d, D) for our (D, D)."""
+def out_heads(num_heads: int) -> Codec:
+    """Returns the codec of flax's output projection: (heads, d, D), (D, D) here."""
     return one(
-        lambda a: a.reshape(-1, a.shape[-1]), lambda a: a.reshape(heads, -1, a.shape[-1])
+        lambda a: a.reshape(-1, a.shape[-1]),
+        lambda a: a.reshape(num_heads, -1, a.shape[-1]),
     )
 
 
-def in_heads(heads: int) -> Codec:
-    """Returns the codec of one of flax's projections (D, heads, d) for our (D, D)."""
+def in_heads(num_heads: int) -> Codec:
+    """Returns the codec of one of flax's projections: (D, heads, d), (D, D) here."""
     return one(
-        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], heads, -1)
+        lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(a.shape[0], num_heads, -1)
     )
 
 
-def in_head_biases(heads: int) -> Codec:
-    """Returns the codec of its bias (heads, d) for our (D,)."""
-    return one(lambda a: a.reshape(-1), lambda a: a.reshape(heads, -1))
+def in_head_biases(num_heads: int) -> Codec:
+    """Returns the codec of the bias of one projection: (heads, d), (D,) here."""
+    return one(lambda a: a.reshape(-1), lambda a: a.reshape(num_heads, -1))

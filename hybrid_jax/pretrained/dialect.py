@@ -1,4 +1,4 @@
-"""What a dialect tells about a file: which model it holds, and which array goes where."""
+"""The interface of dialects: the model in a file, and the mapping of its arrays."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """An array that is still in its file.
+    """An array in a file, not read yet.
 
     Attributes:
-        shape: as the file has it.
-        dtype: as the file has it.
-        read: returns the array; called as late and as seldom as possible.
+        shape: shape in the file.
+        dtype: dtype in the file.
+        read: reads and returns the array.
     """
 
     shape: tuple[int, ...]
@@ -31,13 +31,13 @@ Stored = dict[str, StoredArray]
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Arrays of a model and the arrays of a file that hold the same numbers.
+    """The mapping between some arrays of a model and the same arrays of a file.
 
     Attributes:
-        paths: of the model, relative to its parts: `resnet/stem/conv/kernel`,
+        paths: paths in the model, relative to its parts: `resnet/stem/conv/kernel`,
             `vit/blocks/0/attn/qkv/kernel`, `head/logits/bias`.
-        keys: of the file.
-        codec: translates `keys` to `paths` and back.
+        keys: keys in the file.
+        codec: converts the arrays of `keys` to those of `paths` and back.
     """
 
     paths: tuple[str, ...]
@@ -46,20 +46,20 @@ class Entry:
 
 
 def entry(path: str | tuple[str, ...], keys: str | tuple[str, ...], codec: Codec) -> Entry:
-    """Returns an `Entry`; a single path or key needs no tuple."""
+    """Returns an `Entry`; a single path or key may be a string."""
     paths = (path,) if isinstance(path, str) else path
     return Entry(paths, (keys,) if isinstance(keys, str) else keys, codec)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How images were prepared for the published model; values of config keys.
+    """Image preprocessing of a published model, as values of config keys.
 
     Attributes:
         normalization: `model.normalization`.
         interpolation: `data.interpolation`.
         eval_crop: `data.eval_crop`.
-        certain: False if the file does not tell and this is the usual choice.
+        certain: False if this is assumed, because the file does not contain it.
     """
 
     normalization: str = "half"
@@ -70,19 +70,19 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The model a file holds, as far as names and shapes tell.
+    """The model in a file, inferred from names and shapes.
 
     Attributes:
-        fusion: name in the registry.
-        options: of the fusion.
-        resnet: the ResNet part, None if the file has none.
-        vit: the ViT part, None if the file has none; its numerics are the dialect's.
+        fusion: name of the fusion.
+        options: options of the fusion.
+        resnet: spec of the ResNet, None if the file has none.
+        vit: spec of the ViT, None if the file has none; with the numerics of the dialect.
         grid: (h, w) of the position table, None without learned positions.
         cls_position: whether the position table has a row for the class token.
         num_classes: K of the file's head, 0 if it has none.
-        head: name in the registry.
-        head_options: of the head.
-        preprocessing: of its images.
+        head: name of the head.
+        head_options: options of the head.
+        preprocessing: preprocessing of images.
     """
 
     fusion: str
@@ -99,39 +99,39 @@ class Architecture:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hints:
-    """What the caller knows and a file may not tell.
+    """Facts from the caller that some files do not contain.
 
     Attributes:
-        heads: attention heads, where a file has one matrix for all of them.
-        grid: (h, w) of the position table, where it is not a square.
+        num_heads: attention heads, if the file has one matrix for all of them.
+        grid: (h, w) of the position table, if it is not square.
     """
 
-    heads: int | None = None
+    num_heads: int | None = None
     grid: tuple[int, int] | None = None
 
 
 class Dialect(Protocol):
-    """One layout of checkpoints; all methods look at keys and shapes alone."""
+    """One layout of checkpoints; all methods use keys and shapes only."""
 
     name: str
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file speaks this dialect; exactly one dialect may say so."""
+        """Whether a file has this layout; at most one dialect may return True."""
         ...
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives arrays the keys that `entries` uses: prefixes off, stacks undone."""
+        """Returns the arrays under the keys that `entries` uses, without prefixes."""
         ...
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
         """Returns the model of a tidied file.
 
         Raises:
-            UserError: the names or shapes are of no model of this dialect, or do not tell
-                something that `hints` must then say.
+            UserError: not a model of this dialect, or something is missing in both the
+                file and `hints`.
         """
         ...
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         ...

@@ -1,8 +1,7 @@
-"""Which array of a file goes where in a model: matched by names and shapes, then read.
+"""Matching of a file's arrays with a model's by names and shapes, then reading them.
 
-Matching looks at shapes alone, so that everything that does not fit is known before a
-byte is read or anything is compiled; reading goes array by array, so that the host holds
-one of them at a time.
+Matching uses only shapes, so that all mismatches are known before arrays are read or
+anything is compiled. Reading is array by array, so that the host has one of them in memory.
 """
 
 import dataclasses
@@ -23,15 +22,16 @@ _POSITION = "backbone/vit/position"
 
 @dataclasses.dataclass(frozen=True)
 class Fill:
-    """The arrays of one file that a model takes, and the report of all of them.
+    """The arrays of one file that a model loads, and the report on all arrays.
 
     Attributes:
         stored: the file's arrays.
-        entries: those of which the model takes something.
+        entries: the entries with arrays that the model loads.
         taken: model path -> shape, for every path that `arrays` yields.
-        report: what is loaded, resized, new and dropped.
-        resize: method for position tables.
-        classes: the file's class for each of the model's, or None to take all in order.
+        report: arrays that are loaded, resized, new and dropped.
+        resize: resizing method of position tables.
+        classes: index of the file's class for each class of the model; None for all classes
+            in order.
     """
 
     stored: Stored
@@ -42,7 +42,7 @@ class Fill:
     classes: tuple[int, ...] | None
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields model paths and their float32 arrays, one file entry at a time.
+        """Yields model paths and their float32 arrays, entry by entry.
 
         Raises:
             UserError: the file is damaged, or an array holds NaN.
@@ -56,7 +56,7 @@ class Fill:
     def _fitted(self, path: str, array: np.ndarray) -> np.ndarray:
         shape = self.taken[path]
         if _is_classifier(path) and self.classes is not None:
-            # What stands after the classes, a column for "no object", comes along.
+            # A column after the classes, for "no object", is kept.
             end = array.shape[-1]
             more = range(end - (shape[-1] - len(self.classes)), end)
             return np.take(array, (*self.classes, *more), axis=-1)
@@ -77,19 +77,20 @@ def match(
     head: str = "auto",
     classes: tuple[int, ...] | None = None,
 ) -> Fill:
-    """Finds a place for every array of a file.
+    """Matches the arrays of a file with those of a model.
 
     Args:
         stored: the tidied arrays of a file.
-        entries: where each stands, from its dialect.
-        targets: path -> shape of everything the model has, running statistics included.
-        resize: method for a position table made for another grid, see `resize_grid`.
-        parts: what is wanted of the file; a half is grafted by naming it alone.
-        head: "auto" keeps a classifier whose classes are as many; "new" leaves it out.
-        classes: the file's class for each class of the model; takes those of its head.
+        entries: the entries of its dialect.
+        targets: path -> shape of all arrays of the model, including running statistics.
+        resize: resizing method of position tables, see `resize_grid`.
+        parts: the parts to load from the file; one part to load only that half.
+        head: "auto" loads the classifier if the number of classes is equal; "new" does not.
+        classes: index of the file's class for each class of the model, whose rows of the
+            classifier are loaded.
 
     Raises:
-        UserError: an array whose shape does not fit its own name.
+        UserError: an array with a shape that its entry cannot convert.
     """
     taken, used, kept, rows = {}, set(), [], []
     absent: dict[str, tuple[str, ...]] = {}  # path -> the keys that should hold it
@@ -115,16 +116,16 @@ def match(
 
 
 def _left_over(stored: Stored, used: set[str]) -> list[Row]:
-    """Returns a row for every array of the file that has no place in any model."""
+    """Returns a row for every array of the file that no entry uses."""
     return [
-        Row(action="dropped", path=key, file_shape=array.shape, why="no place for it")
+        Row(action="dropped", path=key, file_shape=array.shape, why="unknown name")
         for key, array in stored.items()
         if key not in used
     ]
 
 
 def _left_new(targets: Shapes, rows: list[Row], absent: dict) -> list[Row]:
-    """Returns a row for every array of the model that the file says nothing about."""
+    """Returns a row for every array of the model that is not in the file."""
     decided = {row.path for row in rows}
     return [
         Row(
@@ -140,18 +141,18 @@ def _left_new(targets: Shapes, rows: list[Row], absent: dict) -> list[Row]:
 
 
 def _row(path, shape, entry, targets, head, classes) -> Row:
-    """Decides about one array of the model that the file has."""
+    """Returns the row of one array of the file: loaded, resized, new or dropped."""
     common = dict(path=path, file_shape=shape, keys=entry.keys)
     wanted = targets.get(path)
     if wanted is None:
-        return Row(action="dropped", why="the model has no such part", **common)
+        return Row(action="dropped", why="not in the model", **common)
     common["shape"] = wanted
     if _is_classifier(path):
         fits = wanted[:-1] == shape[:-1]
         if classes is not None and fits and wanted[-1] - len(classes) in (0, 1):
             return Row(action="loaded", why="classes chosen", **common)
         if head == "new":
-            return Row(action="new", why="a new head was asked for", **common)
+            return Row(action="new", why="head=new", **common)
         if shape != wanted and shape[:-1] == wanted[:-1]:
             why = f"{shape[-1]:,} classes in the file"
             return Row(action="new", why=why, **common)
@@ -159,20 +160,20 @@ def _row(path, shape, entry, targets, head, classes) -> Row:
         return Row(action="loaded", **common)
     if path == _POSITION and shape[-1] == wanted[-1]:
         return Row(action="resized", **common)
-    return Row(action="new", why="another shape in the file", **common)
+    return Row(action="new", why="other shape in the file", **common)
 
 
 def _read_shapes(stored: Stored, entry: Entry) -> list[tuple[int, ...]]:
-    """Returns the shapes of what an entry reads, without reading it."""
+    """Returns the shapes of the converted arrays of an entry, without reading them."""
     shapes = [stored[key].shape for key in entry.keys]
     try:
-        # Memory that is never touched is never really there.
+        # Untouched pages of np.empty take no memory.
         read = entry.codec.read(*[np.empty(shape, np.float32) for shape in shapes])
     except ValueError as error:
         found = ", ".join(f"{key} {s}" for key, s in zip(entry.keys, shapes, strict=True))
         raise UserError(
-            f"{found}: not a shape that {' and '.join(entry.paths)} can be read from "
-            f"({error}). The file is damaged or of another model."
+            f"{found}: cannot be converted to {' and '.join(entry.paths)} ({error}). The "
+            f"file is damaged or holds another model. Use another file."
         ) from error
     return [array.shape for array in read]
 
@@ -182,5 +183,5 @@ def _is_classifier(path: str) -> bool:
 
 
 def model_path(path: str) -> str:
-    """Returns where an entry's path stands in a whole model."""
+    """Returns the path in a whole model of an entry's path."""
     return path if path.startswith("head/") else f"backbone/{path}"

@@ -1,4 +1,4 @@
-"""`load_pretrained`: a file of published weights becomes a model, with a report."""
+"""`load_pretrained`: builds a model from a file of published weights."""
 
 import functools
 import pathlib
@@ -28,41 +28,41 @@ def load_pretrained(
     head: str = "auto",
     classes: Sequence[int] | None = None,
     strict: bool = True,
-    heads: int | None = None,
+    num_heads: int | None = None,
     grid: tuple[int, int] | None = None,
     seed: int = 0,
     placement: Placement | None = None,
     **overrides: Any,
 ) -> tuple[Hybrid, Report]:
-    """Builds the model that a file holds and fills it with the file's weights.
+    """Builds the model in a file and loads the file's weights.
 
     Args:
         source: a path, `hf://owner/name`, `gs://bucket/file`, or a name of
             `list_pretrained()`.
-        num_classes: K of the head; the file's if None.
-        image_size: side or (height, width) in px that learned positions are fitted to;
-            the file's own if None. The model takes any other size too.
-        head: "auto" keeps the classifier if the classes are as many and starts it at zero
-            otherwise; "new" always starts it at zero.
-        classes: the file's class for each class of the model, such as the 1,000 of
-            ImageNet-1k among 21,843: their rows of the classifier are taken.
-        strict: refuse a model with parameters, the head's apart, that the file lacks.
-        heads: attention heads, for files that do not tell (timm's of unusual widths).
-        grid: (rows, columns) of the file's position table, if it is not a square.
-        seed: of parameters that are not in the file.
-        placement: (path, shape) -> the sharding an array is put under, such as one over
-            the devices of a mesh; None puts all on the default device.
+        num_classes: K of the head; None for the file's.
+        image_size: side or (height, width) in px to which learned positions are resized;
+            None for the file's. The model accepts images of any other size too.
+        head: "auto" loads the classifier if the number of classes is equal, else it starts
+            at zero; "new" always starts it at zero.
+        classes: index of the file's class for each class of the model, such as the 1,000
+            classes of ImageNet-1k among 21,843; loads their rows of the classifier.
+        strict: raise an error if parameters other than the head's are not in the file.
+        num_heads: attention heads, if the file does not contain it (timm's).
+        grid: (rows, columns) of the file's position table, if it is not square.
+        seed: seed of parameters that are not in the file.
+        placement: (path, shape) -> sharding of an array, e.g. over the devices of a mesh;
+            None for the default device.
         overrides: keys of `config.model`, such as `dtype="bfloat16"`,
             `vit_options=dict(drop_path=0.1)` or `resnet_options=dict(numerics="vit_jax")`.
 
     Returns:
-        The model, and a report of what was loaded, resized, new and dropped.
+        The model, and a report of all arrays: loaded, resized, new and dropped.
 
     Raises:
-        UserError: no such file, a damaged one, or one that does not fill the model.
+        UserError: no such file, a damaged file, or missing parameters.
     """
     _check_head(head)
-    file = open_published(source, hints=Hints(heads=heads, grid=grid))
+    file = open_published(source, hints=Hints(num_heads=num_heads, grid=grid))
     architecture = file.architecture
     images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(architecture, **({"dtype": "float32"} | overrides))
@@ -103,7 +103,7 @@ def _build(model, *, seed: int, num_classes: int, image_size: tuple[int, int]) -
 
 
 def native_size(architecture: Architecture) -> tuple[int, int]:
-    """Returns the image size in px that the file's positions were made for."""
+    """Returns the image size in px of the file's position table."""
     if architecture.grid is None:
         return 224, 224
     cell = {
@@ -119,24 +119,24 @@ def _check_head(head: str) -> None:
 
 
 def _class_count(file: PublishedFile, num_classes: int | None, classes) -> int:
-    """Returns K of the model: the caller's, the number chosen, or the file's own."""
+    """Returns K of the model: `num_classes`, the number of `classes`, or the file's."""
     known = file.architecture.num_classes
     if classes is None:
         if not (num_classes or known):
             raise UserError(
-                f"{file.path} has no classifier that can be kept: pass num_classes=."
+                f"{file.path} has no classifier that can be loaded: pass num_classes=..."
             )
         return num_classes or known
     wrong = [c for c in classes if not 0 <= c < known]
     if wrong:
         raise UserError(
-            f"load_pretrained: classes: {wrong[0]} is not among the file's {known:,} "
-            f"classes, 0 to {known - 1}."
+            f"load_pretrained: classes: expected indices of the file's {known:,} classes, "
+            f"0 to {known - 1}, got {wrong[0]}."
         )
     if num_classes not in (None, len(classes)):
         raise UserError(
-            f"load_pretrained: {len(classes)} classes are chosen, but num_classes is "
-            f"{num_classes}. Leave num_classes out."
+            f"load_pretrained: num_classes: expected {len(classes)}, the number of classes "
+            f"given, got {num_classes}. Leave num_classes out."
         )
     return len(classes)
 
@@ -146,14 +146,14 @@ def _image_hw(image_size) -> tuple[int, int] | None:
 
 
 def _abstract(build) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
-    """Returns the graph and every array's shape by path; nothing is allocated."""
+    """Returns the graph and the shapes of all arrays by path, without allocating them."""
     model = nnx.eval_shape(lambda: build(seed=0))
     graph, state = nnx.split(model)
     return graph, leaves_by_path(nnx.to_pure_dict(state))
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Returns the leaves of a nested dict by `backbone/vit/blocks/0/…`."""
+    """Returns the leaves of a nested dict by path, such as `backbone/vit/blocks/0/…`."""
     found, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in found
@@ -163,12 +163,12 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 def _filled(
     build, shapes, fill: Fill, *, seed: int, placement: Placement | None
 ) -> dict[str, jax.Array]:
-    """Returns every array by path: the file's, and initial values where it has none."""
+    """Returns all arrays by path: those of the file, and initial values of the others."""
     placement = placement or (lambda path, shape: None)
     placed = {path: placement(path, leaf.shape) for path, leaf in shapes.items()}
     missing = [path for path in shapes if path not in fill.taken]
 
-    # Only what the file lacks is computed: the compiler drops the rest.
+    # Only missing arrays are computed: the compiler removes the others.
     def initial() -> dict[str, jax.Array]:
         state = nnx.state(build(seed=seed))
         leaves = leaves_by_path(nnx.to_pure_dict(state))
@@ -183,7 +183,7 @@ def _filled(
 
 
 def put(array, sharding: jax.sharding.Sharding | None) -> jax.Array:
-    """Puts a host array under a sharding; every device gets its own share alone."""
+    """Puts a host array on devices; each device gets only its shard."""
     if sharding is None:
         return jnp.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])

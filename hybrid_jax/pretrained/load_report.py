@@ -1,4 +1,4 @@
-"""What became of every array: loaded, resized, new or dropped."""
+"""The report of loading weights: each array is loaded, resized, new or dropped."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ class Row:
     """One array.
 
     Attributes:
-        action: "loaded", "resized" (fitted to another grid), "new" (the model's own
-            initial value) or "dropped" (in the file alone).
-        path: in the model; in the file if it is dropped there.
-        shape: in the model, None if dropped.
-        file_shape: as read from the file, None if the file has none.
-        keys: in the file.
-        why: for "new" and "dropped".
+        action: "loaded", "resized" (position table), "new" (initial value of the model) or
+            "dropped" (in the file only).
+        path: path in the model, or key in the file for unknown arrays.
+        shape: shape in the model, None if dropped.
+        file_shape: converted shape in the file, None if not in the file.
+        keys: keys in the file.
+        why: reason for "new" and "dropped".
     """
 
     action: str
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def part(self) -> str:
-        """The part of the model: resnet, vit, head, fusion; or the file for the rest."""
+        """The part of the model: resnet, vit, head or fusion; "file" for unknown arrays."""
         words = self.path.split("/")
         if words[0] == "head":
             return "head"
@@ -43,18 +43,18 @@ class Row:
 
     @property
     def count(self) -> int:
-        """Numbers in it: the model's where it has them."""
+        """Number of elements, in the model if it has the array."""
         return math.prod(self.shape if self.shape is not None else self.file_shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All rows of one load; `str(report)` is the table.
+    """The report of one load; `str(report)` is a table.
 
     Attributes:
-        rows: one for each array of the model and each array of the file without a place.
+        rows: one for each array of the model and each unknown array of the file.
         notes: remarks, such as the dialect.
-        preprocessing: how images are prepared for these weights; None if the config says.
+        preprocessing: image preprocessing of these weights; None if it is the config's.
     """
 
     rows: tuple[Row, ...]
@@ -62,29 +62,31 @@ class Report:
     preprocessing: Preprocessing | None = None
 
     def where(self, action: str) -> tuple[Row, ...]:
-        """Returns the rows of one action."""
+        """Returns the rows with one action."""
         return tuple(row for row in self.rows if row.action == action)
 
     def noting(self, *notes: str) -> "Report":
-        """Returns a report with more remarks."""
+        """Returns a report with further remarks."""
         return dataclasses.replace(self, notes=(*self.notes, *notes))
 
     def preparing(self, images: Preprocessing | None) -> "Report":
-        """Returns a report that says how images are prepared."""
+        """Returns a report with this preprocessing."""
         return dataclasses.replace(self, preprocessing=images)
 
     def check_whole(self, *, source: str) -> None:
-        """Refuses a model of which the file lacks more than the classifier.
+        """Raises an error if arrays other than the head's are not in the file.
 
         Raises:
-            UserError: names the first hole, and the key of the file most like it.
+            UserError: the message names the first missing array and a similar key.
         """
         holes = [row for row in self.where("new") if row.part != "head"]
         if not holes:
             return
         first = holes[0]
         if first.file_shape is not None:
-            found = f"{first.keys[0]!r} is {first.file_shape} there and {first.shape} here"
+            found = (
+                f"expected {first.keys[0]!r} of shape {first.shape}, got {first.file_shape}"
+            )
         else:
             name = first.keys[0] if first.keys else first.path
             spare = [row.path for row in self.where("dropped")]
@@ -92,11 +94,11 @@ class Report:
                 f"{name!r}, for {first.path} {first.shape}, is not in it."
                 f"{nearest(name, spare)}"
             )
-        more = f" ({len(holes)} such in all)" if len(holes) > 1 else ""
+        more = f" ({len(holes)} such arrays)" if len(holes) > 1 else ""
         raise UserError(
             f"{source} does not fill the model: {found}{more}. Choose the model that the "
-            f"file holds, graft its halves (model.pretrained_resnet, "
-            f"model.pretrained_vit), or accept new weights there with strict=False."
+            f"file holds, load its halves (model.pretrained_resnet, "
+            f"model.pretrained_vit), or keep initial values there with strict=False."
         )
 
     def __str__(self) -> str:
@@ -106,7 +108,7 @@ class Report:
 
 
 def _summary(rows: Iterable[Row]) -> list[str]:
-    """Returns arrays and numbers by part and action."""
+    """Returns lines with the number of arrays and elements by part and action."""
     rows = list(rows)
     lines = [f"{'part':8}" + "".join(f"{action:>22}" for action in ACTIONS)]
     for part in ("resnet", "vit", "fusion", "head", "file"):
@@ -121,7 +123,7 @@ def _summary(rows: Iterable[Row]) -> list[str]:
 
 
 def _details(rows: Iterable[Row]) -> list[str]:
-    """Returns a line for every array that was not simply loaded, like ones together."""
+    """Returns lines for arrays that were not simply loaded, grouped by module."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row.action != "loaded" or row.why:
@@ -136,7 +138,7 @@ def _details(rows: Iterable[Row]) -> list[str]:
 
 
 def _stem(row: Row) -> str:
-    """Returns what arrays shown together have in common: their module, or their library."""
+    """Returns the common prefix of grouped arrays: their module."""
     separator = "/" if "/" in row.path else "."
     words = row.path.split(separator)
     return separator.join(words[:1] if row.part == "file" else words[:-1])
@@ -154,7 +156,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def _images(images: Preprocessing) -> str:
-    how = "" if images.certain else " (assumed: neither the file nor one beside it tells)"
+    how = "" if images.certain else " (assumed: not in the file or its config.json)"
     return (
         f"images   normalization {images.normalization!r}, {images.interpolation}, "
         f"crop {images.eval_crop:g}{how}"
@@ -162,9 +164,9 @@ def _images(images: Preprocessing) -> str:
 
 
 def joined(reports: Iterable[Report]) -> Report:
-    """Returns one report of a model that two files have filled, each its half.
+    """Returns one report of a model that is filled from two files.
 
-    What one file gives, the other one need not: it is not new.
+    An array is new only if neither file has it.
     """
     reports = list(reports)
     given = {row.path for report in reports for row in report.rows if row.action != "new"}

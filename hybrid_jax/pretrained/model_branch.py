@@ -1,4 +1,4 @@
-"""Between what a file tells about its model and the `model` branch of a config."""
+"""Conversion between the model in a file and the `model` branch of a config."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from hybrid_jax.pretrained.dialect import Architecture
 from hybrid_jax.pretrained.published_file import PublishedFile
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-# What a spec says about how a part is built and rounds is the file's to say; how large it
-# is, how it is trained and in which dtype it computes are the config's.
+# Fields of a spec that stay the config's: sizes, regularization and dtype. The other fields
+# (structure and numerics) are taken from the file.
 _OWN_RESNET = ("blocks", "width", "output_stride", "remat", "dtype")
 _OWN_VIT = (
     "width",
     "depth",
-    "heads",
+    "num_heads",
     "mlp_dim",
     "patch_size",
     "pool",
@@ -30,11 +30,11 @@ _OWN_VIT = (
 
 
 def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
-    """Returns the `model` branch that builds what a file holds.
+    """Returns the `model` branch of the model in a file.
 
     Args:
-        overrides: keys of the branch, such as `dtype` or `vit_options=dict(...)`; the
-            options of a part are laid over the file's.
+        overrides: keys of the branch, such as `dtype` or `vit_options=dict(...)`; they
+            override the file's options.
     """
     model = configuration.defaults().model
     with model.ignore_type():
@@ -53,9 +53,9 @@ def model_branch(architecture: Architecture, **overrides: Any) -> ConfigDict:
 
 
 def settings_of(file: PublishedFile, *, parts: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the dotted config keys that make parts round as the file's library does.
+    """Returns the dotted config keys with the structure and numerics of parts of a file.
 
-    Sizes are not among them: where they differ from the file's, matching says so.
+    Sizes are not among them; if they differ from the file's, `match` reports it.
 
     Raises:
         UserError: the file has no such part.
@@ -67,8 +67,8 @@ def settings_of(file: PublishedFile, *, parts: tuple[str, ...]) -> dict[str, Any
         spec = getattr(file.architecture, part)
         if spec is None:
             raise UserError(
-                f"{file.path} ({file.dialect}) holds no {part}, which "
-                f"model.pretrained_{part} wants from it."
+                f"model.pretrained_{part}: expected a file with a {part}, but {file.path} "
+                f"({file.dialect}) holds no {part}. Use another file."
             )
         for name, value in _fields(spec, without=own).items():
             settings[f"model.{part}_options.{name}"] = value
@@ -78,14 +78,14 @@ def settings_of(file: PublishedFile, *, parts: tuple[str, ...]) -> dict[str, Any
 def check_same_kind(
     model: Mapping[str, Any], file: PublishedFile, *, parts: tuple[str, ...]
 ) -> None:
-    """Refuses a part of another kind, whose arrays may have the same names and shapes.
+    """Checks the fields of a part that change its function but not its shapes.
 
     Args:
         model: a `model` branch.
-        parts: those that the file is to fill.
+        parts: the parts to load from the file.
 
     Raises:
-        UserError: for the first field that differs, such as a BatchNorm for a GroupNorm.
+        UserError: for the first field that differs, such as the norm.
     """
     for part, fields in _KINDS.items():
         spec = getattr(file.architecture, part)
@@ -93,7 +93,7 @@ def check_same_kind(
             continue
         for field in fields:
             there, here = getattr(spec, field), model[f"{part}_options"][field]
-            # Of a layer scale only that there is one is of its kind, not its first value.
+            # Of LayerScale only whether there is one, not its initial value.
             alike = bool(there) == bool(here) if field == "layer_scale" else there == here
             if not alike:
                 raise UserError(
@@ -106,7 +106,7 @@ def check_same_kind(
 
 _KINDS = {
     "resnet": ("norm", "preactivation", "root", "shortcut"),
-    "vit": ("positions", "registers", "layer_scale"),
+    "vit": ("positions", "num_register_tokens", "layer_scale"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Files by the names they were published under, and the places they can be had from.
+"""Names of published weights and their repositories.
 
 The bucket of the original `.npz` files has been closed since February 2026; the same
 weights are on the Hugging Face hub in timm's layout.
@@ -23,5 +23,5 @@ PUBLISHED: dict[str, str] = {
 
 
 def list_pretrained() -> tuple[str, ...]:
-    """Returns the names that stand for published weights."""
+    """Returns the names of published weights that `load_pretrained` accepts."""
     return tuple(PUBLISHED)

@@ -1,4 +1,4 @@
-"""A file of published weights, opened: its dialect, its model, its arrays."""
+"""Opening a file of published weights: its dialect, model and arrays."""
 
 import dataclasses
 import pathlib
@@ -20,14 +20,14 @@ from hybrid_jax.pretrained.source import local_file
 
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
-    """What is known of a file from its list of arrays alone.
+    """An opened file; its arrays are not read yet.
 
     Attributes:
-        path: of the file on this machine.
-        dialect: its name in the registry.
-        architecture: the model it holds.
-        stored: its arrays under tidied keys, not read yet.
-        entries: where every array of the model stands.
+        path: local path of the file.
+        dialect: name of its dialect.
+        architecture: the model in the file.
+        stored: its arrays under tidied keys.
+        entries: the entries of all arrays of the model.
     """
 
     path: pathlib.Path
@@ -37,10 +37,10 @@ class PublishedFile:
     entries: tuple[Entry, ...]
 
     def preprocessing(self) -> Preprocessing:
-        """Returns how its images are prepared: by a description beside it, or as usual.
+        """Returns its image preprocessing, from a JSON file next to it or the usual one.
 
         Raises:
-            UserError: a description of images that no policy of ours prepares.
+            UserError: a preprocessing that this library does not have.
         """
         return preprocessing_beside(self.path) or self.architecture.preprocessing
 
@@ -49,11 +49,10 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     """Opens the file that `source` names, see `source.local_file`.
 
     Args:
-        hints: what the caller knows and the file may not tell.
+        hints: facts that some files do not contain.
 
     Raises:
-        UserError: no such file, a damaged one, an unknown dialect, or a model that the
-            file does not determine.
+        UserError: no such file, a damaged file, an unknown layout, or an unknown model.
     """
     path = local_file(source)
     arrays = open_arrays(path)
@@ -76,6 +75,6 @@ def _recognized(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect]:
     raise UserError(
         f"{path}: none of the known layouts ({', '.join(DIALECTS.names())}). "
         f"It holds {len(arrays)} arrays: {some or 'none'}"
-        f"{', …' if len(arrays) > 4 else ''}. Expected a ResNet, a ViT or a hybrid of "
-        f"them, saved whole."
+        f"{', …' if len(arrays) > 4 else ''}. Expected a complete ResNet, ViT or hybrid of "
+        f"both."
     )

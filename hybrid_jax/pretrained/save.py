@@ -1,4 +1,4 @@
-"""`save_pretrained`: a model in the layouts other libraries open."""
+"""`save_pretrained`: writes a model in the layout of vit_jax or timm."""
 
 import json
 import os
@@ -22,9 +22,9 @@ from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.specs import ResNetSpec
 
 FORMATS = ("npz", "safetensors")
-_KEPT = "Checkpoints of the workdir hold it."
+_KEPT = "Use the checkpoints of the workdir instead."
 
-# The library that reads each format, and how the parts must round to be the same there.
+# Numerics of the ResNet and GELU of the library that reads each format.
 _NUMERICS = {"npz": ("vit_jax", "tanh"), "safetensors": ("timm", "erf")}
 
 
@@ -37,28 +37,26 @@ def save_pretrained(
 ) -> tuple[str, ...]:
     """Writes a model as `.npz` in vit_jax's layout or as `.safetensors` in timm's.
 
-    The file appears whole or not at all. Beside a `.safetensors` file a `config.json`
-    tells timm, and `load_pretrained`, how images are prepared.
+    The file is written atomically. With a `.safetensors` file, a `config.json` with the
+    image preprocessing is written for timm and `load_pretrained`.
 
     Args:
-        model: a ViT, a ResNet or a serial hybrid (`vit`, `resnet`, `sequential`,
-            `conv_stem`): what those libraries have.
-        path: of the file to write.
-        format: "npz" or "safetensors"; from the end of the path if None.
-        preprocessing: of the images the model was trained on.
+        model: a model with the fusion `vit`, `resnet`, `sequential` or `conv_stem`.
+        path: path of the file.
+        format: "npz" or "safetensors"; None to take the suffix of the path.
+        preprocessing: image preprocessing of the model.
 
     Returns:
-        Remarks: where the numbers will differ a little in the other library, and what it
-        has to be told because the file cannot.
+        Remarks on differences of numerics in the other library, and on options that must be
+        passed when loading, because the file cannot contain them.
 
     Raises:
-        UserError: unknown format, a folded model, or one that the layout has no names
-            for.
+        UserError: unknown format, a folded model, or a model that the layout does not have.
     """
     if model.is_folded:
         raise UserError(
-            "export: expected a model as it was trained, got a folded one, whose arrays "
-            "are not those of the layout. Use load_trained(..., folded=False)."
+            "export: expected a model that is not folded, got a folded one. Use "
+            "load_trained(..., folded=False)."
         )
     path = pathlib.Path(path)
     format = format or path.suffix.removeprefix(".")
@@ -82,24 +80,23 @@ def save_pretrained(
 
 
 def architecture_of(model: Hybrid) -> Architecture:
-    """Returns what a dialect needs to know of a built model.
+    """Returns the architecture of a built model.
 
     Raises:
-        UserError: a fusion or a head that no exported layout has.
+        UserError: a fusion or a head that other libraries do not have.
     """
     head = next(n for n in HEADS.names() if HEADS.get(n) is type(model.head))
     if head != "linear":
         raise UserError(
             f"export: expected a classifier (head 'linear'), got head {head!r}, which the "
-            f"layouts of other libraries written here do not have; checkpoints of the "
-            f"workdir hold it."
+            f"layouts of vit_jax and timm do not have. {_KEPT}"
         )
     backbone = model.backbone
     fusion = next(n for n in FUSIONS.names() if FUSIONS.get(n) is type(backbone))
     if fusion not in ("vit", "resnet", "sequential", "conv_stem"):
         raise UserError(
-            f"export: no other library has the fusion {fusion!r}. Exported are vit, "
-            f"resnet, sequential and conv_stem; checkpoints of the workdir hold the rest."
+            f"export: expected the fusion vit, resnet, sequential or conv_stem, got "
+            f"{fusion!r}, which no other library has. {_KEPT}"
         )
     resnet, vit = getattr(backbone, "resnet", None), getattr(backbone, "vit", None)
     learned = vit is not None and vit.spec.positions == "learned"
@@ -118,7 +115,7 @@ def architecture_of(model: Hybrid) -> Architecture:
 
 
 def _dialect_for(architecture: Architecture, format: str) -> str:
-    """Returns the dialect in which a format holds such a model."""
+    """Returns the name of the dialect for a model and a format."""
     resnet, vit = architecture.resnet, architecture.vit
     if resnet is not None:
         _check_resnet(resnet, under_vit=vit is not None)
@@ -128,51 +125,52 @@ def _dialect_for(architecture: Architecture, format: str) -> str:
         if resnet.preactivation:
             return "bit"
         raise UserError(
-            "export: .npz files hold ViTs, hybrids and pre-activation ResNets; write this "
-            "one as safetensors."
+            "export: expected a ViT, a hybrid or a pre-activation ResNet for the format "
+            "npz, got another ResNet. Use the format safetensors."
         )
     if vit.pool == "attention" or vit.positions != "learned":
         raise UserError(
-            f"export: files of this kind hold ViTs that pool by class token or mean, with "
-            f"learned positions; this one has pool={vit.pool!r}, "
-            f"positions={vit.positions!r}. {_KEPT}"
+            f"export: expected a ViT with pool 'cls' or 'mean' and positions 'learned', "
+            f"got pool={vit.pool!r}, positions={vit.positions!r}. {_KEPT}"
         )
     grouped = resnet is None or resnet.norm == "group"
     if format == "safetensors":
         return "timm_vit" if resnet is None else f"timm_hybrid{'' if grouped else '_bn'}"
-    if not grouped or vit.registers or vit.layer_scale:
+    if not grouped or vit.num_register_tokens or vit.layer_scale:
         raise UserError(
-            "export: .npz files have no names for BatchNorm, registers and layer scales; "
+            "export: the format npz has no names for BatchNorm, registers and LayerScale; "
             "write this model as safetensors."
         )
     return "vit_jax"
 
 
 def _check_resnet(resnet: ResNetSpec, *, under_vit: bool) -> None:
-    """Refuses forms that no layout tells apart from those it has names for.
+    """Raises an error for variants of the ResNet that no layout can represent.
 
     Raises:
-        UserError: names the first field that would be lost.
+        UserError: the message names the first such field.
     """
     if resnet.norm == "group":
         for field, usual in (("root", "7x7"), ("shortcut", "strided")):
             if getattr(resnet, field) != usual:
                 raise UserError(
-                    f"export: no other library has a GroupNorm ResNet with "
-                    f"{field}={getattr(resnet, field)!r}. {_KEPT}"
+                    f"export: expected {field}={usual!r} for a ResNet with GroupNorm, got "
+                    f"{getattr(resnet, field)!r}, which no other library has. {_KEPT}"
                 )
         if under_vit and resnet.preactivation:
             raise UserError(
-                f"export: no other library puts a ViT on a pre-activation ResNet. {_KEPT}"
+                f"export: expected a ResNet without pre-activation before a ViT, got one "
+                f"with, which no other library has. {_KEPT}"
             )
     elif under_vit and not resnet.blocks:
         raise UserError(
-            f"export: no other library puts a ViT on a BatchNorm ResNet's root. {_KEPT}"
+            f"export: expected a ResNet with stages before a ViT, got only a root with "
+            f"BatchNorm, which no other library has. {_KEPT}"
         )
 
 
 def _written(entries: list[Entry], leaves: dict) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the file's keys and arrays, float32, one entry's at a time."""
+    """Yields keys and float32 arrays of the file, entry by entry."""
     for entry in entries:
         ours = [np.asarray(leaves[model_path(path)], np.float32) for path in entry.paths]
         for key, array in zip(entry.keys, entry.codec.write(*ours), strict=True):
@@ -187,7 +185,7 @@ def _write_npz(path: pathlib.Path, entries: list[Entry], leaves: dict) -> None:
 
 
 def _write_safetensors(path: pathlib.Path, entries: list[Entry], leaves: dict) -> None:
-    """Writes array after array; the library's own writer wants them all, and twice."""
+    """Writes array by array; safetensors' own writer needs all arrays in memory twice."""
     header: dict = {"__metadata__": {"format": "pt"}}
     end = 0
     for key, array in _written(entries, leaves):
@@ -202,15 +200,15 @@ def _write_safetensors(path: pathlib.Path, entries: list[Entry], leaves: dict) -
 
 
 def _free_card(card: pathlib.Path) -> pathlib.Path:
-    """Returns where the description goes; refuses to write over something else's.
+    """Returns the path of `config.json` if it may be written.
 
     Raises:
-        UserError: a `config.json` that describes no weights stands there.
+        UserError: there is a `config.json` of something else.
     """
     if card.exists() and "pretrained_cfg" not in card.read_text():
         raise UserError(
-            f"export: {card} is something else's file, and the description of the weights "
-            f"goes by the same name. Write into a folder of its own."
+            f"export: {card} exists and does not describe weights; it would be "
+            f"overwritten. Write to another folder."
         )
     return card
 
@@ -242,15 +240,15 @@ def _remarks(architecture: Architecture, format: str) -> tuple[str, ...]:
         remarks.append(f"its ViT was trained with a LayerNorm epsilon of {vit.norm_eps:g}")
     if remarks:
         library = "vit_jax" if format == "npz" else "timm"
-        remarks.append(f"{library} will compute with its own; outputs differ slightly")
+        remarks.append(f"{library} uses its own values; outputs will differ slightly")
     if vit is not None and vit.pool == "mean" and format == "safetensors":
         remarks.append(
-            "it pools by the mean: in timm, build it with class_token=False, "
-            "global_pool='avg', fc_norm=False; here, say heads= to load_pretrained"
+            "it has mean pooling: in timm, build it with class_token=False, "
+            "global_pool='avg', fc_norm=False; here, pass num_heads= to load_pretrained"
         )
     if resnet is not None and 2 ** (len(resnet.blocks) + 1) > resnet.output_stride:
         remarks.append(
-            f"it dilates, which no file tells: build it with "
-            f"output_stride={resnet.output_stride} wherever it is loaded"
+            f"it is dilated, which the file does not contain: build it with "
+            f"output_stride={resnet.output_stride} when loading"
         )
     return tuple(remarks)

@@ -1,7 +1,7 @@
-"""How images were prepared, from the file that hubs keep beside the weights.
+"""Image preprocessing from the JSON files next to published weights.
 
-timm's `config.json` has it under `pretrained_cfg` (before 2023 at the top), the
-`preprocessor_config.json` of transformers in words of its own.
+timm's `config.json` has it under `pretrained_cfg` (before 2023 at the top level),
+transformers' `preprocessor_config.json` under other names.
 """
 
 import json
@@ -20,18 +20,17 @@ _RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
 def preprocessing_beside(path: str | pathlib.Path) -> Preprocessing | None:
-    """Returns what the description beside a file of weights says about its images.
+    """Returns the image preprocessing from the JSON files next to a file of weights.
 
     Args:
-        path: of the weights; `config.json` and then `preprocessor_config.json` are looked
-            for in the same folder.
+        path: path of the weights; `config.json` and `preprocessor_config.json` are read
+            from the same folder, in this order.
 
     Returns:
-        None if neither is there or neither speaks about images.
+        The preprocessing, or None if there is none.
 
     Raises:
-        UserError: no JSON, or images that no policy of this library prepares: weights
-            would load, and every answer of the model would be wrong.
+        UserError: not JSON, or a preprocessing that this library does not have.
     """
     folder = pathlib.Path(path).parent
     for name, read in (
@@ -51,8 +50,8 @@ def _object(path: pathlib.Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise UserError(
-            f"{path}, beside the weights, cannot be read as JSON ({error}). Download it "
-            f"again, or move it away and set model.normalization yourself."
+            f"{path}, next to the weights, cannot be read as JSON ({error}). Download it "
+            f"again, or remove it and set model.normalization."
         ) from error
     return content if isinstance(content, dict) else {}
 
@@ -87,7 +86,7 @@ def _from_transformers(
 
 
 def _side(size: Any) -> int | None:
-    """Returns the side of an image that is said in one of three ways."""
+    """Returns the side of an image, written in one of three ways."""
     if isinstance(size, dict):
         return size.get("shortest_edge") or size.get("height")
     return size
@@ -101,18 +100,18 @@ def _policy(mean: Any, deviation: Any, path: pathlib.Path) -> str:
         except (TypeError, ValueError):
             break
     raise UserError(
-        f"{path}, beside the weights: mean {mean} and deviation {deviation} are those of "
-        f"no policy ({', '.join(POLICIES)}), so images cannot be prepared for this model. "
-        f"To fine-tune it with another, move that file away and set model.normalization."
+        f"{path}, next to the weights: expected mean and standard deviation of "
+        f"{' or '.join(POLICIES)}, got {mean} and {deviation}. To fine-tune with another "
+        f"normalization, remove the file and set model.normalization."
     )
 
 
 def _filter(interpolation: Any, path: pathlib.Path) -> str:
     if interpolation not in _RESAMPLE.values():
         raise UserError(
-            f"{path}, beside the weights: expected interpolation "
-            f"{' or '.join(_RESAMPLE.values())}, got {interpolation!r}. Move that file "
-            f"away to choose one yourself (data.interpolation)."
+            f"{path}, next to the weights: expected interpolation "
+            f"{' or '.join(_RESAMPLE.values())}, got {interpolation!r}. Remove the file "
+            f"and set data.interpolation."
         )
     return interpolation
 
@@ -120,7 +119,7 @@ def _filter(interpolation: Any, path: pathlib.Path) -> str:
 def _share(crop: Any, path: pathlib.Path) -> float:
     if not isinstance(crop, int | float) or not 0.0 < crop <= 1.0:
         raise UserError(
-            f"{path}, beside the weights: expected a crop in (0, 1], got {crop!r}. Move "
-            f"that file away to choose one yourself (data.eval_crop)."
+            f"{path}, next to the weights: expected a crop in (0, 1], got {crop!r}. Remove "
+            f"the file and set data.eval_crop."
         )
     return float(crop)

@@ -1,4 +1,4 @@
-"""From what a user names to a file on this machine."""
+"""Local files of weights: paths, downloads from the Hugging Face hub and from buckets."""
 
 import os
 import pathlib
@@ -12,14 +12,14 @@ _HUB_FILES = ("model.safetensors", "config.json", "preprocessor_config.json")
 
 
 def local_file(source: str | pathlib.Path) -> pathlib.Path:
-    """Returns the file that `source` names, fetched first if it is not here.
+    """Returns the local path of `source`, after downloading it if necessary.
 
     Args:
-        source: a path; `hf://owner/name` or `hf://owner/name/file`; a bucket's
-            `gs://bucket/file`; or a name in `published.PUBLISHED`. A path comes first.
+        source: a path; `hf://owner/name` or `hf://owner/name/file`; `gs://bucket/file`; or
+            a name in `published.PUBLISHED`. An existing path has priority.
 
     Raises:
-        UserError: nothing by that name, or no way to fetch it.
+        UserError: unknown name, or the download failed.
     """
     text = os.fspath(source)
     path = pathlib.Path(text).expanduser()
@@ -39,13 +39,13 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
 
 
 def _from_hub(url: str) -> pathlib.Path:
-    """Downloads through the hub's own cache; HF_HUB_OFFLINE=1 takes only what is there."""
+    """Downloads with the hub's cache; HF_HUB_OFFLINE=1 uses only cached files."""
     try:
         import huggingface_hub
     except ImportError as error:
         raise UserError(
-            f"{url}: fetching from the hub needs huggingface_hub: pip install -e "
-            f"'.[hub]', or download the file and name its path."
+            f"{url}: downloading from the hub needs huggingface_hub: pip install -e "
+            f"'.[hub]', or download the file and pass its path."
         ) from error
     parts = url.removeprefix("hf://").split("/")
     if len(parts) not in (2, 3) or not all(parts):
@@ -54,22 +54,22 @@ def _from_hub(url: str) -> pathlib.Path:
     wanted = parts[2] if len(parts) == 3 else _HUB_FILES[0]
     try:
         path = huggingface_hub.hf_hub_download(repository, wanted)
-    except Exception as error:  # its errors share no base but the built-in one
+    except Exception as error:  # its errors have no common base class
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{url}: {wanted} cannot be fetched ({reason}). Check the name and the "
-            f"connection, or download the file and name its path."
+            f"{url}: {wanted} cannot be downloaded ({reason}). Check the name and the "
+            f"connection, or download the file and pass its path."
         ) from error
     for beside in _HUB_FILES[1:]:
         try:
             huggingface_hub.hf_hub_download(repository, beside)
-        except Exception:  # not every repository has them, and weights do without
+        except Exception:  # these files are optional
             continue
     return pathlib.Path(path)
 
 
 def _from_bucket(url: str) -> pathlib.Path:
-    """Copies a bucket's file once; the copy is kept by its whole address."""
+    """Copies a file from a bucket to the cache, unless it is there already."""
     default = pathlib.Path("~/.cache/hybrid_jax/weights").expanduser()
     folder = pathlib.Path(os.environ.get("HJ_WEIGHTS", default))
     kept = folder / url.replace("://", "/").replace("/", "_")
@@ -79,11 +79,11 @@ def _from_bucket(url: str) -> pathlib.Path:
     arriving = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
         epath.Path(url).copy(arriving)
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # each file system has its own errors
         arriving.unlink(missing_ok=True)
         raise UserError(
             f"{url}: cannot be copied ({str(error).splitlines()[:1]}). Buckets need "
-            f"pip install -e '.[gcs]' and permission to read them."
+            f"pip install -e '.[gcs]' and read permission."
         ) from error
     arriving.replace(kept)
     return kept

@@ -1,4 +1,4 @@
-"""The weights a config names: one file for the whole model, or one for each half."""
+"""The weights of a config: one file for the whole model, or one for each half."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ KEYS = {"pretrained": WHOLE, "pretrained_resnet": ("resnet",), "pretrained_vit":
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Opened files, none of whose arrays has been read.
+    """Opened files; their arrays are not read yet.
 
     Attributes:
-        files: each file with the parts that are wanted of it.
+        files: each file with the parts to load from it.
     """
 
     files: tuple[tuple[PublishedFile, tuple[str, ...]], ...]
@@ -33,14 +33,14 @@ class Weights:
     def settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the dotted config keys that the files decide, and their values.
 
-        With them, parts round and images are prepared as in the files' libraries, where
-        `model.pretrained_options` leaves it to the file.
+        These are numerics and image preprocessing, unless `model.pretrained_options` says
+        "config".
 
         Args:
             model: the `model` branch.
 
         Raises:
-            UserError: two files that want their images prepared in two ways.
+            UserError: two files with different normalizations.
         """
         options = model["pretrained_options"]
         settings: dict[str, Any] = {}
@@ -57,14 +57,14 @@ class Weights:
         return settings
 
     def match(self, model: Mapping[str, Any], targets: Shapes) -> tuple[list[Fill], Report]:
-        """Finds a place for every array.
+        """Matches the arrays of all files with the model's; returns fills and the report.
 
         Args:
             model: the `model` branch, with `settings`.
             targets: path -> shape of the model's arrays.
 
         Raises:
-            UserError: arrays that do not fit; a whole model's file that lacks some.
+            UserError: arrays that do not fit, or missing arrays of a whole model.
         """
         options = model["pretrained_options"]
         fills = []
@@ -82,7 +82,7 @@ class Weights:
                 fill.report.check_whole(source=f"model.pretrained = {file.path}")
             if parts != WHOLE and not fill.taken:
                 raise UserError(
-                    f"model.pretrained_{parts[0]} = {file.path}: nothing of its "
+                    f"model.pretrained_{parts[0]} = {file.path}: no array of its "
                     f"{parts[0]} fits the model's. Compare the sizes with --mode=profile."
                 )
             fills.append(fill)
@@ -96,30 +96,30 @@ class Weights:
         kinds = {images.normalization for images in known}
         if len(kinds) > 1:
             raise UserError(
-                f"model.pretrained_resnet and model.pretrained_vit were trained on images "
-                f"normalized in two ways ({', '.join(sorted(kinds))}). Choose one with "
-                f"--config.model.pretrained_options.preprocessing=config and "
+                f"model.pretrained_resnet and model.pretrained_vit: expected one "
+                f"normalization of images, got {' and '.join(sorted(kinds))}. Choose one "
+                f"with --config.model.pretrained_options.preprocessing=config and "
                 f"--config.model.normalization=..."
             )
         return known[-1]
 
 
 def open_weights(model: Mapping[str, Any]) -> Weights | None:
-    """Opens the files that a `model` branch names; None if it names none.
+    """Opens the files of a `model` branch; returns None if there are none.
 
     Raises:
-        UserError: both a whole and a half, or a file that cannot be opened.
+        UserError: files for the whole model and for a half, or a file cannot be opened.
     """
     named = {key: model[key] for key in KEYS if model[key]}
     if not named:
         return None
     if "pretrained" in named and len(named) > 1:
         raise UserError(
-            "config.model.pretrained fills the whole model; leave pretrained_resnet and "
-            "pretrained_vit empty, or name the halves alone."
+            "config.model.pretrained is for the whole model: leave pretrained_resnet and "
+            "pretrained_vit empty, or leave pretrained empty."
         )
     size = VIT_SIZES.get(model["vit"], {})
-    hints = Hints(heads=model["vit_options"]["heads"] or size.get("heads"))
+    hints = Hints(num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"))
     return Weights(
         tuple((open_published(name, hints=hints), KEYS[key]) for key, name in named.items())
     )

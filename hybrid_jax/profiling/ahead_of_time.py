@@ -1,7 +1,7 @@
-"""Compiling the training step for accelerators that are not here.
+"""Ahead-of-time compilation of the training step for accelerators of other machines.
 
-The TPU compiler is a library (`libtpu`) and runs on any Linux machine: for a slice of any
-size it gives the very program that the slice would run, with its exact memory.
+The TPU compiler is a library (`libtpu`) that runs on any Linux machine. For a slice of any
+size it gives the program that the slice would run, with its exact memory.
 """
 
 import math
@@ -18,8 +18,8 @@ from hybrid_jax.train.experiment import Experiment
 
 _EXAMPLES = "v5e:2x4, v5e:16x16, v6e:4x4, v5p:2x2x1 or tpu7x:2x2x1"
 
-# libtpu asks the metadata server of a cloud machine who it is, and keeps other processes
-# from loading it, both of which only matter where there are TPUs.
+# Without TPUs, libtpu should neither query the metadata server of a cloud machine nor lock
+# the library for other processes.
 _WITHOUT_TPUS = dict(
     TPU_SKIP_MDS_QUERY="1",
     TPU_WORKER_HOSTNAMES="localhost",
@@ -27,18 +27,18 @@ _WITHOUT_TPUS = dict(
     ALLOW_MULTIPLE_LIBTPU_LOAD="true",
 )
 
-# Chips that one machine may have: up to here, a topology is taken for a single one.
+# Maximal number of chips of one host; smaller topologies are taken as one host.
 _CHIPS_OF_ONE_HOST = 8
 
 
 def tpu_devices(topology: str) -> Sequence[jax.Device]:
-    """Returns the devices of a TPU slice, for compiling alone.
+    """Returns the devices of a TPU slice, usable for compilation only.
 
     Args:
-        topology: `CHIP:LAYOUT`, such as "v5e:2x4": the layout is in chips.
+        topology: `CHIP:LAYOUT` with the layout in chips, such as "v5e:2x4".
 
     Raises:
-        UserError: no TPU compiler on this machine, or it knows no such slice.
+        UserError: no TPU compiler on this machine, or it does not know the slice.
     """
     if jax.default_backend() != "tpu":
         for name, value in _WITHOUT_TPUS.items():
@@ -59,20 +59,20 @@ def tpu_devices(topology: str) -> Sequence[jax.Device]:
                 f"Install it with: pip install -e '.[tpu]'"
             ) from error
         raise UserError(
-            f"--topology={topology}: the TPU compiler knows no such slice ({text}). "
+            f"--topology={topology}: the TPU compiler does not know this slice ({text}). "
             f"Examples: {_EXAMPLES}."
         ) from error
 
 
 class OutOfMemory(Exception):
-    """The compiler found no way to run the step in a device's memory; says how much."""
+    """The step does not fit into the memory of a device, as the compiler's message says."""
 
 
 def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
-    """Compiles the training step of an experiment for its devices: 1 to 3 minutes.
+    """Compiles the training step of an experiment for its devices (1 to 3 minutes).
 
     Raises:
-        OutOfMemory: it does not fit a device.
+        OutOfMemory: it does not fit into a device's memory.
     """
     lowered = lower_train_step(experiment)
     try:
@@ -86,7 +86,7 @@ def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
 
 
 def lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
-    """Traces the training step of an experiment for its devices; reads no data."""
+    """Lowers the training step of an experiment for its devices, without reading data."""
     config = experiment.config
     batch = blank_batch(
         config.data, targets=experiment.task.targets, batch_size=config.train.batch_size

@@ -1,4 +1,4 @@
-"""What a config costs, as data and as the table that `--mode=profile` prints."""
+"""The cost of a config, as data and as the table that `--mode=profile` prints."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ PARTS = ("resnet", "vit", "fusion", "head")
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """`times` attentions of `queries` to `keys` tokens in one forward pass."""
+    """`times` attention layers from `queries` to `keys` tokens in one forward pass."""
 
     queries: int
     keys: int
@@ -21,26 +21,26 @@ class Attention:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """The cost of a model and of training it, before anything runs.
+    """The cost of a model and of its training, computed from shapes.
 
     Attributes:
-        model: names of the fusion, of the parts it builds and of the head, with what was
-            changed about them.
+        model: names of the fusion, of its parts and of the head, with changed options.
         num_classes: K.
         image_size: (H, W) in px.
-        dtype: of the computation; parameters are float32.
-        params: parameters of each part; "fusion" is what is new beside resnet and vit.
-        macs: multiply-accumulates of one forward pass over one image: products with
-            parameters of each part; "attention", products of two activations;
-            "constants", products with fixed numbers such as a resizing.
-        maps: stride -> (h, w, C) of the maps that the fusion gives.
+        dtype: compute dtype; parameters are float32.
+        params: number of parameters of each part; "fusion" has those that belong to neither
+            resnet nor vit.
+        macs: multiply-accumulates of one forward pass of one image: products with the
+            parameters of each part; "attention" (products of two activations);
+            "constants" (products with constants, such as resizing).
+        maps: stride -> (h, w, C) of the maps that the fusion returns.
         pooled: D of the pooled vector.
-        attention: lengths of the sequences, the longest first.
-        memory: estimated bytes on each device while training.
-        bytes_per_image: the share of `memory.activations` that grows with the batch.
-        devices: along the mesh axes.
-        images_per_device: of one batch, or of one micro-batch.
-        notes: what could not be known, in words.
+        attention: sequence lengths of the attention layers, longest first.
+        memory: estimated bytes on each device in training.
+        bytes_per_image: bytes of `memory.activations` per image.
+        devices: number of devices along each mesh axis.
+        images_per_device: images of a batch, or of a micro-batch, on one device.
+        notes: remarks on what is not known.
     """
 
     model: Mapping[str, str]
@@ -60,7 +60,7 @@ class Description:
 
     @property
     def total_params(self) -> int:
-        """Parameters of all parts."""
+        """Number of parameters of all parts."""
         return sum(self.params.values())
 
     @property
@@ -69,7 +69,7 @@ class Description:
         return sum(self.macs.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns everything as JSON takes it, with the totals."""
+        """Returns all fields and totals as plain values for JSON."""
         fields = dataclasses.asdict(self)
         fields["image_size"] = list(self.image_size)
         fields["maps"] = {str(stride): list(shape) for stride, shape in self.maps.items()}
@@ -79,7 +79,7 @@ class Description:
         return fields | dict(total_params=self.total_params, total_macs=self.total_macs)
 
     def __str__(self) -> str:
-        """Returns the table, in lines of at most 92 characters where the notes allow."""
+        """Returns the tables, with lines of at most 92 characters except for notes."""
         blocks = [self._title(), self._parts(), self._shapes(), self._memory()]
         notes = "\n".join(f"note: {note}" for note in self.notes)
         return "\n\n".join(filter(None, [*blocks, notes]))
@@ -103,7 +103,7 @@ class Description:
             f"{table(rows)}\n\n"
             f"GMAC: 1e9 multiply-accumulates of products and convolutions, forward, one "
             f"image;\n{2 * self.total_macs / 1e9:.3f} GFLOPs. attention: products of two "
-            f"activations; the rest by whose parameters."
+            f"activations; other rows: products with parameters."
         )
 
     def _shapes(self) -> str:
@@ -131,15 +131,15 @@ class Description:
         rows.append(("total", _mib(self.memory.total)))
         return (
             f"{table(rows)}\n\n"
-            f"An estimate: activations are what the forward pass leaves for the backward "
-            f"pass, and gone\nwhen all gradients are there; {_mib(self.bytes_per_image)} "
-            f"MiB an image, {self.images_per_device:,} at a time on each device.\n"
+            f"An estimate. Activations are stored for the backward pass and freed before "
+            f"all gradients\nexist: {_mib(self.bytes_per_image)} "
+            f"MiB per image, {self.images_per_device:,} images at a time.\n"
             f"Devices: {count:,} ({axes})."
         )
 
 
 def _size(count: int | None) -> tuple[str, str]:
-    """Returns parameters as a number and as MiB of float32."""
+    """Returns the number of parameters and their MiB in float32."""
     return ("", "") if count is None else (f"{count:,}", _mib(4 * count))
 
 
@@ -153,7 +153,7 @@ def _labeled(label: str, lines: list[str]) -> list[str]:
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Lays rows out with the first column to the left and the others to the right."""
+    """Formats rows as a table: first column left-aligned, the others right-aligned."""
     rows = list(rows)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

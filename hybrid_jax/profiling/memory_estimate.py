@@ -1,12 +1,12 @@
-"""What a training step keeps on each device, from shapes alone: an estimate.
+"""Estimates the memory of a training step on each device from shapes.
 
-Counted are the state and the more of two moments: when the backward pass begins, with every
-array that the forward pass leaves for it (`programs/kept.py`) and room to work; and
-when it ends, with all gradients. `benchmarks/topology_memory.py` compares with
-the TPU compiler, whose word `--mode=profile --topology=` gives in a minute or more.
+It is the state plus the larger of two: the residuals of the forward pass
+(`programs/residuals.py`) and workspace when the backward pass begins, or all gradients when
+it ends. `benchmarks/topology_memory.py` compares it with the TPU compiler, whose figures
+`--mode=profile --topology=` prints after a minute or more.
 
-Not counted: parameters gathered for the moment of their use under fsdp, the next batches,
-the padding of tiles, and what the mesh axis `tensor` saves of the activations.
+Not counted: parameters that are gathered while they are used (fsdp), prefetched batches,
+the padding of tiles, and the memory that the mesh axis `tensor` saves.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from typing import Any
 
 import jax
 
-from hybrid_jax.programs.kept import bytes_of, kept
+from hybrid_jax.programs.residuals import bytes_of, stored_residuals
 from hybrid_jax.train.state import TrainState, path_name
 
 _BATCH, _PARAMETERS = frozenset({"batch"}), frozenset({"parameters"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """Bytes that the forward pass leaves for the backward pass.
+class ResidualBytes:
+    """Bytes that the forward pass stores for the backward pass.
 
     Attributes:
-        per_image: arrays computed from the batch: they grow with it.
-        workspace: for each image, what the backward pass needs beyond them while it works.
+        per_image: stored arrays per image.
+        workspace: additional memory of the backward pass per image.
         row: one row of the batch.
     """
 
@@ -42,15 +42,14 @@ class StepMemory:
     """Bytes on one device.
 
     Attributes:
-        parameters: with running statistics, as sharded.
-        optimizer: its state.
-        average: the EMA of the parameters, if there is one.
-        batch: its rows; as many more for each that is kept ready (`data.prefetch`).
+        parameters: parameters and running statistics, as sharded.
+        optimizer: state of the optimizer.
+        average: averaged parameters (EMA), if there are any.
+        batch: one batch; each prefetched batch (`data.prefetch`) needs as much again.
         accumulated: sums of gradients over micro-batches, if there are several.
-        gradients: one for each parameter that is trained.
-        activations: of the images that one device works on at a time.
-        workspace: arrays that one operation of the backward pass works on, and gradients
-            of them, beside all activations.
+        gradients: gradients of all trained parameters.
+        activations: residuals of the images that one device processes at a time.
+        workspace: additional arrays and gradients of one operation of the backward pass.
     """
 
     parameters: int
@@ -64,7 +63,7 @@ class StepMemory:
 
     @property
     def total(self) -> int:
-        """The most that is held at once: the last gradients come after the activations."""
+        """The peak: activations are freed before all gradients exist."""
         state = self.parameters + self.optimizer + self.average
         throughout = state + self.batch + self.accumulated
         return throughout + max(self.gradients, self.activations + self.workspace)
@@ -73,21 +72,21 @@ class StepMemory:
 def step_memory(
     shapes: TrainState,
     shardings: TrainState,
-    of_step: Kept,
+    residuals: ResidualBytes,
     *,
     images: int,
     accumulate: int,
     frozen: Set[str] = frozenset(),
 ) -> StepMemory:
-    """Adds up what one device holds.
+    """Returns the memory of a training step on one device.
 
     Args:
-        shapes: of the state.
-        shardings: of the state.
-        of_step: from `kept_for_backward`.
-        images: that one device works on at a time.
+        shapes: shapes of the training state.
+        shardings: shardings of the training state.
+        residuals: from `residual_bytes`.
+        images: images that one device processes at a time.
         accumulate: micro-batches per step.
-        frozen: paths of parameters that get no gradients.
+        frozen: paths of parameters without gradients.
     """
 
     def held(part: str, *, without: Set[str] = frozenset()) -> int:
@@ -104,39 +103,39 @@ def step_memory(
         parameters=held("params") + held("mutable"),
         optimizer=held("opt_state"),
         average=held("ema"),
-        batch=of_step.row * images * accumulate,
+        batch=residuals.row * images * accumulate,
         accumulated=gradients if accumulate > 1 else 0,
         gradients=gradients,
-        activations=of_step.per_image * images,
-        workspace=of_step.workspace * images,
+        activations=residuals.per_image * images,
+        workspace=residuals.workspace * images,
     )
 
 
-def kept_for_backward(
+def residual_bytes(
     loss: Callable[..., Any], trained: Any, *others: Any, batch: Any
-) -> Kept:
-    """Traces a loss and sizes what its gradient by the trained parameters reads.
+) -> ResidualBytes:
+    """Traces a loss and returns the bytes of the residuals of its gradient.
 
-    Parameters, their running statistics and the batch are there anyway and not counted.
+    Parameters, running statistics and the batch itself are not counted.
 
     Args:
-        loss: called as `loss(trained, *others, batch)`, all trees of arrays.
-        trained: shapes of what the gradient is taken by.
+        loss: called as `loss(trained, *others, batch)` with trees of arrays.
+        trained: shapes of the trained parameters.
         others: shapes of frozen parameters and of running statistics.
-        batch: shapes of what is computed from, one row.
+        batch: shapes of one row of a batch.
     """
 
-    def residuals(trained, others, batch):
+    def backward_inputs(trained, others, batch):
         _, backward = jax.vjp(lambda t: loss(t, *others, batch), trained)
         return jax.tree.leaves(backward)
 
-    traced = jax.make_jaxpr(residuals)(trained, others, batch)
+    traced = jax.make_jaxpr(backward_inputs)(trained, others, batch)
     parameters = len(jax.tree.leaves((trained, others)))
     origins = [_PARAMETERS] * parameters + [_BATCH] * len(jax.tree.leaves(batch))
-    found = kept(traced, origins)
+    found = stored_residuals(traced, origins)
 
-    # What is computed from parameters alone, such as copies in the compute dtype, is
-    # computed again: none is alive at the peak of the programs of the benchmark.
+    # Arrays that depend on parameters only, such as casts to the compute dtype, are not
+    # counted: none is alive at the peak of the benchmark's compiled programs.
     per_image = sum(array.bytes for array in found.arrays if array.origin >= _BATCH)
     row = sum(bytes_of(leaf) for leaf in jax.tree.leaves(batch))
-    return Kept(per_image=per_image, workspace=found.workspace(_BATCH), row=row)
+    return ResidualBytes(per_image=per_image, workspace=found.workspace(_BATCH), row=row)

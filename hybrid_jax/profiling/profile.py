@@ -1,8 +1,8 @@
-"""`--mode=profile`: what a config costs, from shapes alone.
+"""`--mode=profile`: the cost of a config, from shapes.
 
-The model is traced, never built: a hybrid of any size is described in seconds on any
-machine. What the backward pass keeps depends on the kernels of the backend it is traced
-on: on a GPU, fused attention keeps no table of weights.
+The model is traced and not built, so this takes seconds for a model of any size on any
+machine. The stored residuals depend on the kernels of the backend on which it is traced: on
+a GPU, fused attention does not store its weights.
 """
 
 import collections
@@ -25,7 +25,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.profiling.description import PARTS, Attention, Description
-from hybrid_jax.profiling.memory_estimate import kept_for_backward, step_memory
+from hybrid_jax.profiling.memory_estimate import residual_bytes, step_memory
 from hybrid_jax.programs.products import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.train.experiment import make_task
@@ -44,7 +44,7 @@ from hybrid_jax.train.training_loss import training_loss
 
 
 def profile(config: ConfigDict, workdir: str) -> Description:
-    """Prints `describe(config)`. Nothing is read from or written to the workdir.
+    """Prints and returns `describe(config)`. The workdir is not used.
 
     Raises:
         UserError: see `describe`.
@@ -59,20 +59,19 @@ def profile(config: ConfigDict, workdir: str) -> Description:
 def describe(
     config: ConfigDict, *, platform: str | None = None, devices: int | None = None
 ) -> Description:
-    """Counts parameters, arithmetic, tokens and memory without allocating any of them.
+    """Returns parameters, MACs, tokens and memory of a config without allocating arrays.
 
-    Keys left to the hardware are filled as on this machine. `config.mesh` may name more
-    devices than there are here.
+    Keys that depend on the hardware are resolved for this machine. `config.mesh` may have
+    more devices than this machine.
 
     Args:
         config: from a file in `configs/` or `hybrid_jax.config.defaults`.
-        platform: "cpu", "gpu" or "tpu": the kind of device it is to run on; None takes
-            this machine's.
-        devices: how many; None takes those here, or those that `config.mesh` names.
+        platform: "cpu", "gpu" or "tpu"; None for this machine's.
+        devices: number of devices; None for those of `config.mesh`, or of this machine.
 
     Raises:
-        UserError: no config, a value out of its range, an unknown name, an image the model
-            cannot take, or a batch that does not divide over the mesh.
+        UserError: not a config, a value out of its range, an unknown name, an image too
+            small for the model, or a batch that does not divide over the mesh.
     """
     platform = platform or jax.default_backend()
     config = _resolved(config, platform=platform)
@@ -87,7 +86,7 @@ def describe(
     with tracing_for(platform):
         loss = training_loss(graph, task, normalization=config.model.normalization)
         row = _row(config, task)
-        kept = kept_for_backward(loss, *parts, shapes.mutable, batch=row)
+        residuals = residual_bytes(loss, *parts, shapes.mutable, batch=row)
     rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
     notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
@@ -103,12 +102,12 @@ def describe(
         memory=step_memory(
             shapes,
             state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
-            kept,
+            residuals,
             images=rows // train.accumulate,
             accumulate=train.accumulate,
             frozen=paths_of(parts[1]),
         ),
-        bytes_per_image=kept.per_image,
+        bytes_per_image=residuals.per_image,
         devices=dict(mesh.shape),
         images_per_device=rows // train.accumulate,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
@@ -119,7 +118,7 @@ def _resolved(config: ConfigDict, *, platform: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(
             f"describe: expected a config, such as hybrid_jax.config.defaults('tiny') or "
-            f"what get_config() of a file in configs/ returns, got {config!r}."
+            f"the result of get_config() of a file in configs/, got {config!r}."
         )
     return resolve(config, on_cpu=platform == "cpu")
 
@@ -128,7 +127,7 @@ def _state(
     config: ConfigDict, num_classes: int
 ) -> tuple[Optimizer, nnx.GraphDef, TrainState]:
     """Traces the construction of a training state."""
-    # The length of the run changes numbers in the schedule, not the state's shapes.
+    # The number of steps does not change the shapes of the state.
     optimizer = make_optimizer(config.optimizer, steps=config.train.steps or 1)
     graph, _, shapes = make_init(
         lambda rngs: build_model(
@@ -150,7 +149,7 @@ def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
 
 
 def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
-    """Lays out devices, of which there may be more than here, so that batches divide."""
+    """Returns the mesh of a config after checking that batches divide over it."""
     mesh, train = _layout(config.mesh, devices=devices), config.train
     check_batch_size(
         "train.batch_size", train.batch_size, mesh, micro_batches=train.accumulate
@@ -159,14 +158,15 @@ def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | Abstract
 
 
 def _layout(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
-    """Takes the devices of this machine, or as many as the config asks for by number."""
+    """Returns a mesh of this machine's devices, or an abstract mesh of other sizes."""
     sizes = [int(axes[name]) for name in AXES]
     if devices is not None and sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = devices // math.prod(s for s in sizes if s != -1)
     if devices not in (None, math.prod(sizes)):
         raise UserError(
-            f"config.mesh: {', '.join(f'{name}={axes[name]}' for name in AXES)} does not "
-            f"cover {devices} devices exactly; set one axis to -1 to let it take the rest."
+            f"config.mesh: expected sizes whose product is {devices} (devices), got "
+            f"{', '.join(f'{name}={axes[name]}' for name in AXES)}. Set one axis to -1 to "
+            f"let it take the rest."
         )
     if min(sizes) < 1:
         return make_mesh(axes)
@@ -174,7 +174,7 @@ def _layout(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
 
 
 def _model(model: ConfigDict) -> dict[str, str]:
-    """Names the fusion, the parts it builds and the head, each with what was changed."""
+    """Returns the names of the fusion, its parts and the head, with changed options."""
     resnet, vit = part_specs(model)
     names = dict(
         resnet=f"{model.resnet}{_changes(resnet_spec(model.resnet), resnet)}",
@@ -211,7 +211,7 @@ def _macs_by_part(products: Iterable[Product]) -> dict[str, int]:
 
 
 def _part(*operands: Origin) -> str:
-    """Returns whose parameters a product is with; two parts' together are the fusion's."""
+    """Returns the part whose parameters a product has; "fusion" if there are several."""
     weights = [origin for origin in operands if IMAGES not in origin]
     if not weights:
         return "attention"
@@ -222,7 +222,7 @@ def _part(*operands: Origin) -> str:
 
 
 def _attentions(products: list[Product]) -> tuple[Attention, ...]:
-    """Finds logits (N, M) that are followed by a sum over the M keys; counts equal ones."""
+    """Returns attention layers: logits (N, M) followed by a sum over the M keys."""
     found: collections.Counter[tuple[int, int]] = collections.Counter()
     mixed = [p for p in products if IMAGES in p.left | p.right]
     for logits, values in zip(mixed, mixed[1:], strict=False):

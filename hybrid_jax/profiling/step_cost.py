@@ -1,4 +1,4 @@
-"""What one training step costs on given accelerators, as data and as a table."""
+"""The cost of one training step on given accelerators, as data and as a table."""
 
 import collections
 import dataclasses
@@ -13,14 +13,14 @@ from hybrid_jax.programs.collectives import Collective
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """All exchanges of one kind in one step.
+    """All collectives of one kind in one step.
 
     Attributes:
         op: such as "all-gather".
-        axes: of the mesh, along which devices exchange; () where it is not known.
-        count: how many run.
-        bytes: of their results on one device.
-        received_bytes: by one device if data goes round a ring.
+        axes: mesh axes of the devices that take part; () if not known.
+        count: number of executions.
+        bytes: total size of the results on one device.
+        received_bytes: bytes that one device receives, with ring algorithms.
     """
 
     op: str
@@ -31,7 +31,7 @@ class Traffic:
 
 
 def traffic(collectives: Iterable[Collective], mesh: Mapping[str, int]) -> list[Traffic]:
-    """Adds up collectives by kind and mesh axes, the most bytes first."""
+    """Groups collectives by kind and mesh axes, largest first."""
     groups: dict[tuple, list[Collective]] = collections.defaultdict(list)
     for one in collectives:
         groups[one.op, one.axes(mesh)].append(one)
@@ -50,22 +50,22 @@ def traffic(collectives: Iterable[Collective], mesh: Mapping[str, int]) -> list[
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """One training step on each of the devices.
+    """The cost of one training step.
 
     Attributes:
-        topology: as asked for.
-        chip: what a device is.
-        devices: along the mesh axes.
-        images: of one step, on all devices.
-        memory: what it consists of, in words -> bytes on one device.
-        peak: bytes on one device at the worst moment; None if the compiler gave up.
-        fits: whether a device has that much.
-        flops: operations of one device, of the program; 0.0 if it has none.
-        model_flops: operations of one device that the model needs.
-        accessed: bytes that one device's operations read and write; 0.0 if not known.
-        traffic: between devices.
-        compiled: whether a compiler said so, or an estimate.
-        notes: what could not be known, in words.
+        topology: the value of `--topology`.
+        chip: type of the devices.
+        devices: number of devices along each mesh axis.
+        images: images per step, on all devices.
+        memory: name -> bytes on one device.
+        peak: peak bytes on one device; None if the compiler ran out of memory.
+        fits: whether the peak fits into a device's memory.
+        flops: FLOPs of the compiled program on one device; 0.0 if nothing was compiled.
+        model_flops: FLOPs of the model on one device.
+        accessed: bytes that one device reads and writes; 0.0 if not known.
+        traffic: communication between devices.
+        compiled: True for figures of a compiled program, False for estimates.
+        notes: remarks on what is not known.
     """
 
     topology: str
@@ -84,7 +84,7 @@ class StepCost:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Returns what arithmetic, memory and network take alone, each at its peak."""
+        """Returns the seconds of compute, memory and network, each at the chip's peak."""
         received = sum(row.received_bytes for row in self.traffic)
         return dict(
             compute=max(self.flops, self.model_flops) / self.chip.flops,
@@ -94,12 +94,12 @@ class StepCost:
 
     @property
     def bound(self) -> str:
-        """Which of the three takes longest."""
+        """The one of compute, memory and network that takes longest."""
         seconds = self.seconds
         return max(seconds, key=seconds.__getitem__)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns everything as JSON takes it, with the times."""
+        """Returns all fields and times as plain values for JSON."""
         fields = dataclasses.asdict(self) | dict(chip=self.chip.name)
         fields["traffic"] = list(fields["traffic"])
         for row in fields["traffic"]:
@@ -108,7 +108,7 @@ class StepCost:
         return fields | dict(seconds=self.seconds, bound=self.bound)
 
     def __str__(self) -> str:
-        """Returns the tables, in lines of at most 92 characters where the notes allow."""
+        """Returns the tables, with lines of at most 92 characters except for notes."""
         blocks = [self._title(), self._memory()]
         if self.peak is not None:
             blocks += [self._traffic(), self._times()]
@@ -118,7 +118,7 @@ class StepCost:
     def _title(self) -> str:
         count = math.prod(self.devices.values())
         axes = ", ".join(f"{axis} {along}" for axis, along in self.devices.items())
-        how = "compiled for it" if self.compiled else "an estimate; nothing was compiled"
+        how = "compiled" if self.compiled else "an estimate; nothing was compiled"
         return (
             f"one training step of {self.images:,} images on {self.topology}, {how}\n"
             f"{count:,} devices ({axes})"
@@ -173,7 +173,7 @@ class StepCost:
         longest = seconds[self.bound]
         mfu = self.model_flops / (longest * chip.flops)
         return (
-            f"{table(rows)}\n\nbound by: {self.bound}; if that alone took time, "
+            f"{table(rows)}\n\nbound by: {self.bound}; upper bound: "
             f"{self.images / longest:,.0f} images/s, MFU {100 * mfu:.0f} %."
         )
 

@@ -1,4 +1,4 @@
-"""`--mode=profile --topology=v5e:2x4`: what a config costs on accelerators not at hand."""
+"""`--mode=profile --topology=v5e:2x4`: the cost of a config on other accelerators."""
 
 import re
 
@@ -17,47 +17,46 @@ from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.reporting.utilization import training_flops_per_image
 
-# Passes over each array that is kept: written and read forward, read backward, and its
-# gradient written and read. An assumption, compared with no GPU's compiler.
+# Memory accesses per residual: written and read forward, read backward, its gradient
+# written and read. An assumption; it has not been compared with a compiler for GPUs.
 _PASSES = 5
 
 
 def profile_on(config: ConfigDict, workdir: str, *, topology: str) -> StepCost:
-    """Prints what a config is and what its training step costs on a topology.
+    """Prints the description of a config and the cost of its training step on a topology.
 
-    Nothing is read from or written to the workdir.
+    The workdir is not used.
 
     Raises:
         UserError: see `cost_on` and `describe`.
     """
     del workdir
     chip, count = _chip_and_count(topology)
-    speaks = is_main_process()
+    prints = is_main_process()
     description = describe(config, platform="tpu" if chip.is_tpu else "gpu", devices=count)
-    if speaks:
+    if prints:
         print(description, end="\n\n", flush=True)
         if chip.is_tpu:
             print(f"compiling for {topology}: 1 to 3 minutes", end="\n\n", flush=True)
     cost = _compiled(config, topology) if chip.is_tpu else _estimated(description, topology)
-    if speaks:
+    if prints:
         print(cost, flush=True)
     return cost
 
 
 def cost_on(config: ConfigDict, *, topology: str) -> StepCost:
-    """Returns what one training step costs on accelerators that need not be here.
+    """Returns the cost of one training step on accelerators, which may be elsewhere.
 
-    For TPUs the step is compiled by the TPU compiler (1 to 3 minutes, some GiB of memory):
-    memory, arithmetic and traffic are those of the program. For GPUs they are estimates
-    from the traced model.
+    For TPUs the step is compiled (1 to 3 minutes, some GiB of memory), and memory, FLOPs
+    and traffic are those of the program. For GPUs they are estimates from the traced model.
 
     Args:
         config: from a file in `configs/` or `hybrid_jax.config.defaults`.
         topology: "v5e:2x4" (TPU chips in rows and columns) or "h100:8" (GPUs).
 
     Raises:
-        UserError: an unknown chip or layout, no TPU compiler on this machine, or whatever
-            is wrong with the config.
+        UserError: an unknown chip or layout, no TPU compiler on this machine, or an
+            invalid config.
     """
     chip, count = _chip_and_count(topology)
     if chip.is_tpu:
@@ -66,7 +65,7 @@ def cost_on(config: ConfigDict, *, topology: str) -> StepCost:
 
 
 def _chip_and_count(topology: str) -> tuple[Chip, int]:
-    """Reads a topology; the count is of devices as JAX counts them."""
+    """Parses a topology; returns the chip and the number of JAX devices."""
     name, _, layout = topology.partition(":")
     chip = chip_named(name)
     if chip is None:
@@ -78,7 +77,9 @@ def _chip_and_count(topology: str) -> tuple[Chip, int]:
     pattern = r"\d+(x\d+)+" if chip.is_tpu else r"[1-9]\d*"
     if not re.fullmatch(pattern, layout):
         expected = "chips as in v5e:2x4" if chip.is_tpu else "a number as in h100:8"
-        raise UserError(f"--topology={topology}: expected {expected} after the colon.")
+        raise UserError(
+            f"--topology={topology}: expected {expected} after the colon, got {layout!r}."
+        )
     if chip.is_tpu:
         return chip, len(tpu_devices(topology))
     return chip, int(layout)
@@ -105,12 +106,12 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
         program = compile_train_step(experiment)
     except OutOfMemory as error:
         nothing = dict(memory={}, peak=None, flops=0.0, accessed=0.0, traffic=())
-        notes = (f"the compiler says: {error}",)
+        notes = (f"compiler: {error}",)
         return StepCost(**(common | nothing | dict(fits=False, notes=notes)))
     analysis, costs = program.memory_analysis(), program.cost_analysis() or {}
     memory = {
         "state and batch": analysis.argument_size_in_bytes,
-        "results beside the state": (
+        "outputs besides the state": (
             analysis.output_size_in_bytes - analysis.alias_size_in_bytes
         ),
         "activations and workspace": analysis.temp_size_in_bytes,
@@ -121,7 +122,7 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
         **common,
         memory=memory,
         peak=peak,
-        fits=True,  # or the compiler would have refused
+        fits=True,  # else the compiler raises an error
         flops=float(costs.get("flops", 0.0)),
         accessed=float(costs.get("bytes accessed", 0.0)),
         traffic=tuple(traffic(collectives(program.as_text()), mesh)),
@@ -129,7 +130,7 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
 
 
 def _estimated(description: Description, topology: str) -> StepCost:
-    """An estimate from counts: no GPU's compiler runs without the GPU."""
+    """Returns an estimate for GPUs, whose compiler needs a GPU."""
     chip, count = _chip_and_count(topology)
     memory, mesh = description.memory, dict(description.devices)
     images = description.images_per_device * mesh["data"] * mesh["fsdp"]
@@ -147,14 +148,14 @@ def _estimated(description: Description, topology: str) -> StepCost:
         "activations": memory.activations,
         "workspace": memory.workspace,
     }
-    notes = ["times are at the chip's peaks, which no kernel reaches"]
+    notes = ["times assume the chip's peak performance, which no kernel reaches"]
     if jax.default_backend() != "gpu":
         notes.append(
-            "traced without a GPU at hand, attention counts with its table of weights, of "
-            "which the fused kernel keeps nothing"
+            "traced without a GPU: the memory includes attention weights, which the fused "
+            "kernel does not store"
         )
     if mesh["tensor"] > 1:
-        notes.append("what the axis tensor exchanges and saves is not counted")
+        notes.append("communication and memory savings of the axis tensor are not counted")
     return StepCost(
         topology=topology,
         chip=chip,
@@ -173,7 +174,7 @@ def _estimated(description: Description, topology: str) -> StepCost:
 
 
 def _expected_traffic(description: Description) -> list[Traffic]:
-    """What data parallelism has to exchange, parameters and gradients in 16 bits."""
+    """Returns the traffic of data parallelism, with 16-bit parameters and gradients."""
     data, fsdp = (description.devices[axis] for axis in ("data", "fsdp"))
     whole = 2 * description.total_params // description.devices["tensor"]
     rows = []

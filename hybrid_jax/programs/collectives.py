@@ -1,9 +1,9 @@
-"""Reading from a compiled program's text what its devices send to one another.
+"""The collectives (communication between devices) of a compiled program, from its text.
 
-The text is what `compiled.as_text()` gives, of any backend. One collective may stand there
-several times: the TPU compiler repeats a gather in every fusion that works while it runs.
-All that share a channel are one; the body of a loop counts as often as the loop is known
-to run.
+The text is that of `compiled.as_text()`, for any backend. A collective may appear several
+times in it: the TPU compiler repeats a gather in every fusion that overlaps with it. Those
+with the same channel are counted once. The body of a loop is counted as often as the loop
+runs, if the compiler knows it.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ OPS = (
     "collective-permute",
 )
 
-_ITEM_BITS = dict(pred=8, bf16=16)  # the others end in theirs: f32, s8, u4, c64, f8e4m3fn
+_ITEM_BITS = dict(pred=8, bf16=16)  # others have it in the name: f32, s8, u4, f8e4m3fn
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = ([^=]*?) ([a-z][\w\-]*)\((.*)$")
@@ -36,15 +36,15 @@ _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One exchange between devices.
+    """One collective operation.
 
     Attributes:
-        op: one of `OPS`, whether or not it runs beside other work.
-        bytes: of the result on one device, of one run.
-        shape: of the result, as the program writes it, without memory layouts.
-        name: of the JAX operation it came from; "" where the compiler made it.
-        peers: positions on the flattened mesh of one group of devices that take part.
-        times: how often it runs in one call of the program.
+        op: one of `OPS`, synchronous or asynchronous.
+        bytes: size of the result on one device, for one execution.
+        shape: shape of the result in HLO notation, without memory layouts.
+        name: name of the JAX operation; "" if the compiler made it.
+        peers: one group of devices that take part, as positions on the flattened mesh.
+        times: number of executions in one call of the program.
     """
 
     op: str
@@ -56,7 +56,7 @@ class Collective:
 
     @property
     def received_bytes(self) -> int:
-        """What one device receives in all runs if data goes round a ring of its group."""
+        """Bytes that one device receives in all executions, with ring algorithms."""
         n = max(len(self.peers), 1)
         if self.op == "all-reduce":  # a scatter of sums, then a gather of them
             received = 2 * self.bytes * (n - 1) // n
@@ -69,10 +69,10 @@ class Collective:
         return received * self.times
 
     def axes(self, mesh: Mapping[str, int]) -> tuple[str, ...]:
-        """Returns the mesh axes along which the peers differ; () where they are unknown.
+        """Returns the mesh axes along which the peers differ; () if they are not known.
 
         Args:
-            mesh: devices along each axis, in the order in which the program was sharded.
+            mesh: number of devices along each axis, in the order of the program's mesh.
         """
         if len(self.peers) < 2 or max(self.peers) >= math.prod(mesh.values()):
             return ()
@@ -82,10 +82,10 @@ class Collective:
 
 
 def collectives(text: str) -> list[Collective]:
-    """Lists the collectives of a compiled program in the order of its text.
+    """Returns the collectives of a compiled program in the order of its text.
 
     Args:
-        text: a module in HLO's own notation.
+        text: an HLO module as text.
     """
     computations = _computations(text)
     runs = _runs(computations)
@@ -97,7 +97,7 @@ def collectives(text: str) -> list[Collective]:
                 continue
             if opcode != started and started != "all-reduce":
                 shape = _result_of_start(shape)
-            # On a TPU a fusion of this name keeps only this device's slice of the sum.
+            # On TPU, a fusion with this name keeps only the device's slice of the sum.
             scattered = started == "all-reduce" and name.startswith("all-reduce-scatter")
             peers = _peers(rest)
             size = _bytes(shape)
@@ -128,9 +128,9 @@ def _computations(text: str) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def _runs(computations: Mapping[str, list[tuple[str, str, str]]]) -> dict[str, int]:
-    """Returns how often each computation runs, from the loops around it.
+    """Returns how often each computation runs, from the loops that call it.
 
-    A loop whose length the compiler does not know counts once.
+    A loop whose length the compiler does not know is counted once.
     """
     factors: dict[str, list[tuple[str, int]]] = {}
     for caller, instructions in computations.items():
@@ -152,7 +152,7 @@ def _runs(computations: Mapping[str, list[tuple[str, str, str]]]) -> dict[str, i
 
 
 def _result_of_start(shape: str) -> str:
-    """Returns the second part of `(operands, results, ...)`, the type of a `-start`."""
+    """Returns the results of `(operands, results, ...)`, the type of a `-start` op."""
     depth, parts, word = 0, [], ""
     for letter in shape[1:-1] if shape.startswith("(") else shape:
         depth += (letter in "([") - (letter in ")]")
@@ -166,7 +166,7 @@ def _result_of_start(shape: str) -> str:
 
 
 def _bytes(shape: str) -> int:
-    """Adds up all arrays of a shape."""
+    """Returns the total bytes of all arrays in a shape."""
     bits = 0
     for kind, sizes in _ARRAY.findall(shape):
         digits = re.match(r"[a-z]+?(\d+)", kind)
@@ -181,7 +181,7 @@ def _quoted(key: str, rest: str) -> str:
 
 
 def _peers(rest: str) -> tuple[int, ...]:
-    """Reads one group of devices, in any of the four notations."""
+    """Returns the first group of devices, written in any of the four notations."""
     if pair := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest):
         return tuple(map(int, pair.groups()))
     if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", rest):
@@ -197,9 +197,9 @@ def _peers(rest: str) -> tuple[int, ...]:
 
 
 def _mesh_peers(mesh: str, sizes: str, order: str | None, along: str) -> tuple[int, ...]:
-    """Reads `mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}`; the ids may be missing.
+    """Parses `mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}`; device_ids is optional.
 
-    `'a':(2)2` is a part of an axis: two steps of it, after two of another part.
+    `'a':(2)2` is a part of axis a: its second factor, of size 2, after a factor of size 2.
     """
     parts = {
         name: (int(before or 1), int(size) if size else None)
@@ -216,7 +216,7 @@ def _mesh_peers(mesh: str, sizes: str, order: str | None, along: str) -> tuple[i
 
 
 def _iota(sizes: str, order: str | None) -> np.ndarray:
-    """Returns 0, 1, 2, ... in an array of these sizes, with its axes in this order."""
+    """Returns 0, 1, 2, ... as an array of these sizes, transposed to this order of axes."""
     ids = np.arange(math.prod(_sizes(sizes))).reshape(_sizes(sizes))
     return ids if order is None else ids.transpose(_sizes(order))
 

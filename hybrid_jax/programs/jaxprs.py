@@ -1,22 +1,22 @@
-"""Walking traced functions: the jaxprs that an equation calls."""
+"""The jaxprs that an equation of a jaxpr calls."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 def bodies(params: Iterable[Any]) -> Iterable[Any]:
-    """Yields every jaxpr among these parameters of an equation; closed ones bare."""
+    """Yields every jaxpr among these parameters of an equation, unclosed."""
     for param in params:
         for value in param if isinstance(param, tuple | list) else (param,):
-            inner = getattr(value, "jaxpr", value)  # a closed one holds the bare one
+            inner = getattr(value, "jaxpr", value)  # of a ClosedJaxpr
             if hasattr(inner, "eqns"):
                 yield inner
 
 
 def called(equation: Any) -> Any | None:
-    """Returns the body of an equation that is nothing but a call of it, else None.
+    """Returns the body of an equation that only calls one jaxpr, else None.
 
-    Such are jit, remat, custom_vjp and custom_jvp: inputs and outputs are the body's.
+    Such are jit, remat, custom_vjp and custom_jvp.
     """
     found = list(bodies(equation.params.values()))
     if len(found) != 1:

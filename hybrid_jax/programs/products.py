@@ -1,13 +1,13 @@
-"""Counting the products of a traced function, and following where their operands come from.
+"""Matrix products of a traced function: their number of MACs and the origin of operands.
 
-A jaxpr is a list of equations with shapes: walking it costs no memory and runs nothing.
-Counted are multiply-accumulates (MACs) of `dot_general`, of convolutions and of cuDNN's
-fused attention; one MAC is two FLOPs. Everything elementwise is left out, as in published
-counts (timm, fvcore): a few per cent of the arithmetic. Padded cells of a convolution
-count like real ones; cells that a transposed convolution inserts do not.
+A jaxpr is a list of equations with shapes, so counting needs no memory and runs nothing.
+The count has the multiply-accumulates (MACs) of `dot_general`, convolutions and cuDNN's
+fused attention; one MAC is two FLOPs. Elementwise operations, a few per cent of the
+arithmetic, are left out, as in published counts (timm, fvcore). Padded cells of a
+convolution are counted, zeros inserted by a transposed convolution are not.
 
-XLA's own `cost_analysis` counts the body of a `scan` once and a fused kernel as nothing;
-here a body counts as often as it runs.
+XLA's `cost_analysis` counts the body of a `scan` once and a fused kernel as zero; here a
+body is counted as often as it runs.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from typing import Any
 from hybrid_jax.programs.jaxprs import bodies, called
 
 Origin = frozenset[str]
-"""Labels of all inputs that a value was computed from; empty for a constant."""
+"""Labels of all inputs that a value depends on; empty for a constant."""
 
 CONSTANT: Origin = frozenset()
 
@@ -28,13 +28,13 @@ class Product:
     """One product of two arrays.
 
     Attributes:
-        macs: multiply-accumulates of all its runs.
-        times: how often it runs; more than once inside a scan.
+        macs: multiply-accumulates of all executions.
+        times: number of executions; more than one inside a scan.
         left: origin of the first operand.
-        right: origin of the second operand, a convolution's kernel.
-        batch: sizes that both operands share and the result keeps; empty for a layer.
-        free: size of what either operand alone gives to the result.
-        contracted: size that is summed over.
+        right: origin of the second operand (the kernel of a convolution).
+        batch: sizes of the batch dimensions; empty for a layer.
+        free: size of the free dimensions of each operand.
+        contracted: size of the contracted dimensions.
     """
 
     macs: int
@@ -48,12 +48,12 @@ class Product:
 
 @dataclasses.dataclass
 class Flow:
-    """What a traced function multiplies and what its results come from.
+    """The products of a traced function and the origins of its outputs.
 
     Attributes:
-        products: in the order they run.
+        products: all products, in order.
         outputs: origin of every output.
-        uncounted: what the count leaves out, in words; usually nothing.
+        uncounted: messages on operations that are not counted; usually empty.
     """
 
     products: list[Product] = dataclasses.field(default_factory=list)
@@ -67,22 +67,25 @@ class Flow:
 
 
 def follow(jaxpr: Any, origins: Sequence[Origin]) -> Flow:
-    """Walks a jaxpr and everything it calls.
+    """Returns the products of a jaxpr and of all jaxprs that it calls.
 
     Args:
         jaxpr: from `jax.make_jaxpr`.
         origins: one for each of its inputs, in order.
 
     Raises:
-        ValueError: as many origins as inputs are needed.
+        ValueError: the number of origins is not the number of inputs.
     """
-    inner = getattr(jaxpr, "jaxpr", jaxpr)  # a closed one holds the bare one
+    inner = getattr(jaxpr, "jaxpr", jaxpr)  # of a ClosedJaxpr
     if len(inner.invars) != len(origins):
-        raise ValueError(f"follow: {len(inner.invars)} inputs but {len(origins)} origins.")
+        raise ValueError(
+            f"follow: origins: expected one for each of the {len(inner.invars)} inputs, "
+            f"got {len(origins)}."
+        )
     known = dict(zip(inner.invars, origins, strict=True))
 
     def origin(value) -> Origin:
-        # Literals are not hashable and come from nothing; nor do captured constants.
+        # Literals (not hashable) and captured constants have no origin.
         return CONSTANT if hasattr(value, "val") else known.get(value, CONSTANT)
 
     flow = Flow()
@@ -102,7 +105,7 @@ def _follow_equation(equation, read: list[Origin]) -> Flow:
         return Flow(products, [_join(read)] * len(equation.outvars))
     if name in _CONTROL:
         return _CONTROL[name](equation, read)
-    if name == "optimization_barrier":  # hands every operand on as it is
+    if name == "optimization_barrier":  # returns its operands
         return Flow(outputs=list(read))
     if (body := called(equation)) is not None:
         return follow(body, read)
@@ -129,7 +132,7 @@ def _dot_general(equation, read) -> list[Product]:
 
 
 def _convolution(equation, read) -> list[Product]:
-    """A kernel's input channels are those of one group, so groups need no division."""
+    """The kernel has the input channels of one group, so MACs are not divided by groups."""
     kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
     layout = equation.params["dimension_numbers"]
     out_dim, in_dim, *spatial = layout.rhs_spec
@@ -141,10 +144,10 @@ def _convolution(equation, read) -> list[Product]:
 
 
 def _fused_attention(equation, read) -> list[Product]:
-    """cuDNN's kernel: logits, then the weighted sum of the values.
+    """The two products of cuDNN's fused attention: logits, and weights times values.
 
-    Operands are (B, N, heads, d), (B, M, heads, d), (B, M, heads, d) in layout 0 and have
-    heads before tokens in layout 1.
+    Query, key and value are (B, N, heads, d), (B, M, heads, d), (B, M, heads, d) in layout
+    0; in layout 1 heads come before tokens.
     """
     query, key = (value.aval.shape for value in equation.invars[:2])
     tokens, heads = (1, 2) if int(equation.params["layout"]) == 0 else (2, 1)
@@ -159,10 +162,10 @@ def _fused_attention(equation, read) -> list[Product]:
 
 
 def _scan(equation, read) -> Flow:
-    """The body runs `length` times; what it carries gathers origins until none is new."""
+    """Counts the body `length` times; iterates origins of the carry to a fixed point."""
     (body,) = bodies([equation.params["jaxpr"]])
-    # Slices have one dimension less than what is scanned over. Parameters of the
-    # primitive that say the same have changed between releases of JAX.
+    # Scanned inputs have one dimension more than the body's. The parameters of the
+    # primitive that tell the same have changed between releases of JAX.
     xs = _count_rank_changes(equation.invars, body.invars)
     ys = _count_rank_changes(equation.outvars, body.outvars)
     carried = len(equation.outvars) - ys
@@ -172,7 +175,7 @@ def _scan(equation, read) -> Flow:
 
 
 def _while(equation, read) -> Flow:
-    """The number of runs is known only when it runs; the body is counted once."""
+    """Counts the body once, because the number of iterations is not known."""
     skipped = equation.params["cond_nconsts"]
     (body,) = bodies([equation.params["body_jaxpr"]])
     first = equation.params["body_nconsts"]
@@ -183,7 +186,7 @@ def _while(equation, read) -> Flow:
 
 
 def _cond(equation, read) -> Flow:
-    """The costliest branch counts; a result may come from any of them."""
+    """Counts the branch with most MACs; outputs have the origins of all branches."""
     branches = [follow(b, read[1:]) for b in bodies(equation.params["branches"])]
     costliest = max(branches, key=lambda flow: flow.macs)
     results = zip(*(branch.outputs for branch in branches), strict=True)
@@ -201,7 +204,7 @@ _CONTROL = {"scan": _scan, "while": _while, "cond": _cond}
 
 
 def _until_stable(body, read: list[Origin], carried: slice) -> Flow:
-    """Follows a loop's body until what goes round comes back with no new origin."""
+    """Follows a loop's body until the origins of its carry do not change."""
     read = list(read)
     while True:
         flow = follow(body, read)

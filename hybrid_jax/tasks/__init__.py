@@ -1,4 +1,4 @@
-"""The task registry: every module here is loss and metrics of one kind of outputs."""
+"""The task registry: every package in this folder is one task."""
 
 from hybrid_jax.registry import Registry
 

@@ -1,4 +1,4 @@
-"""Predictions drawn over their image, with Pillow alone."""
+"""Drawing predictions over their image with Pillow."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hybrid_jax.contracts import VOID
 
-SHOWN_SCORE = 0.3  # of boxes; the many guesses below would hide the image
+SHOWN_SCORE = 0.3  # boxes with lower scores are not drawn
 _LEAST_SIDE_PX = 256  # smaller images are enlarged, so that names can be read
 _BLEND = 0.5  # weight of a class's color over the image
 _GRAYISH = 90  # difference of channels below which a color is none
@@ -17,7 +17,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def palette(count: int) -> np.ndarray:
-    """Returns up to 255 colors, (count, 3) uint8, the first ones always the same."""
+    """Returns (count, 3) uint8, the first `count` of 255 fixed colors."""
     return _all_colors()[:count]
 
 
@@ -30,18 +30,18 @@ def draw_boxes(
     names: Sequence[str],
     least_score: float = SHOWN_SCORE,
 ) -> np.ndarray:
-    """Draws boxes with their classes' names and scores, the first ones on top.
+    """Draws boxes with class names and scores, the first boxes on top.
 
     Args:
         image_u8: (H, W, 3) uint8.
         boxes_xyxy_px: (M, 4) in px of the image.
-        labels: (M,) int; they choose names and colors.
-        scores: (M,), shown as per cent.
-        names: of all classes.
-        least_score: boxes that score less are left out.
+        labels: (M,) int, class ids.
+        scores: (M,), printed as per cent.
+        names: names of all classes.
+        least_score: boxes with lower scores are not drawn.
 
     Returns:
-        (H', W', 3) uint8: an image under 256 px is enlarged by a whole number.
+        (H', W', 3) uint8; images below 256 px are enlarged by an integer factor.
     """
     image_u8, factor = _enlarged(image_u8)
     picture = Image.fromarray(image_u8)
@@ -61,16 +61,16 @@ def draw_boxes(
 def draw_segmentation(
     image_u8: np.ndarray, segmentation: np.ndarray, *, names: Sequence[str]
 ) -> np.ndarray:
-    """Lays the colors of the classes over an image, outlined, and a legend below it.
+    """Draws class colors with outlines over an image, and a legend below it.
 
     Args:
         image_u8: (H, W, 3) uint8.
-        segmentation: (H, W) uint8 class ids; pixels of 255, and of a class called
-            "background", stay as they are.
-        names: of all classes; the legend has those that occur, the largest first.
+        segmentation: (H, W) uint8 class ids; pixels of 255, and of a class named
+            "background", are not colored.
+        names: names of all classes; the legend has those that occur, the largest first.
 
     Returns:
-        (H' + legend, W', 3) uint8: an image under 256 px is enlarged by a whole number.
+        (H' + legend, W', 3) uint8; images below 256 px are enlarged by an integer factor.
     """
     shares = class_shares(segmentation, len(names))
     image_u8, factor = _enlarged(image_u8)
@@ -91,19 +91,19 @@ def draw_segmentation(
 
 
 def draw_lines(image_u8: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Writes lines below an image (H, W, 3) uint8, enlarged if it is under 256 px."""
+    """Writes lines of text below an image (H, W, 3) uint8, enlarged if below 256 px."""
     return _with_lines(_enlarged(image_u8)[0], lines, colors=[None] * len(lines))
 
 
 def class_shares(segmentation: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns (K,) float64: of the pixels (H, W) uint8 that are not void, each class's."""
+    """Returns (K,) float64: the fraction of each class among pixels that are not void."""
     counts = np.bincount(segmentation.ravel(), minlength=256)
     return counts[:num_classes] / max(counts[:VOID].sum(), 1)
 
 
 @functools.cache
 def _all_colors() -> np.ndarray:
-    """Each color is the one farthest from all before it, beginning with red."""
+    """Returns (255, 3) uint8: red, then always the color farthest from all before."""
     levels = np.linspace(0, 255, 9)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     grid = grid[np.ptp(grid, axis=1) > _GRAYISH]
@@ -125,7 +125,7 @@ def _font(image_u8: np.ndarray) -> ImageFont.FreeTypeFont:
 
 
 def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:
-    """Writes a name on its color above a corner, or below where there is no room."""
+    """Writes a name on its color above a corner, or below at the top of the image."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     picture = draw.im.size
@@ -138,7 +138,7 @@ def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:
 
 
 def _with_lines(image_u8: np.ndarray, lines: Sequence[str], *, colors) -> np.ndarray:
-    """Adds a white strip with lines of text, each behind a patch of its color."""
+    """Adds a white strip with lines of text, each after a patch of its color."""
     font = _font(image_u8)
     pitch = round(1.5 * font.size)
     height, width = image_u8.shape[:2]

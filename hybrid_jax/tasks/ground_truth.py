@@ -1,4 +1,4 @@
-"""What a source says about one example, with its image decoded only if it must be."""
+"""The annotations of one example, without decoding its image if possible."""
 
 from hybrid_jax.contracts import Example, Source
 
@@ -7,7 +7,7 @@ def ground_truth(source: Source, index: int) -> Example:
     """Returns example `index` without `image` but with `original_hw`, (height, width).
 
     Raises:
-        BadImageError, BadAnnotationError: the image or what is known of it cannot be read.
+        BadImageError, BadAnnotationError: the image or its annotation cannot be read.
     """
     if hasattr(source, "annotations"):
         return source.annotations(index)

@@ -1,4 +1,4 @@
-"""Predictions for one image as plain values for JSON, with the names of the classes."""
+"""Predictions for one image as plain values for JSON, with class names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import numpy as np
 from hybrid_jax.tasks.drawing import class_shares
 
 Prediction = Mapping[str, np.ndarray]
-"""One row of what `Task.predict` returns."""
+"""One row of the output of `Task.predict`."""
 
 
 def labels_to_json(prediction: Prediction, *, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the `labels` of an image, best first, each with its `probability`."""
+    """Returns the `labels` of an image with probabilities, best first."""
     rows = zip(prediction["top_labels"], prediction["top_probabilities"], strict=True)
     return dict(
         labels=[
@@ -39,7 +39,7 @@ def boxes_to_json(prediction: Prediction, *, names: Sequence[str]) -> dict[str, 
 
 
 def pixels_to_json(prediction: Prediction, *, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the `classes` of an image's pixels, the largest first, and their shares."""
+    """Returns the `classes` of an image's pixels and their fractions, largest first."""
     shares = class_shares(own_pixels(prediction), len(names))
     largest = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
     return dict(
@@ -48,6 +48,6 @@ def pixels_to_json(prediction: Prediction, *, names: Sequence[str]) -> dict[str,
 
 
 def own_pixels(prediction: Prediction) -> np.ndarray:
-    """Returns the classes (H, W) uint8 of the image's own pixels, without the canvas."""
+    """Returns the classes (H, W) uint8 of the image's pixels, cropped from the canvas."""
     height, width = prediction["original_hw"]
     return prediction["segmentation"][:height, :width]

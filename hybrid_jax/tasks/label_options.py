@@ -1,4 +1,4 @@
-"""Options of `config.task` that tasks of boxes and of pixels have no use for."""
+"""Options of `config.task` that only classification supports."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,18 +9,18 @@ _OFF = dict(mixup=0.0, cutmix=0.0, erase=0.0, label_smoothing=0.0, loss="softmax
 
 
 def refuse_label_options(task: Mapping[str, Any], *, name: str) -> None:
-    """Refuses what is for labels of whole images, rather than to ignore it.
+    """Raises an error for options of classification that another task would ignore.
 
     Args:
         task: the `task` branch of a config.
-        name: of the task that is built from it.
+        name: name of the task.
 
     Raises:
-        UserError: one of the options is not as by default.
+        UserError: one of the options does not have its default value.
     """
     for option, off in _OFF.items():
         if task[option] != off:
             raise UserError(
-                f"config.task.{option}: expected {off!r} for task {name!r}, got "
-                f"{task[option]!r}: it is for labels of whole images. Leave it at {off!r}."
+                f"config.task.{option}: expected {off!r} for task {name!r}, because only "
+                f"classification supports it, got {task[option]!r}. Set it to {off!r}."
             )

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.contracts import Task
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of, split
 from hybrid_jax.train.optimization.optimizer import Optimizer, branch_of
 from hybrid_jax.train.parallel.compute_form import (
@@ -134,7 +134,7 @@ def make_eval_step(
 
     def step(params: dict, mutable: dict, batch: dict) -> tuple[Mapping, Mapping]:
         model = merge_model(graph, params, mutable)
-        image = normalize(batch["image"], policy=normalization)
+        image = normalize_image(batch["image"], policy=normalization)
         outputs = task.infer(model, image, content_yxyx_px=batch.get("content_yxyx_px"))
         rows = {name: batch[name] for name in ("mask", "index")}
         return task.metrics(outputs, batch), task.predict(outputs, batch) | rows

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.contracts import Mean, Task
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of
 from hybrid_jax.train.state import merge_model
 
@@ -26,7 +26,7 @@ def loss_on(
         normalization: name of the image policy.
     """
     key_augment, key_model = jax.random.split(key)
-    image = normalize(batch["image"], policy=normalization)
+    image = normalize_image(batch["image"], policy=normalization)
     batch = task.augment(dict(batch, image=image), key=key_augment)
     outputs = model(
         batch["image"],

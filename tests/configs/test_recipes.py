@@ -76,8 +76,8 @@ def test_another_fusion_by_argument_needs_no_other_key():
 
 
 def test_argument_sets_options_of_the_chosen_fusion_whatever_the_order():
-    config = select(defaults("tiny"), "fusion.merge=gated,digits,fusion.levels=3,fusion=x")
-    assert config.model.fusion_options.x.to_dict() == dict(merge="gated", levels=3)
+    config = select(defaults("tiny"), "fusion.merge=gated,digits,fusion.strides=3,fusion=x")
+    assert config.model.fusion_options.x.to_dict() == dict(merge="gated", strides=3)
     assert config.model.fusion_options.sequential.stride == 16
     config = select(defaults("tiny"), "fusion.stride=8")
     assert config.model.fusion_options.sequential.stride == 8
@@ -88,9 +88,9 @@ def test_argument_sets_options_of_the_chosen_fusion_whatever_the_order():
     [("(16,32)", (16, 32)), ("[8,16,32]", [8, 16, 32]), ("(16,)", (16,)), ("()", ())],
 )
 def test_commas_in_brackets_belong_to_the_value(text, value):
-    argument = f"digits,fusion.levels={text},fusion=fpn_tokens,seed=9"
+    argument = f"digits,fusion.strides={text},fusion=fpn_tokens,seed=9"
     config = select(defaults("tiny"), argument)
-    assert config.model.fusion_options.fpn_tokens.to_dict() == dict(levels=value)
+    assert config.model.fusion_options.fpn_tokens.to_dict() == dict(strides=value)
     assert (config.data.name, config.seed) == ("digits", 9)
 
 

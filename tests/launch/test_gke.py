@@ -9,7 +9,7 @@ from stub_programs import Stubs
 SLICE = ["--accelerator=tpu-v5-lite-podslice", "--topology=4x4", "--chips-per-host=4"]
 RUN = ["run", "first", "--image=registry/i:1", "--num-hosts=4"]
 ODD = [
-    "--config=configs/x.py:fusion.levels=(16,32)",
+    "--config=configs/x.py:fusion.strides=(16,32)",
     """--config.note=it's "so" $(HOME) $$(HOME) $HOME \\ & @NAME@: # {x}""",
     "--workdir=gs://b/runs/first",
 ]

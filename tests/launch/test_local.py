@@ -143,7 +143,7 @@ def test_nothing_outlives_a_killed_script(tmp_path, roles):
 
 def test_words_reach_the_program_unchanged(tmp_path):
     words = [
-        "--config=configs/x.py:fusion.levels=(16,32)",
+        "--config=configs/x.py:fusion.strides=(16,32)",
         "a 'b' \"c\" $HOME `d` \\ *",
         "",
     ]

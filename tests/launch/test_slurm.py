@@ -6,7 +6,7 @@ import sys
 import pytest
 from stub_programs import LAUNCH, Stubs
 
-ODD = ["--config=configs/x.py:fusion.levels=(16,32)", "--config.a=b c $d", "--workdir=/w"]
+ODD = ["--config=configs/x.py:fusion.strides=(16,32)", "--config.a=b c $d", "--workdir=/w"]
 JOB = {"SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}
 
 

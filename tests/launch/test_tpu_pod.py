@@ -19,7 +19,7 @@ GROUP = [
 ]
 SCOPE = "--scopes=https://www.googleapis.com/auth/cloud-platform"
 ODD = [
-    "--config=configs/x.py:fusion.levels=(16,32)",
+    "--config=configs/x.py:fusion.strides=(16,32)",
     "--config.data.name=folder:/data/two words",
     """--config.note=it's "so" $HOME `id` \\ & ; * #""",
     "--workdir=gs://b/runs/first",

@@ -85,7 +85,7 @@ def _small_experiment(fusion, head):
     config.model.update(fusion=fusion, head=head)
     config.model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
     config.model.vit_options.update(
-        width=48, depth=DEPTH, heads=3, mlp_dim=80, drop_path=0.5
+        width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5
     )
     config.task.name = HEADS.get(head).task
     return _experiment(config, image_size=ODD_HW)

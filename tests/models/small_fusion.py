@@ -15,7 +15,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 # Four stages and four blocks, so that fusions which meet at every stage have four places.
 RESNET = ResNetSpec(blocks=(1, 1, 1, 1), width=32)
-VIT = ViTSpec(width=48, depth=4, heads=3, mlp_dim=80, drop_path=0.5)
+VIT = ViTSpec(width=48, depth=4, num_heads=3, mlp_dim=80, drop_path=0.5)
 # What is compiled is smaller: three stages and two blocks, so a first and a last place.
 COMPUTED = dict(
     resnet=dataclasses.replace(RESNET, blocks=(1, 1, 1)),

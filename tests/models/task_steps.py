@@ -49,7 +49,9 @@ def build_model_of(fusion, head, *, dtype="float32", options=None):
     config.update(fusion=fusion, head=head, dtype=dtype)
     config.head_options.unlock().update({head: options or {}})
     config.resnet_options.update(blocks=RESNET.blocks, width=RESNET.width)
-    sizes = dict(width=VIT.width, depth=VIT.depth, heads=VIT.heads, mlp_dim=VIT.mlp_dim)
+    sizes = dict(
+        width=VIT.width, depth=VIT.depth, num_heads=VIT.num_heads, mlp_dim=VIT.mlp_dim
+    )
     config.vit_options.update(sizes)
     built = dict(num_classes=num_classes, image_size=BUILT_FOR)
     return nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(params=0), **built))

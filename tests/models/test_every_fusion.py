@@ -31,7 +31,7 @@ PART_VARIANTS = {
     ),
     "dilated-registers": dict(
         resnet=dict(output_stride=16),
-        vit=dict(registers=2, layer_scale=1e-4, dropout=0.1),
+        vit=dict(num_register_tokens=2, layer_scale=1e-4, dropout=0.1),
     ),
 }
 

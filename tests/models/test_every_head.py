@@ -19,15 +19,15 @@ from hybrid_jax.tasks import TASKS
 SLOW_TO_COMPILE = ("detr", "dpt", "fcos", "fpn")
 RTDETR = dict(
     strides=(8, 16, 32),
-    queries=12,
-    dim=32,
-    heads=4,
+    num_queries=12,
+    hidden_dim=32,
+    num_heads=4,
     mlp_dim=48,
     encoder_layers=1,
     decoder_layers=2,
     attention="deformable",
     query_selection=True,
-    denoising=8,
+    num_denoising=8,
 )
 
 

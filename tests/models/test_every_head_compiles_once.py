@@ -26,7 +26,7 @@ class Nothing:
 def test_second_step_runs_the_first_program(head):
     config = defaults("tiny")
     config.model.update(fusion="vit", head=head)
-    config.model.vit_options.update(width=32, depth=4, heads=2, mlp_dim=32)
+    config.model.vit_options.update(width=32, depth=4, num_heads=2, mlp_dim=32)
     config.task.name = HEADS.get(head).task
     with config.ignore_type():
         config.data.image_size = HW

@@ -12,7 +12,7 @@ from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(1, 1, 1), width=32)
-VIT = ViTSpec(width=48, depth=1, heads=3, mlp_dim=80)
+VIT = ViTSpec(width=48, depth=1, num_heads=3, mlp_dim=80)
 
 
 @pytest.mark.slow

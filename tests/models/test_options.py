@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from hybrid_jax.config.renamed_keys import RENAMED_KEYS
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
@@ -71,12 +72,25 @@ def test_unknown_option_names_the_nearest():
         check_options("fusion 'mine'", Fusion, dict(cuont=1))
 
 
+def test_renamed_option_names_the_new_one():
+    entry = HEADS.get("dpt")
+    with pytest.raises(UserError, match=r"'by_corners'. It is now called 'align_corners'"):
+        check_options("head 'dpt'", entry, dict(by_corners=True))
+
+
+@pytest.mark.parametrize("key", [k for k in RENAMED_KEYS if "fusion_" in k or "head_" in k])
+def test_renamed_options_are_options(key):
+    _, options, entry, name = RENAMED_KEYS[key].split(".")
+    registry = FUSIONS if options == "fusion_options" else HEADS
+    assert name in inspect.signature(registry.get(entry).__init__).parameters
+
+
 def test_root_block_alone_is_one_line():
     with pytest.raises(UserError) as error:
         check_has_stages("mine", ResNetSpec(blocks=()))
     assert str(error.value) == (
-        "fusion 'mine': resnet: expected a ResNet with stages, got a root block alone "
-        "(size 'r'); choose r26, r50, r101 or r152."
+        "fusion 'mine': resnet: expected a ResNet with stages, got one without "
+        "(size 'r'). Choose r26, r50, r101 or r152."
     )
     check_has_stages("mine", ResNetSpec(blocks=(1,)))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hybrid_jax.models.decoders.pyramid_pooling import adaptive_mean
-from hybrid_jax.ops.bilinear import axis_weights, centers, enlarge_by_corners, sample
+from hybrid_jax.ops.bilinear import axis_weights, centers, sample, upsample_align_corners
 
 
 def example(*shape, seed=0):
@@ -59,7 +59,7 @@ def test_enlarging_by_corners_is_torchs(hw, factor):
         mode="bilinear",
         align_corners=True,
     )
-    ours = jax.jit(enlarge_by_corners, static_argnames="factor")(x, factor=factor)
+    ours = jax.jit(upsample_align_corners, static_argnames="factor")(x, factor=factor)
     np.testing.assert_allclose(ours, wanted.permute(0, 2, 3, 1), atol=1e-5)
 
 

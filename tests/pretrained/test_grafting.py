@@ -26,7 +26,7 @@ def targets_of(fusion) -> dict[str, tuple[int, ...]]:
 
 def model_branch(**named):
     model = defaults().model
-    model.vit_options.heads = 3
+    model.vit_options.num_heads = 3
     for key, path in named.items():
         model[key] = str(path)
     return model
@@ -86,7 +86,9 @@ def test_report_tells_which_arrays_are_which(donors):
 
 def test_half_that_the_file_lacks_is_refused(donors):
     model = model_branch(pretrained_resnet=donors[1][0])
-    with pytest.raises(UserError, match="holds no resnet, which model.pretrained_resnet"):
+    with pytest.raises(
+        UserError, match="model.pretrained_resnet: expected a file with a resnet"
+    ):
         open_weights(model).settings(model)
 
 
@@ -100,7 +102,7 @@ def test_half_of_which_nothing_fits_is_refused(donors, tmp_path):
     wide = PLAIN.__class__(**{**vars(PLAIN), "width": 96, "mlp": 100, "depth": 1})
     path, _ = donor(tmp_path, wide)
     model = model_branch(pretrained_vit=path)
-    with pytest.raises(UserError, match="nothing of its vit fits the model's"):
+    with pytest.raises(UserError, match="no array of its vit fits the model's"):
         open_weights(model).match(model, targets_of(FUSIONS.get("vit")))
 
 

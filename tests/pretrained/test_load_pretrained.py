@@ -150,7 +150,7 @@ def test_array_that_cannot_have_its_shape_is_refused(tmp_path):
     key = "Transformer/posembed_input/pos_embedding"
     file[key] = np.zeros((1, 24, 48), np.float32)
     np.savez(tmp_path / "w.npz", **file)
-    with pytest.raises(UserError, match=r"23 positions are no square grid.*grid="):
+    with pytest.raises(UserError, match=r"square grid of positions, got 23.*grid="):
         hybrid_jax.load_pretrained(tmp_path / "w.npz")
     with pytest.raises(UserError, match=re.escape(f"{key} (1, 24, 48): not a shape")):
         hybrid_jax.load_pretrained(tmp_path / "w.npz", grid=(4, 6))
@@ -179,7 +179,10 @@ def test_unknown_layout_lists_those_known(tmp_path):
         (dict(fusoin="vit"), "unknown key 'fusoin'. Did you mean 'fusion'?"),
         (dict(resnet_options=dict(norm="batch")), "with norm='group', the model has"),
         (dict(vit_options=dict(layer_scale=0.1)), "layer_scale=0.0, the model has"),
-        (dict(vit_options=dict(registers=2)), "registers=0, the model has registers=2"),
+        (
+            dict(vit_options=dict(num_register_tokens=2)),
+            "num_register_tokens=0, the model has",
+        ),
         (dict(fusion="conformer"), "does not fill the model: .* graft its halves"),
     ],
 )
@@ -191,7 +194,7 @@ def test_wrong_arguments_are_refused(hybrid, options, message):
 def test_file_without_head_asks_for_the_number_of_classes(tmp_path):
     model = PLAIN.__class__(**{**vars(PLAIN), "classes": 0})
     path, held = donor(tmp_path, model)
-    with pytest.raises(UserError, match="no classifier that can be kept.*num_classes="):
+    with pytest.raises(UserError, match="no classifier that can be loaded.*num_classes="):
         hybrid_jax.load_pretrained(path)
     built, report = hybrid_jax.load_pretrained(path, num_classes=4)
     assert {row.part for row in report.where("new")} == {"head"}

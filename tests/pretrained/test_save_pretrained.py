@@ -54,7 +54,7 @@ def model(request, tmp_path):
 def test_what_is_written_reads_back_the_same(model, tmp_path, kind):
     path = tmp_path / "out" / f"model.{kind}"
     save_pretrained(model, path)
-    again, report = hybrid_jax.load_pretrained(path, heads=3)
+    again, report = hybrid_jax.load_pretrained(path, num_heads=3)
     assert {row.action for row in report.rows} == {"loaded"}
     before, after = arrays_of(model), arrays_of(again)
     assert before.keys() == after.keys()
@@ -147,7 +147,7 @@ def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp
     save_pretrained(model, tmp_path / "out" / "w.safetensors", preprocessing=images)
     card = json.loads((tmp_path / "out" / "config.json").read_text())
     assert card["pretrained_cfg"]["mean"] == [0.485, 0.456, 0.406]
-    _, report = hybrid_jax.load_pretrained(tmp_path / "out" / "w.safetensors", heads=3)
+    _, report = hybrid_jax.load_pretrained(tmp_path / "out" / "w.safetensors", num_heads=3)
     assert report.preprocessing == images
     assert "images   normalization 'imagenet', bilinear, crop 0.9" in str(report)
 
@@ -155,7 +155,7 @@ def test_description_beside_safetensors_tells_how_images_are_prepared(model, tmp
 def test_somebody_elses_config_is_never_written_over(tmp_path):
     model, _ = hybrid_jax.load_pretrained(donor(tmp_path, PLAIN)[0])
     (tmp_path / "config.json").write_text('{"train": {"steps": 3}}')
-    with pytest.raises(UserError, match="is something else's file.*folder of its own"):
+    with pytest.raises(UserError, match="does not describe weights.*another folder"):
         save_pretrained(model, tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()
     assert (tmp_path / "config.json").read_text() == '{"train": {"steps": 3}}'
@@ -189,7 +189,8 @@ _PRE = dict(preactivation=True)
 def small(fusion, **options):
     parts = dict(
         resnet_options=dict(blocks=(1, 1, 1, 1), width=32) | options.pop("resnet", {}),
-        vit_options=dict(width=32, depth=2, heads=2, mlp_dim=48) | options.pop("vit", {}),
+        vit_options=dict(width=32, depth=2, num_heads=2, mlp_dim=48)
+        | options.pop("vit", {}),
     )
     return nnx.eval_shape(
         lambda: hybrid_jax.create_model(
@@ -201,22 +202,27 @@ def small(fusion, **options):
 @pytest.mark.parametrize(
     ("fusion", "options", "name", "message"),
     [
-        ("conformer", {}, "w.npz", "no other library has the fusion 'conformer'"),
+        ("conformer", {}, "w.npz", "got 'conformer', which no other library has"),
         ("vit", dict(vit=dict(pool="attention")), "w.npz", "pool='attention'.*workdir"),
         ("vit", dict(vit=dict(positions="rope2d")), "w.safetensors", "='rope2d'.*workdir"),
-        ("vit", dict(vit=dict(layer_scale=0.1)), "w.npz", "layer scales.*as safetensors"),
-        ("sequential", dict(resnet=_DEEP), "w.npz", "GroupNorm ResNet with root='deep'"),
-        ("conv_stem", dict(resnet=_DEEP), "w.safetensors", "with root='deep'"),
-        ("sequential", dict(resnet=_POOLED), "w.safetensors", "with shortcut='pooled'"),
-        ("resnet", dict(resnet=_POOLED | _PRE), "w.npz", "with shortcut='pooled'"),
+        ("vit", dict(vit=dict(layer_scale=0.1)), "w.npz", "LayerScale.*as safetensors"),
+        ("sequential", dict(resnet=_DEEP), "w.npz", "with GroupNorm, got 'deep'"),
+        ("conv_stem", dict(resnet=_DEEP), "w.safetensors", "got 'deep'"),
+        ("sequential", dict(resnet=_POOLED), "w.safetensors", "got 'pooled'"),
+        ("resnet", dict(resnet=_POOLED | _PRE), "w.npz", "got 'pooled'"),
         (
             "conv_stem",
             dict(resnet=dict(norm="batch")),
             "w.safetensors",
-            "Norm ResNet's root",
+            "only a root with BatchNorm",
         ),
-        ("vit", dict(vit=dict(registers=2)), "w.npz", "registers.*as safetensors"),
-        ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "write this one as safe"),
+        (
+            "vit",
+            dict(vit=dict(num_register_tokens=2)),
+            "w.npz",
+            "registers.*as safetensors",
+        ),
+        ("resnet", dict(resnet=dict(norm="batch")), "w.npz", "Use the format safetensors"),
         ("sequential", dict(resnet=dict(norm="batch")), "w.npz", "BatchNorm, registers"),
         ("sequential", dict(resnet=_PRE), "w.npz", "pre-activation"),
         ("vit", {}, "w.onnx", "format: expected one of .*got 'onnx'"),

@@ -91,20 +91,29 @@ def test_description_without_images_is_no_answer(beside):
     ("files", "message"),
     [
         (dict(config="{"), "cannot be read as JSON"),
-        (dict(config=timm(mean=CLIP)), r"mean \[0.48145466.*no policy \(half, imagenet\)"),
-        (dict(config=timm(mean=[0.0] * 3, std=[1.0] * 3)), "no policy"),
-        (dict(config=timm(mean=MEAN)), "no policy"),  # ImageNet's mean alone
-        (dict(config=timm(mean=[0.47, 0.46, 0.41], std=DEVIATION)), "no policy"),
-        (dict(config=timm(mean="0.5")), "no policy"),
-        (dict(config=timm(mean=[0.5])), "no policy"),  # of a model of gray images
+        (dict(config=timm(mean=CLIP)), r"of half or imagenet, got \[0.48145466"),
+        (dict(config=timm(mean=[0.0] * 3, std=[1.0] * 3)), "of half or imagenet, got"),
+        (dict(config=timm(mean=MEAN)), "of half or imagenet, got"),  # ImageNet's mean alone
+        (
+            dict(config=timm(mean=[0.47, 0.46, 0.41], std=DEVIATION)),
+            "of half or imagenet, got",
+        ),
+        (dict(config=timm(mean="0.5")), "of half or imagenet, got"),
+        (
+            dict(config=timm(mean=[0.5])),
+            "of half or imagenet, got",
+        ),  # of a model of gray images
         (dict(config=timm(interpolation="nearest")), "bilinear or bicubic, got 'nearest'"),
         (dict(config=timm(crop_pct=1.2)), r"a crop in \(0, 1\], got 1.2"),
-        (dict(preprocessor_config=transformers(do_normalize=False)), "no policy"),
+        (
+            dict(preprocessor_config=transformers(do_normalize=False)),
+            "of half or imagenet, got",
+        ),
         (dict(preprocessor_config=transformers(resample=0)), "got 0"),
     ],
 )
 def test_images_that_cannot_be_prepared_are_refused(beside, files, message):
     with pytest.raises(UserError, match=message) as caught:
         beside(**files)
-    assert "beside the weights" in str(caught.value)
+    assert "next to the weights" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -34,7 +34,7 @@ def test_positions_are_resampled_as_timm_does(tmp_path, hw):
     files = pytest.importorskip("timm_files")
     theirs = files.plain(img_size=224, patch_size=16, depth=1)
     path = files.save(theirs, tmp_path / "model.safetensors")
-    model, report = hybrid_jax.load_pretrained(path, heads=4, image_size=hw)
+    model, report = hybrid_jax.load_pretrained(path, num_heads=4, image_size=hw)
     assert resized(report) == [POSITION]
     grid = [side // 16 for side in hw]
     table = files.timm.layers.resample_abs_pos_embed(theirs.pos_embed.detach(), grid)
@@ -53,14 +53,14 @@ def test_vit_of_another_size_answers_as_timm_s(tmp_path, hw, fields):
     files = pytest.importorskip("timm_files")
     theirs = files.plain(**fields)
     path = files.save(theirs, tmp_path / "model.safetensors")
-    model, report = hybrid_jax.load_pretrained(path, heads=4, image_size=hw)
+    model, report = hybrid_jax.load_pretrained(path, num_heads=4, image_size=hw)
     assert resized(report) == [POSITION]
     batch = files.images(hw)
     larger = theirs_at(files, theirs, hw, build=files.plain, **fields)
     expected = files.answer(larger, batch)
     np.testing.assert_allclose(files.ours(model, batch), expected, atol=2e-5)
     # A model keeps its positions and fits them to whatever image it sees.
-    same, report = hybrid_jax.load_pretrained(path, heads=4)
+    same, report = hybrid_jax.load_pretrained(path, num_heads=4)
     assert resized(report) == []
     np.testing.assert_allclose(files.ours(same, batch), expected, atol=2e-5)
 
@@ -73,7 +73,7 @@ def test_hybrid_of_another_size_answers_as_timm_s(tmp_path):
 
     theirs = build(img_size=48)
     path = files.save(theirs, tmp_path / "model.safetensors")
-    model, report = hybrid_jax.load_pretrained(path, heads=4, image_size=(32, 80))
+    model, report = hybrid_jax.load_pretrained(path, num_heads=4, image_size=(32, 80))
     assert resized(report) == [POSITION]
     batch = files.images((32, 80))
     larger = theirs_at(files, theirs, (32, 80), build=build)

@@ -53,7 +53,7 @@ def test_halves_that_want_two_normalizations_are_refused(tmp_path):
     resnet, _ = described(tmp_path / "resnet", HYBRID, mean=MEAN, std=DEVIATION)
     vit, _ = described(tmp_path / "vit", PLAIN)
     config = config_of(pretrained_resnet=resnet, pretrained_vit=vit)
-    message = r"two ways \(half, imagenet\).*preprocessing=config"
+    message = r"got half and imagenet.*preprocessing=config"
     with pytest.raises(UserError, match=message):
         open_weights(config.model).settings(config.model)
     config.model.pretrained_options.preprocessing = "config"

@@ -11,12 +11,12 @@ from small_run import small_config
 
 from hybrid_jax.models.hybrid import create_model
 from hybrid_jax.outputs import ClassificationOutputs
-from hybrid_jax.profiling.memory_estimate import Kept, kept_for_backward, step_memory
+from hybrid_jax.profiling.memory_estimate import ResidualBytes, residual_bytes, step_memory
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.optimization.freezing import paths_of
 from hybrid_jax.train.state import make_init, merge_model
 
-NOTHING = Kept(per_image=0)
+NOTHING = ResidualBytes(per_image=0)
 
 
 def traced(build):
@@ -37,7 +37,7 @@ def kept_of(graph, shapes, *, size):
         return jnp.square(model(images, train=True, key=None).logits).sum()
 
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    return kept_for_backward(loss, shapes.params, shapes.mutable, batch=images)
+    return residual_bytes(loss, shapes.params, shapes.mutable, batch=images)
 
 
 class TwoLayers(nnx.Module):
@@ -60,14 +60,14 @@ def test_kept_is_what_the_gradient_cannot_compute_again():
 
 
 def test_bfloat16_keeps_half():
-    options = dict(vit_options=dict(width=64, depth=3, heads=2, mlp_dim=256))
+    options = dict(vit_options=dict(width=64, depth=3, num_heads=2, mlp_dim=256))
     whole = kept("vit_s16", size=32, **options)
     half = kept("vit_s16", size=32, dtype="bfloat16", **options)
     assert 0.45 * whole.per_image < half.per_image < 0.65 * whole.per_image
 
 
 def test_remat_keeps_less():
-    small = dict(width=64, depth=6, heads=2, mlp_dim=256)
+    small = dict(width=64, depth=6, num_heads=2, mlp_dim=256)
     usual = kept("vit_s16", size=64, vit_options=small)
     remat = kept("vit_s16", size=64, vit_options=small | dict(remat="full"))
     assert remat.per_image < 0.2 * usual.per_image
@@ -83,7 +83,7 @@ SMALL = dict(
     resnet=dict(fusion="resnet", resnet_options=dict(blocks=(1,), width=32)),
     vit=dict(
         fusion="vit",
-        vit_options=dict(width=64, depth=1, heads=2, mlp_dim=256, patch_size=8),
+        vit_options=dict(width=64, depth=1, num_heads=2, mlp_dim=256, patch_size=8),
     ),
 )
 
@@ -151,8 +151,8 @@ def test_frozen_parameters_have_no_gradients():
 def test_sums_of_a_step():
     experiment = prepare(small_config({"optimizer.name": "sgd"}))
     shapes, shardings = experiment.shapes, experiment.shardings
-    few = Kept(per_image=1000, workspace=7, row=2)
-    many = Kept(per_image=10**7, workspace=7, row=2)
+    few = ResidualBytes(per_image=1000, workspace=7, row=2)
+    many = ResidualBytes(per_image=10**7, workspace=7, row=2)
     once = step_memory(shapes, shardings, few, images=3, accumulate=1)
     assert once.activations == 3000
     assert once.workspace == 21

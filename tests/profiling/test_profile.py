@@ -20,7 +20,7 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, create_model
 from hybrid_jax.profiling import profile as profile_file
 from hybrid_jax.profiling.description import Attention
-from hybrid_jax.profiling.memory_estimate import Kept
+from hybrid_jax.profiling.memory_estimate import ResidualBytes
 from hybrid_jax.profiling.profile import describe, profile
 from hybrid_jax.programs.products import Product
 from hybrid_jax.train.reporting.forward_pass import trace_forward
@@ -42,8 +42,8 @@ GMAC_384 = {"r26_vit_s32": 10.26, "r26_vit_b16": 62.02, "vit_b16": 55.48}
 @pytest.fixture
 def without_memory(monkeypatch):
     """Leaves out the slowest half of a description."""
-    nothing = Kept(per_image=0)
-    monkeypatch.setattr(profile_file, "kept_for_backward", lambda *_, **__: nothing)
+    nothing = ResidualBytes(per_image=0)
+    monkeypatch.setattr(profile_file, "residual_bytes", lambda *_, **__: nothing)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_total_agrees_with_xla(name, size, resnet):
 def test_every_fusion_is_described(name):
     config = named("tiny", size=64, **{"model.fusion": name})
     config.model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
-    config.model.vit_options.update(width=48, depth=4, heads=3, mlp_dim=80)
+    config.model.vit_options.update(width=48, depth=4, num_heads=3, mlp_dim=80)
     found = describe(config)
     parts = FUSIONS.get(name).parts
     for part in ("resnet", "vit"):
@@ -127,7 +127,9 @@ def test_every_fusion_is_described(name):
 def test_parts_are_told_apart():
     width, depth, tokens, patch = 64, 2, 17, 16
     config = named("vit_s16", size=64)
-    config.model.vit_options.update(width=width, depth=depth, heads=2, mlp_dim=4 * width)
+    config.model.vit_options.update(
+        width=width, depth=depth, num_heads=2, mlp_dim=4 * width
+    )
     found = describe(config)
     layers = depth * tokens * 12 * width**2 + (tokens - 1) * patch**2 * 3 * width
     assert found.macs["vit"] == layers
@@ -142,7 +144,7 @@ def test_parts_are_told_apart():
 def test_attention_pooling_is_a_sequence_of_its_own():
     config = named("vit_s16", size=(64, 96))
     config.model.vit_options.update(
-        width=64, depth=3, heads=2, mlp_dim=64, pool="attention"
+        width=64, depth=3, num_heads=2, mlp_dim=64, pool="attention"
     )
     assert describe(config).attention == (Attention(24, 24, 3), Attention(1, 24, 1))
 
@@ -164,7 +166,7 @@ def test_attention_is_logits_and_a_sum_over_their_keys():
 
 def test_resizing_is_a_row_of_its_own_and_positions_are_the_vit():
     config = named("vit_s16", size=64)
-    config.model.vit_options.update(width=64, depth=1, heads=2, mlp_dim=64)
+    config.model.vit_options.update(width=64, depth=1, num_heads=2, mlp_dim=64)
     config.model.dtype = "float32"
     graph, _, shapes = make_init(
         lambda rngs: build_model(
@@ -256,7 +258,7 @@ def test_mesh_may_have_more_devices_than_there_are_here():
     assert found.images_per_device == one.images_per_device == 10
     assert found.memory.activations == one.memory.activations
     assert 0.25 < found.memory.parameters / one.memory.parameters < 0.26
-    assert " MiB an image, 10 at a time on each device.\n" in str(found)
+    assert " MiB per image, 10 images at a time.\n" in str(found)
     assert "Devices: 64 (data 16, fsdp 4, tensor 1)." in str(found)
 
 
@@ -271,7 +273,7 @@ def test_missing_data_is_a_note_and_not_an_error():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.image_size": 2}, "image size 2x2 px is smaller than one cell"),
+        ({"data.image_size": 2}, "image_size: expected 4 px or more"),
         ({"data.name": "digit"}, "Did you mean 'digits'?"),
         ({"model.fusion": "sequental"}, "unknown fusion 'sequental'. Did you mean"),
         ({"model.head": "liner"}, "unknown head 'liner'. Did you mean 'linear'?"),

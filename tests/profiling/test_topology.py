@@ -139,7 +139,7 @@ def test_mistaken_topology_is_one_message(name, message):
     [
         ("JAX TPU support not installed", "Install it with: pip install -e '.[tpu]'"),
         ("Unable to open libtpu.so", "Install it with: pip install -e '.[tpu]'"),
-        ("layout 3x3 is not divisible", "knows no such slice (layout 3x3 is not div"),
+        ("layout 3x3 is not divisible", "does not know this slice (layout 3x3 is not div"),
     ],
 )
 def test_compiler_that_is_missing_or_refuses(said, message, monkeypatch):

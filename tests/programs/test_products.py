@@ -212,5 +212,5 @@ def test_kernel_that_cannot_be_read_is_named():
 
 
 def test_every_input_needs_an_origin():
-    with pytest.raises(ValueError, match="2 inputs but 1 origins"):
+    with pytest.raises(ValueError, match="each of the 2 inputs, got 1"):
         follow(jax.make_jaxpr(jnp.matmul)(shape(2, 2), shape(2, 2)), [IMAGES])

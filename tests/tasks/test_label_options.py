@@ -26,8 +26,8 @@ def test_option_of_labels_is_refused_by_its_key(name, option):
     with pytest.raises(UserError) as error:
         construct(name, **{option: value})
     assert str(error.value) == (
-        f"config.task.{option}: expected {off!r} for task {name!r}, got {value!r}: it is "
-        f"for labels of whole images. Leave it at {off!r}."
+        f"config.task.{option}: expected {off!r} for task {name!r}, because only "
+        f"classification supports it, got {value!r}. Set it to {off!r}."
     )
 
 

@@ -9,7 +9,7 @@ from train_examples import new_state, small_experiment
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import BadImageError
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.state import merge_model
 
@@ -68,7 +68,7 @@ def brute_force(experiment, state, source):
     """Returns loss, top1, top5 and count, in float64 and without batches."""
     model = merge_model(experiment.graph, jax.device_get(state.params), state.mutable)
     chosen = [index for index in range(len(source)) if index not in source.bad]
-    images = normalize(jnp.asarray(source.images[chosen]), policy="half")
+    images = normalize_image(jnp.asarray(source.images[chosen]), policy="half")
     labels = source.labels[chosen]
     logits = np.asarray(model(images).logits, np.float64)
     own = logits[np.arange(len(chosen)), labels]

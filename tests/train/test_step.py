@@ -20,7 +20,7 @@ from train_examples import (
 )
 
 from hybrid_jax.data.pipeline import train_batches
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.optimization.optimizer import branch_of
 from hybrid_jax.train.prefetch import DevicePrefetch
@@ -120,7 +120,7 @@ def test_loss_is_the_mean_over_real_rows():
     batch = host_batch(real=11)
     state = new_state(experiment, lively=True)
     model = merge_model(experiment.graph, state.params, state.mutable)
-    image = normalize(jnp.asarray(batch["image"][:11]), policy="half")
+    image = normalize_image(jnp.asarray(batch["image"][:11]), policy="half")
     logits = np.asarray(model(image, train=True).logits, np.float64)
     own = logits[np.arange(11), batch["label"][:11]]
     expected = np.mean(np.log(np.exp(logits).sum(1)) - own)

@@ -18,7 +18,7 @@ from train_examples import (
 )
 
 from hybrid_jax.contracts import Mean
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.tasks.classification.task import Classification
 from hybrid_jax.train.state import merge_model
 
@@ -56,7 +56,7 @@ def test_scalars_are_the_global_means_of_every_term():
     @jax.jit
     def logits(state, image):
         model = merge_model(experiment.graph, state.params, state.mutable)
-        return model(normalize(image, policy="half"), train=True).logits
+        return model(normalize_image(image, policy="half"), train=True).logits
 
     expected = reference_loss(logits(state, batch["image"]), batch)
     _, scalars = train_step(experiment)(state, put(experiment, batch))

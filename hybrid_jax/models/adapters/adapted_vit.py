@@ -1,4 +1,4 @@
-"""What adapters of a ViT are built on: the ViT, a ResNet, and the levels of a prior."""
+"""The base of ViT adapters: a ViT, a ResNet and a spatial prior."""
 
 from flax import nnx
 
@@ -11,15 +11,15 @@ from hybrid_jax.specs import ViTSpec
 
 
 class AdaptedViT(nnx.Module):
-    """A ViT whose blocks are parted into groups, beside a spatial prior of its width.
+    """A ViT with its blocks in groups, and a spatial prior of the same width.
 
-    The exchange between the two is the subclass's. Every map it returns has width D; the
-    ViT's own is the one at `stride`, its patch size. `pooled` is the ViT's: from a head
-    that reads it alone, what follows the last answer to the ViT (the last readings of the
-    levels, the joined maps) and the finest level get no gradient.
+    Subclasses implement the exchange between the two. All returned maps have width D; the
+    ViT's own map is the one at `stride`, its patch size. `pooled` is the ViT's pooled
+    vector: a head that reads only `pooled` gives no gradient to the finest level and to
+    everything after the last injection into the ViT (the last extractors, the joined maps).
 
     Args:
-        plan: of the adapter's options.
+        plan: the adapter's options, checked.
     """
 
     parts = ("resnet", "vit")

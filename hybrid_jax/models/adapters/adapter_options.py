@@ -1,4 +1,4 @@
-"""The options that adapters of a ViT share: what they need, and what is refused."""
+"""The options that all ViT adapters share, and their checks."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ _INTERACTIONS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdapterPlan:
-    """What an adapter's options come to.
+    """The sizes that follow from an adapter's options.
 
     Attributes:
         resnet: spec of the ResNet it builds.
-        strides: of its maps, fine to coarse.
-        groups: indices of the ViT's blocks, group by group.
+        strides: strides of its maps, fine to coarse.
+        groups: indices of the ViT's blocks in each group.
         deform_dim: width inside deformable attention.
         ffn_dim: hidden width of the ConvFFN.
     """
@@ -37,21 +37,21 @@ def plan_adapter(
     vit: ViTSpec,
     *,
     prior: str,
-    interactions: int | None,
+    num_interactions: int | None,
     extra: int,
-    points: int,
+    num_points: int,
     deform_ratio: float,
     ffn_ratio: float,
     sampling: str,
 ) -> AdapterPlan:
-    """Checks the options that all adapters have, before anything is built.
+    """Checks the options that all adapters share and returns the sizes they give.
 
     Raises:
-        UserError: as the functions below.
+        UserError: an option out of range, see the functions below.
     """
     resnet, strides = prior_spec_and_strides(fusion, resnet, vit, prior=prior)
-    groups = groups_of_blocks(fusion, vit.depth, interactions)
-    check_sampled_points(fusion, extra=extra, points=points, sampling=sampling)
+    groups = groups_of_blocks(fusion, vit.depth, num_interactions)
+    check_sampled_points(fusion, extra=extra, num_points=num_points, sampling=sampling)
     deform_dim, ffn_dim = inner_widths(
         fusion, vit, deform_ratio=deform_ratio, ffn_ratio=ffn_ratio
     )
@@ -67,15 +67,15 @@ def plan_adapter(
 def prior_spec_and_strides(
     fusion: str, resnet: ResNetSpec, vit: ViTSpec, *, prior: str
 ) -> tuple[ResNetSpec, tuple[int, ...]]:
-    """Checks what a fusion with a spatial prior is asked for.
+    """Returns the ResNet spec and the strides of a spatial prior.
 
     Returns:
-        The spec of the ResNet it needs, and the strides of its maps: the ResNet's own, or
-        those up to its output stride for a stem, which needs its root block alone.
+        For "resnet" the given spec and the strides of its stages. For "stem" the spec
+        without stages, and all strides up to its output stride.
 
     Raises:
-        UserError: an unknown prior, a ResNet without a second stage, or a patch size
-            that is the stride of no map.
+        UserError: an unknown prior, fewer than two strides, or a patch size that is not
+            one of the strides.
     """
     if prior not in PRIORS:
         raise UserError(
@@ -85,8 +85,8 @@ def prior_spec_and_strides(
     strides = tuple(s for s in _STRIDES[:count] if s <= resnet.output_stride)
     if len(strides) < 2:
         raise UserError(
-            f"fusion '{fusion}': prior: expected a ResNet with maps at two strides or "
-            f"more, got blocks {resnet.blocks} with output stride "
+            f"fusion '{fusion}': prior: expected a ResNet with maps at two or more "
+            f"strides, got blocks {resnet.blocks} with output stride "
             f"{resnet.output_stride}; choose r26 or r50, or prior='stem'."
         )
     if vit.patch_size not in strides:
@@ -100,23 +100,23 @@ def prior_spec_and_strides(
 
 
 def groups_of_blocks(
-    fusion: str, depth: int, interactions: int | None
+    fusion: str, depth: int, num_interactions: int | None
 ) -> tuple[range, ...]:
-    """Parts `depth` block indices into `interactions` groups of even size.
+    """Splits `depth` block indices into `num_interactions` groups of even size.
 
-    None stands for the papers' four groups, or for one per block of a shallower ViT.
+    None means four groups, as in the papers, or one per block of a ViT with fewer blocks.
 
     Raises:
         UserError: fewer blocks than groups, or no group.
     """
-    if interactions is None:
-        interactions = min(_INTERACTIONS, depth)
-    if interactions not in range(1, depth + 1):
+    if num_interactions is None:
+        num_interactions = min(_INTERACTIONS, depth)
+    if num_interactions not in range(1, depth + 1):
         raise UserError(
-            f"fusion '{fusion}': interactions: expected 1 to {depth}, the blocks of the "
-            f"ViT, got {interactions!r}."
+            f"fusion '{fusion}': num_interactions: expected 1 to {depth}, the number of "
+            f"blocks of the ViT, got {num_interactions!r}."
         )
-    return even_shares(depth, interactions)
+    return even_shares(depth, num_interactions)
 
 
 def inner_widths(
@@ -125,25 +125,28 @@ def inner_widths(
     """Returns the widths inside deformable attention and inside the ConvFFN.
 
     Raises:
-        UserError: the ViT's heads do not divide the first, or the second has no unit.
+        UserError: `num_heads` does not divide the first, or the second is zero.
     """
     deform, ffn = (round(spec.width * ratio) for ratio in (deform_ratio, ffn_ratio))
-    if deform < 1 or deform % spec.heads:
+    if deform < 1 or deform % spec.num_heads:
         raise UserError(
-            f"fusion '{fusion}': deform_ratio: expected a share of the width "
-            f"{spec.width} that {spec.heads} heads divide, got {deform_ratio}."
+            f"fusion '{fusion}': deform_ratio: expected a fraction of the width "
+            f"{spec.width} that gives a multiple of the {spec.num_heads} heads, got "
+            f"{deform_ratio}."
         )
     if ffn < 1:
         raise UserError(
-            f"fusion '{fusion}': ffn_ratio: expected a share of the width {spec.width} "
-            f"of at least one unit, got {ffn_ratio}."
+            f"fusion '{fusion}': ffn_ratio: expected a fraction of the width {spec.width} "
+            f"that gives at least 1 hidden unit, got {ffn_ratio}."
         )
     return deform, ffn
 
 
-def check_sampled_points(fusion: str, *, extra: int, points: int, sampling: str) -> None:
-    """Raises UserError for a negative count, no point, or an unknown way of sampling."""
-    for name, value, least in (("extra", extra, 0), ("points", points, 1)):
+def check_sampled_points(
+    fusion: str, *, extra: int, num_points: int, sampling: str
+) -> None:
+    """Raises UserError for `extra` < 0, `num_points` < 1 or an unknown `sampling`."""
+    for name, value, least in (("extra", extra, 0), ("num_points", num_points, 1)):
         if value < least:
             raise UserError(
                 f"fusion '{fusion}': {name}: expected {least} or more, got {value}."

@@ -1,4 +1,4 @@
-"""A feed-forward layer whose hidden units see their neighbors (Wang et al., 2021)."""
+"""A feed-forward layer with a depthwise convolution inside (PVTv2, Wang et al., 2021)."""
 
 import jax
 from flax import nnx
@@ -12,11 +12,11 @@ _lecun_normal = nnx.initializers.lecun_normal()
 
 
 class ConvFFN(nnx.Module):
-    """Two linear maps; between them a 3x3 depthwise convolution, one for all levels.
+    """Linear layer, 3x3 depthwise convolution shared by all levels, GELU, linear layer.
 
     Args:
         spec: gives the width, the GELU, the dtype and the initialization.
-        hidden_dim: width between the linear maps.
+        hidden_dim: width between the linear layers.
     """
 
     def __init__(self, spec: ViTSpec, *, hidden_dim: int, rngs: nnx.Rngs):
@@ -36,7 +36,7 @@ class ConvFFN(nnx.Module):
         self.gelu = gelu(spec)
 
     def __call__(self, tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> jax.Array:
-        """Maps tokens (B, N, D) of maps with these {stride: (h, w)} to (B, N, D)."""
+        """Maps tokens (B, N, D) to (B, N, D); `shapes` has the (h, w) of each stride."""
         maps = to_maps(self.fc1(tokens), shapes)
         mixed = {stride: self.conv(x) for stride, x in maps.items()}
         return self.fc2(self.gelu(to_tokens(mixed)))

@@ -1,4 +1,4 @@
-"""The spatial prior of ViT adapters (Chen et al., 2022): convolutional maps, one width."""
+"""The spatial prior of ViT adapters (Chen et al., 2022): convolutional maps of width D."""
 
 from collections.abc import Mapping
 
@@ -12,16 +12,16 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class SpatialPrior(nnx.Module):
-    """Brings the maps of a ResNet to width D and tells their levels apart.
+    """Projects the maps of a ResNet to width D and adds level embeddings.
 
-    Strides the ResNet does not give are made from its coarsest map, each by a 3x3
-    convolution with stride 2, norm and ReLU. On a root block alone (64 channels) that is
-    the paper's spatial prior module: 128, 256 and 256 channels.
+    Missing coarser strides are computed from the coarsest map, each by a 3x3 convolution
+    with stride 2, a norm and a ReLU. On a ResNet without stages (64 channels) this is the
+    paper's spatial prior module with 128, 256 and 256 channels.
 
     Args:
         spec: gives norm and dtype of the convolutions.
         channels: stride -> C of the maps it is called with.
-        strides: strides wanted, fine to coarse; finer ones are all in `channels`.
+        strides: strides it returns, fine to coarse; the finest are in `channels`.
         width: D.
     """
 
@@ -48,7 +48,7 @@ class SpatialPrior(nnx.Module):
             coarser.append(conv)
             widths.append(conv.conv.kernel.shape[-1])
         self.coarser_convs = nnx.List(coarser)
-        # Without bias: the level embeddings, and the norm after the finest, have one.
+        # No bias: the level embeddings and the norm after the finest map replace it.
         self.projections = nnx.List(
             [Conv(C, width, kernel=1, dtype=spec.dtype, rngs=rngs) for C in widths]
         )
@@ -61,8 +61,8 @@ class SpatialPrior(nnx.Module):
     ) -> dict[int, jax.Array]:
         """Maps {stride: (B, h, w, C)} to {stride: (B, h, w, D)}.
 
-        The finest is projected only; the others, which queries and values are taken
-        from, also receive the embedding of their level.
+        All maps but the finest, which takes no part in attention, also get the embedding
+        of their level.
         """
         given = [maps[s] for s in self.strides if s in maps]
         for conv in self.coarser_convs:

@@ -1,4 +1,4 @@
-"""The pieces of DPT's decoder (Ranftl et al., 2021): reassembling tokens, fusing scales."""
+"""The parts of DPT's decoder (Ranftl et al., 2021): reassemble and fusion blocks."""
 
 import jax
 import jax.numpy as jnp
@@ -8,29 +8,33 @@ from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.models.layers.conv_norm import map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.folding import folded_norm
-from hybrid_jax.ops.bilinear import enlarge_by_corners
+from hybrid_jax.ops.bilinear import upsample_align_corners
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec
 
 
-def enlarge(x: jax.Array, *, factor: int, by_corners: bool) -> jax.Array:
-    """Enlarges (B, h, w, C) bilinearly: as published weights want it, or cell by cell."""
-    if by_corners:
-        return enlarge_by_corners(x, factor=factor)
+def upsample_by(x: jax.Array, *, factor: int, align_corners: bool) -> jax.Array:
+    """Returns (B, factor * h, factor * w, C), bilinear.
+
+    Args:
+        align_corners: as in torch; published DPT weights need True. False keeps every cell
+            in its place in the image.
+    """
+    if align_corners:
+        return upsample_align_corners(x, factor=factor)
     hw = tuple(factor * side for side in x.shape[1:3])
     return upsample(x, hw, factor=factor)
 
 
 class Reassemble(nnx.Module):
-    """Tokens after one block as a map of any stride.
+    """Turns the tokens of one block into a map of another stride.
 
     Args:
         width: D of the tokens.
-        channels: of the map.
-        factor: how many cells each token becomes along a side; 0.5 for one cell of two
-            tokens.
-        readout: what becomes of the class token: "project" tells it to every token,
-            "ignore" leaves it out.
+        channels: channels of the map.
+        factor: scale of the resolution: 4 and 2 upsample, 0.5 halves.
+        readout: "project" concatenates the class token to every token and projects back to
+            D; "ignore" drops the class token.
         dtype: compute dtype.
     """
 
@@ -53,7 +57,7 @@ class Reassemble(nnx.Module):
         if factor == 1:
             self.resize = None
         elif factor > 1:
-            # A transposed convolution whose windows do not overlap is a linear map of
+            # A transposed convolution with kernel size = stride is a linear layer from
             # each token to a square of cells.
             self.resize = nnx.Linear(channels, int(factor) ** 2 * channels, **kind)
         else:
@@ -69,10 +73,10 @@ class Reassemble(nnx.Module):
             )
 
     def __call__(self, features: BlockFeatures) -> jax.Array:
-        """Maps a block's features (B, h, w, D) to (B, h', w', channels)."""
+        """Maps tokens (B, h, w, D) to (B, factor * h, factor * w, channels)."""
         x = features.map
         if self.readout is not None:
-            # Without a class token the mean stands in for it.
+            # Without a class token the mean of the tokens replaces it.
             cls = x.mean((1, 2)) if features.cls is None else features.cls
             cls = jnp.broadcast_to(cls[:, None, None], x.shape)
             x = self.readout(jnp.concatenate([x, cls], axis=-1))
@@ -86,13 +90,15 @@ class Reassemble(nnx.Module):
 
 
 class ResidualUnit(nnx.Module):
-    """ReLU and 3x3 convolution, twice, added to what came in (RefineNet, Lin et al., 2016).
+    """Twice ReLU and 3x3 convolution, plus the input (RefineNet, Lin et al., 2016).
 
     Args:
-        normed: whether a norm follows each convolution, in place of its bias.
+        residual_norm: whether a norm follows each convolution, instead of a bias.
     """
 
-    def __init__(self, spec: ResNetSpec, channels: int, *, normed: bool, rngs: nnx.Rngs):
+    def __init__(
+        self, spec: ResNetSpec, channels: int, *, residual_norm: bool, rngs: nnx.Rngs
+    ):
         self.convs = nnx.List(
             [
                 Conv(
@@ -100,14 +106,16 @@ class ResidualUnit(nnx.Module):
                     channels,
                     kernel=3,
                     padding="centered",
-                    use_bias=not normed,
+                    use_bias=not residual_norm,
                     dtype=spec.dtype,
                     rngs=rngs,
                 )
                 for _ in range(2)
             ]
         )
-        norms = [map_norm(spec, channels, rngs=rngs) for _ in range(2 if normed else 0)]
+        norms = [
+            map_norm(spec, channels, rngs=rngs) for _ in range(2 if residual_norm else 0)
+        ]
         self.norms = nnx.List(norms)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -126,12 +134,12 @@ class ResidualUnit(nnx.Module):
 
 
 class Fusion(nnx.Module):
-    """Adds a level to what comes from the coarser ones, and enlarges the sum twofold.
+    """Adds a level to the output of the next coarser one and upsamples the sum twofold.
 
     Args:
-        coarsest: there is nothing coarser; nothing is added.
-        normed: see `ResidualUnit`.
-        by_corners: how it enlarges, see `enlarge`.
+        coarsest: whether this is the coarsest level, to which nothing is added.
+        residual_norm: see `ResidualUnit`.
+        align_corners: see `upsample_by`.
     """
 
     def __init__(
@@ -140,17 +148,17 @@ class Fusion(nnx.Module):
         channels: int,
         *,
         coarsest: bool,
-        normed: bool,
-        by_corners: bool,
+        residual_norm: bool,
+        align_corners: bool,
         rngs: nnx.Rngs,
     ):
-        unit = dict(normed=normed, rngs=rngs)
+        unit = dict(residual_norm=residual_norm, rngs=rngs)
         self.level = None if coarsest else ResidualUnit(spec, channels, **unit)
         self.sum = ResidualUnit(spec, channels, **unit)
         self.project = nnx.Linear(
             channels, channels, dtype=jnp.dtype(spec.dtype), rngs=rngs
         )
-        self.by_corners = by_corners
+        self.align_corners = align_corners
 
     def __call__(
         self, level: jax.Array, coarser: jax.Array | None, *, train: bool
@@ -158,23 +166,23 @@ class Fusion(nnx.Module):
         """Maps a level (B, h, w, C) to (B, 2 h, 2 w, C).
 
         Args:
-            coarser: what the next coarser level has returned; it may reach past this one.
+            coarser: output of the next coarser level, cropped to (h, w).
         """
         if coarser is not None:
             h, w = level.shape[1:3]
             level = coarser[:, :h, :w] + self.level(level, train=train)
         x = self.sum(level, train=train)
-        return self.project(enlarge(x, factor=2, by_corners=self.by_corners))
+        return self.project(upsample_by(x, factor=2, align_corners=self.align_corners))
 
 
 class Decoder(nnx.Module):
-    """Brings levels to as many channels and fuses them from coarse to fine.
+    """Projects levels to equal channels and fuses them from coarse to fine.
 
     Args:
-        in_channels: of the levels, fine to coarse, each half as large as the one before.
-        channels: C of what it returns.
-        normed: see `ResidualUnit`.
-        by_corners: see `enlarge`.
+        in_channels: channels of the levels, fine to coarse; strides double.
+        channels: C of the returned maps.
+        residual_norm: see `ResidualUnit`.
+        align_corners: see `upsample_by`.
     """
 
     def __init__(
@@ -183,13 +191,13 @@ class Decoder(nnx.Module):
         in_channels: tuple[int, ...],
         channels: int,
         *,
-        normed: bool,
-        by_corners: bool,
+        residual_norm: bool,
+        align_corners: bool,
         rngs: nnx.Rngs,
     ):
         conv = dict(kernel=3, padding="centered", dtype=spec.dtype, rngs=rngs)
         self.convs = nnx.List([Conv(c, channels, **conv) for c in in_channels])
-        kind = dict(normed=normed, by_corners=by_corners, rngs=rngs)
+        kind = dict(residual_norm=residual_norm, align_corners=align_corners, rngs=rngs)
         last = len(in_channels) - 1
         self.fusions = nnx.List(
             [Fusion(spec, channels, coarsest=n == last, **kind) for n in range(last + 1)]

@@ -1,4 +1,4 @@
-"""Feature pyramid (Lin et al., 2016): a ResNet's maps, each told what coarser ones know.
+"""Feature pyramid network (Lin et al., 2016): a top-down path over the maps of a ResNet.
 
 S_s = norm(conv1x1(C_s)) + nearest x2 of the next coarser S        (B, H/s, W/s, C)
 P_s = norm(conv3x3(S_s))                                           (B, H/s, W/s, C)
@@ -14,14 +14,14 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class FPN(nnx.Module):
-    """1x1 laterals, sums from coarse to fine, 3x3 on what is returned.
+    """1x1 lateral convolutions, sums from coarse to fine, 3x3 output convolutions.
 
     Args:
         spec: gives the norm and the dtype.
         in_channels: stride -> channels of the maps it is called with.
         channels: C of every map it returns.
-        levels: strides returned; maps coarser than the finest of them take part even if
-            they are not returned.
+        levels: strides it returns; coarser maps are part of the sums even if they are not
+            returned.
 
     Raises:
         UserError: no levels.

@@ -1,4 +1,4 @@
-"""The strides a head wants and a fusion does not give, made from those it does."""
+"""Maps at strides that a head needs and a fusion does not return."""
 
 import jax
 from flax import nnx
@@ -11,22 +11,22 @@ from hybrid_jax.ops.rescale import upsample
 
 
 class PyramidAdapter(nnx.Module):
-    """Adds maps of missing strides; those that are there pass through untouched.
+    """Adds maps of missing strides; existing maps are returned unchanged.
 
-    A coarser map is a 3x3 convolution of stride 2 of the next finer one. A finer map is
-    the nearest coarser one, enlarged bilinearly, under a 3x3 convolution. Both have the
-    channels of the map they are made from, at most 256, and a GroupNorm.
+    A coarser map is a 3x3 convolution with stride 2 of the next finer one. A finer map is
+    the nearest coarser one, upsampled bilinearly, then a 3x3 convolution. Both have as many
+    channels as the map they are computed from, at most 256, a GroupNorm and a ReLU.
 
     Args:
-        channels: stride -> C of the maps there are.
-        wanted: strides that are asked for, powers of two.
+        channels: stride -> C of the fusion's maps.
+        wanted: strides that the head needs, powers of two.
         dtype: compute dtype.
 
     Attributes:
         channels: stride -> C of all maps it returns, fine to coarse.
 
     Raises:
-        UserError: a stride that doubling and halving cannot reach.
+        UserError: a stride that is not reached by doubling or halving another one.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PyramidAdapter(nnx.Module):
     def __call__(
         self, maps: dict[int, jax.Array], *, image_hw: tuple[int, int], train: bool
     ) -> dict[int, jax.Array]:
-        """Maps {stride: (B, h, w, C)} to the same and more, fine to coarse."""
+        """Maps {stride: (B, h, w, C)} to the same with the added maps, fine to coarse."""
         maps = dict(maps)
         for (old, new), conv, norm in zip(self.steps, self.convs, self.norms, strict=True):
             x = maps[old]
@@ -79,7 +79,7 @@ class PyramidAdapter(nnx.Module):
 
 
 def _way(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
-    """Returns the steps from one of the strides given to the one wanted."""
+    """Returns the steps (from stride, to stride) that lead from `given` to `wanted`."""
     if wanted in given:
         return []
     finer = [s for s in given if s < wanted]
@@ -99,6 +99,7 @@ def _way(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
 
 def _unreachable(given: tuple[int, ...], wanted: int) -> str:
     return (
-        f"head: stride {wanted} cannot be made from the fusion's maps at strides "
-        f"{', '.join(map(str, given))}; choose a power of two."
+        f"head: strides: expected strides that follow from the fusion's maps (strides "
+        f"{', '.join(map(str, given))}) by doubling or halving, got {wanted}. Choose a "
+        f"power of two."
     )

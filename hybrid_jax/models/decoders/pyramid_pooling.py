@@ -1,4 +1,4 @@
-"""Pyramid pooling (Zhao et al., 2016): cells are told the means of ever larger regions."""
+"""Pyramid pooling (PSPNet, Zhao et al., 2016): the map and its means over large regions."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class PyramidPooling(nnx.Module):
-    """Means over 1, 4, 9 and 36 regions, each under a 1x1, beside the map itself.
+    """Concatenates the map with its means over 1, 4, 9 and 36 regions; 3x3 convolution.
 
     Args:
         spec: gives norm and dtype.
-        in_channels: of the map.
-        channels: of each pooled map and of the result.
-        bins: regions along each side.
+        in_channels: channels of the map.
+        channels: channels of each pooled map and of the result.
+        bins: number of regions along each side.
     """
 
     def __init__(
@@ -50,20 +50,21 @@ class PyramidPooling(nnx.Module):
 def adaptive_mean(x: jax.Array, *, bins: int) -> jax.Array:
     """Averages (B, h, w, C) to (B, bins, bins, C).
 
-    Bin i covers the rows from floor(i * h / bins) to ceil((i + 1) * h / bins), so that
-    neighbors share a row where h is no multiple, and repeat rows where h is smaller.
+    Bin i covers the rows from floor(i * h / bins) to ceil((i + 1) * h / bins), as in
+    torch's AdaptiveAvgPool2d: neighboring bins share a row where h is not a multiple of
+    bins.
     """
     rows, columns = (
-        jnp.asarray(_shares(size, bins), x.dtype) for size in (x.shape[1], x.shape[2])
+        jnp.asarray(_mean_weights(size, bins), x.dtype) for size in (x.shape[1], x.shape[2])
     )
     x = jnp.einsum("nh,bhwc->bnwc", rows, x)
     return jnp.einsum("mw,bnwc->bnmc", columns, x)
 
 
-def _shares(size: int, bins: int) -> np.ndarray:
-    """Returns (bins, size): each row is the mean over one bin."""
-    shares = np.zeros((bins, size))
+def _mean_weights(size: int, bins: int) -> np.ndarray:
+    """Returns (bins, size): row i has the weights of the mean over bin i."""
+    weights = np.zeros((bins, size))
     for i in range(bins):
         start, stop = i * size // bins, -(-(i + 1) * size // bins)
-        shares[i, start:stop] = 1.0 / (stop - start)
-    return shares
+        weights[i, start:stop] = 1.0 / (stop - start)
+    return weights

@@ -1,4 +1,4 @@
-"""What a query says: the class of its object and where it lies."""
+"""The prediction head of a query: class logits and a box."""
 
 import math
 
@@ -9,30 +9,38 @@ from flax import nnx
 from hybrid_jax.models.layers.transformer import linear
 from hybrid_jax.specs import ViTSpec
 
-# Share of queries thought to hold an object at first (Lin et al., 2017).
+# Initial probability that a query holds an object (Lin et al., 2017).
 _PRIOR = 0.01
 
 
 class BoxHead(nnx.Module):
-    """One linear map for the classes, three with ReLUs for the box, in float32.
+    """A linear layer for the class logits and a three-layer MLP for the box, in float32.
 
     Args:
         spec: gives the width.
-        columns: of the logits: K, or K + 1 with one for "no object".
-        rare: whether all classes begin as improbable, as sigmoids need it.
-        silent: the box begins at zero, so that what it is added to is kept at first.
+        columns: number of logits: K, or K + 1 with one for "no object".
+        prior_bias: initializes the bias of the logits so that each class has a
+            probability of 0.01 under a sigmoid.
+        zero_init: the last layer of the box starts at zero, so that the head first
+            returns the reference box unchanged.
     """
 
     def __init__(
-        self, spec: ViTSpec, columns: int, *, rare: bool, silent: bool, rngs: nnx.Rngs
+        self,
+        spec: ViTSpec,
+        columns: int,
+        *,
+        prior_bias: bool,
+        zero_init: bool,
+        rngs: nnx.Rngs,
     ):
         D = spec.width
-        init = nnx.initializers.zeros if silent else nnx.initializers.xavier_uniform()
+        init = nnx.initializers.zeros if zero_init else nnx.initializers.xavier_uniform()
         self.logits = nnx.Linear(D, columns, rngs=rngs)
-        if rare:
+        if prior_bias:
             odds = -math.log((1.0 - _PRIOR) / _PRIOR)
             self.logits.bias[...] = jnp.full(columns, odds, jnp.float32)
-        exact = ViTSpec(width=D, heads=1, dtype="float32")
+        exact = ViTSpec(width=D, num_heads=1, dtype="float32")
         self.box1 = linear(exact, D, D, rngs=rngs)
         self.box2 = linear(exact, D, D, rngs=rngs)
         self.box3 = linear(exact, D, 4, rngs=rngs, kernel_init=init)
@@ -44,7 +52,7 @@ class BoxHead(nnx.Module):
         return self.logits(x), self.box3(y)
 
 
-def inverse_sigmoid(shares: jax.Array) -> jax.Array:
-    """Returns what a sigmoid makes these shares of; 0 and 1 are kept off by 1e-5."""
-    shares = jnp.clip(shares, 1e-5, 1.0 - 1e-5)
-    return jnp.log(shares) - jnp.log1p(-shares)
+def inverse_sigmoid(x: jax.Array) -> jax.Array:
+    """Returns the logits of numbers in [0, 1], which are clipped to [1e-5, 1 - 1e-5]."""
+    x = jnp.clip(x, 1e-5, 1.0 - 1e-5)
+    return jnp.log(x) - jnp.log1p(-x)

@@ -1,12 +1,13 @@
-"""The decoder of DETR: queries attend to each other, then to the image, and say boxes.
+"""The decoder of DETR: self-attention of the queries, then cross-attention to the image.
 
-    x = norm(x + attend(x + p, x + p, x))                              to each other
-    x = norm(x + attend(x + p, memory + positions, memory))            to the image
+    x = norm(x + attend(x + p, x + p, x))                              self-attention
+    x = norm(x + attend(x + p, memory + positions, memory))            cross-attention
     x = norm(x + feed_forward(x))                                            (B, Q, D)
 
-Without references (Carion et al., 2020) p is learned and every layer is read by the same
-head after one more norm. With references (Zhu et al., 2020; Liu et al., 2022) p is made of
-the box that the layer before said, and each layer's own head says how to change it.
+Without box refinement (Carion et al., 2020) p is learned, and one shared head predicts the
+boxes of every layer after one more norm. With box refinement (Zhu et al., 2020; Liu et al.,
+2022) p is computed from the box predicted by the previous layer, and each layer has its own
+head, which predicts a correction of that box.
 """
 
 import jax
@@ -15,7 +16,7 @@ from flax import nnx
 
 from hybrid_jax.models.detr.box_head import BoxHead
 from hybrid_jax.models.detr.memory import Memory
-from hybrid_jax.models.detr.memory_attention import look, memory_attention
+from hybrid_jax.models.detr.memory_attention import attend_to_memory, memory_attention
 from hybrid_jax.models.detr.post_norm import AddAndNorm, FeedForward, QueryAttention
 from hybrid_jax.models.layers.transformer import layer_norm, linear
 from hybrid_jax.outputs import BoxSet
@@ -23,15 +24,15 @@ from hybrid_jax.specs import ViTSpec
 
 
 class DETRDecoder(nnx.Module):
-    """Post-norm layers, each of which gives a set of boxes.
+    """Post-norm decoder layers, each of which predicts a set of boxes.
 
     Args:
         spec: gives depth, width, heads, hidden width, dropout rate and dtype.
-        columns: of the logits.
-        rare: whether all classes begin as improbable.
+        columns: number of logits.
+        prior_bias: see `BoxHead`.
         levels: number of maps.
-        deformable: whether queries look at a few points around their reference.
-        refines: whether there are references.
+        deformable: whether queries attend to a few sampled points instead of all cells.
+        box_refine: whether each layer refines the boxes of the previous one.
     """
 
     def __init__(
@@ -39,22 +40,22 @@ class DETRDecoder(nnx.Module):
         spec: ViTSpec,
         columns: int,
         *,
-        rare: bool,
+        prior_bias: bool,
         levels: int,
         deformable: bool,
-        refines: bool,
+        box_refine: bool,
         rngs: nnx.Rngs,
     ):
         D, depth = spec.width, range(spec.depth)
-        self.refines = refines
+        self.box_refine = box_refine
         self.layers = nnx.List(
             [
                 DecoderLayer(spec, levels=levels, deformable=deformable, rngs=rngs)
                 for _ in depth
             ]
         )
-        head = dict(rare=rare, silent=refines, rngs=rngs)
-        if refines:
+        head = dict(prior_bias=prior_bias, zero_init=box_refine, rngs=rngs)
+        if box_refine:
             self.heads = nnx.List([BoxHead(spec, columns, **head) for _ in depth])
             self.position1 = linear(spec, 4, 2 * D, rngs=rngs)
             self.position2 = linear(spec, 2 * D, D, rngs=rngs)
@@ -75,16 +76,16 @@ class DETRDecoder(nnx.Module):
 
         Args:
             x: (B, Q, D), the queries.
-            places: with references their boxes (B, Q, 4) before a sigmoid, float32;
-                without, the queries' positions (B, Q, D).
-            bias: of the attention among queries, broadcastable to (B, heads, Q, Q).
+            places: with box refinement the reference boxes (B, Q, 4) before a sigmoid,
+                float32; without it the positional embeddings of the queries (B, Q, D).
+            bias: of the self-attention, broadcastable to (B, heads, Q, Q).
             key: switches dropout on.
         """
         keys = [
             None if key is None else jax.random.fold_in(key, index)
             for index in range(len(self.layers))
         ]
-        if self.refines:
+        if self.box_refine:
             return self._refined(x, places, memory, bias=bias, keys=keys)
         sets = []
         for layer, layer_key in zip(self.layers, keys, strict=True):
@@ -102,8 +103,9 @@ class DETRDecoder(nnx.Module):
             position = position.astype(x.dtype)
             x = layer(x, position, memory, bias=bias, key=key, boxes_cxcywh=boxes)
             logits, change = head(x)
-            # The box said also teaches the layer before, whose box it starts from; what
-            # the next layer sees does not ("look forward twice", Zhang et al., 2022).
+            # The loss of this box also trains the previous layer, whose box it refines;
+            # the next layer gets it without gradient ("look forward twice", Zhang et al.,
+            # 2022).
             sets.append(BoxSet(logits, jax.nn.sigmoid(reference + change)))
             reference = seen + change
             seen = jax.lax.stop_gradient(reference)
@@ -111,7 +113,7 @@ class DETRDecoder(nnx.Module):
 
 
 class DecoderLayer(nnx.Module):
-    """Attention among queries, attention to the image, and a feed-forward layer."""
+    """Self-attention of the queries, cross-attention to the image, a feed-forward layer."""
 
     def __init__(self, spec: ViTSpec, *, levels: int, deformable: bool, rngs: nnx.Rngs):
         self.self_attn = QueryAttention(spec, rngs=rngs)
@@ -133,26 +135,26 @@ class DecoderLayer(nnx.Module):
         key: jax.Array | None,
         boxes_cxcywh: jax.Array | None = None,
     ) -> jax.Array:
-        """Maps queries (B, Q, D) to queries.
+        """Maps queries (B, Q, D) to queries of the same shape.
 
         Args:
-            position: (B, Q, D), added where queries ask and are asked.
-            bias: of the attention among queries.
-            boxes_cxcywh: (B, Q, 4), where deformable attention looks.
+            position: (B, Q, D), added to queries and keys.
+            bias: of the self-attention.
+            boxes_cxcywh: (B, Q, 4), normalized reference boxes of deformable attention.
         """
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         placed = x + position
         x = self.add1(x, self.self_attn(placed, placed, x, bias=bias), key=keys[0])
-        found = self._look(x + position, memory, boxes_cxcywh)
-        x = self.add2(x, found, key=keys[1])
+        y = self._cross_attend(x + position, memory, boxes_cxcywh)
+        x = self.add2(x, y, key=keys[1])
         return self.add3(x, self.ffn(x, key=keys[2]), key=keys[3])
 
-    def _look(self, query, memory: Memory, boxes_cxcywh) -> jax.Array:
-        """Returns what queries (B, Q, D) find in the image, around their boxes if any."""
+    def _cross_attend(self, query, memory: Memory, boxes_cxcywh) -> jax.Array:
+        """Maps queries (B, Q, D) and their boxes (B, Q, 4), or None, to (B, Q, D)."""
         if boxes_cxcywh is None:
-            return look(self.cross_attn, query, memory, references_px=None)
+            return attend_to_memory(self.cross_attn, query, memory, references_px=None)
         size = jnp.asarray(memory.image_hw[::-1], jnp.float32)
-        return look(
+        return attend_to_memory(
             self.cross_attn,
             query,
             memory,

@@ -1,8 +1,9 @@
-"""Extra queries in training: objects with noise on them, to be found again.
+"""Denoising queries of training: ground-truth boxes and labels with noise added.
 
-Li et al., 2022: as it is known whose they are, they teach the decoder without a matching.
-Zhang et al., 2022 (DINO): of each pair, one is nearby and should find its object, the other
-farther off and should find that there is none.
+DN-DETR (Li et al., 2022): the object of each noised query is known, so its loss needs no
+matching. DINO (Zhang et al., 2022): queries come in pairs. The positive has little noise
+and is trained to predict its object, the negative has more noise and is trained to predict
+"no object".
 """
 
 import jax
@@ -10,25 +11,25 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from hybrid_jax.models.detr.box_head import inverse_sigmoid
-from hybrid_jax.models.detr.post_norm import unseen_bias
+from hybrid_jax.models.detr.post_norm import mask_bias
 from hybrid_jax.ops.boxes import convert_boxes
 
-# RT-DETR's (Zhao et al., 2023): corners move by up to half a side, or by half to a whole
-# one for the negatives; half of the classes are drawn anew.
+# As in RT-DETR (Zhao et al., 2023): corners move by up to half a side, those of negatives
+# by half a side to a whole one; half of the labels are noised.
 _LABEL_NOISE = 0.5
 
 
 @struct.dataclass
 class NoisedQueries:
-    """P queries made from the objects of each image.
+    """P noised queries of each image.
 
     Attributes:
         queries: (B, P, D).
         references: (B, P, 4), their boxes before a sigmoid, float32.
-        target: (B, P) int32, the object each comes from.
+        target: (B, P) int32, index of the object that each query is made from.
         is_positive: (B, P) bool.
         mask: (B, P) bool, False where an image has no objects.
-        group: (B, P) int32; of one group are queries of different objects.
+        group: (B, P) int32; the pairs of one group belong to different objects.
     """
 
     queries: jax.Array
@@ -40,14 +41,14 @@ class NoisedQueries:
 
 
 class Denoising(nnx.Module):
-    """Makes the queries; every image has as many, however many objects it has.
+    """Makes P noised queries for each image, whatever its number of objects.
 
-    An image's objects are gone through again and again until the queries are used up: each
-    round is a group. So a batch's shapes do not depend on its objects.
+    The objects of an image are repeated until there are P queries; each repetition is one
+    group. So the shapes of a batch do not depend on its objects.
 
     Args:
         dim: D.
-        count: P of queries, half of them negatives.
+        count: P, half of them negatives.
         num_classes: K.
     """
 
@@ -64,10 +65,10 @@ class Denoising(nnx.Module):
         *,
         key: jax.Array,
     ) -> NoisedQueries:
-        """Puts noise on objects (B, M, 4), shares of the image, with labels (B, M).
+        """Adds noise to normalized boxes (B, M, 4) and labels (B, M).
 
         Args:
-            mask: (B, M) bool, False for rows that hold no object.
+            mask: (B, M) bool, False for padded rows.
         """
         keys = jax.random.split(key, 4)
         B, M = mask.shape
@@ -79,7 +80,7 @@ class Denoising(nnx.Module):
         is_positive = jnp.broadcast_to(jnp.arange(self.count) % 2 == 0, target.shape)
 
         label = jnp.take_along_axis(labels, target, axis=1)
-        # A class drawn anew is the old one at times; RT-DETR draws for half of the half.
+        # As in RT-DETR, half of the noised labels are replaced by a random class.
         wrong = jax.random.bernoulli(keys[0], _LABEL_NOISE / 2, label.shape)
         classes = self.label_embed.shape[0]
         label = jnp.where(
@@ -93,7 +94,7 @@ class Denoising(nnx.Module):
         moved = convert_boxes(box, "cxcywh", "xyxy")
         moved = moved + sign * part * jnp.tile(box[..., 2:] / 2, 2)
         moved = jnp.clip(moved, 0.0, 1.0)
-        # Corners that have passed each other change places.
+        # Sort corners that have passed each other.
         low = jnp.minimum(moved[..., :2], moved[..., 2:])
         high = jnp.maximum(moved[..., :2], moved[..., 2:])
         moved = convert_boxes(jnp.concatenate([low, high], -1), "xyxy", "cxcywh")
@@ -108,17 +109,17 @@ class Denoising(nnx.Module):
 
 
 def group_bias(group: jax.Array, *, queries: int) -> jax.Array:
-    """Returns the bias (B, 1, P + Q, P + Q) of attention among noised and other queries.
+    """Returns the bias (B, 1, P + Q, P + Q) of the self-attention of all queries.
 
-    A noised query sees its own group and the others proper; those do not see what was made
-    from the answers.
+    A noised query attends to its own group and to the Q others. The Q others do not attend
+    to noised queries, which are made from the ground truth.
 
     Args:
         group: (B, P).
-        queries: Q, which stand after the noised ones.
+        queries: Q, the number of queries that follow the P noised ones.
     """
     B, P = group.shape
-    seen = jnp.zeros((B, P + queries, P + queries), bool)
-    seen = seen.at[:, :P, :P].set(group[:, :, None] == group[:, None, :])
-    seen = seen.at[:, :, P:].set(True)
-    return unseen_bias(seen)[:, None]
+    mask = jnp.zeros((B, P + queries, P + queries), bool)
+    mask = mask.at[:, :P, :P].set(group[:, :, None] == group[:, None, :])
+    mask = mask.at[:, :, P:].set(True)
+    return mask_bias(mask)[:, None]

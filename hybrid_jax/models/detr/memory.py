@@ -1,4 +1,4 @@
-"""What the queries of a set-prediction head look at: cells of all levels in one row."""
+"""The memory of DETR: the cells of all levels as one sequence of tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class Memory:
 
     Attributes:
         tokens: (B, N, D).
-        positions: (B, N, D), to be added to keys and queries; None if nobody asks.
+        positions: (B, N, D), to be added to queries and keys; None if not needed.
         mask: (B, N) bool, False for cells of padding; None if all are real.
         levels: (stride, (h, w)) of each level.
         image_hw: (H, W) of the images in px.
@@ -34,18 +34,18 @@ class Memory:
     image_hw: tuple[int, int] = struct.field(pytree_node=False)
 
     def maps(self) -> dict[int, jax.Array]:
-        """Returns stride -> (B, h, w, D), zero where there is padding."""
+        """Returns stride -> (B, h, w, D), zero in cells of padding."""
         tokens = self.tokens
         if self.mask is not None:
             tokens = jnp.where(self.mask[..., None], tokens, 0.0)
         return self.unrolled(tokens)
 
     def masks(self) -> dict[int, jax.Array] | None:
-        """Returns stride -> (B, h, w) bool, True for real cells, or None."""
+        """Returns stride -> (B, h, w) bool, True for real cells; None if all are real."""
         return None if self.mask is None else self.unrolled(self.mask)
 
     def unrolled(self, rows: jax.Array) -> dict[int, jax.Array]:
-        """Cuts (B, N, ...) into stride -> (B, h, w, ...)."""
+        """Splits (B, N, ...) into stride -> (B, h, w, ...)."""
         maps, start = {}, 0
         for stride, (h, w) in self.levels:
             part = rows[:, start : start + h * w]
@@ -54,21 +54,21 @@ class Memory:
         return maps
 
     def centers_px(self) -> np.ndarray:
-        """Returns (N, 2) float32: the middle (x, y) of each cell in px of the image."""
+        """Returns (N, 2) float32: the center (x, y) of each cell in px of the image."""
         return np.concatenate([cell_centers_px(hw, stride) for stride, hw in self.levels])
 
 
 class MemoryMaker(nnx.Module):
-    """Brings the maps of a fusion to one width and lays their cells in a row.
+    """Projects the maps of a fusion to one width and flattens them to one sequence.
 
     Args:
         spec: gives the width and the dtype.
         channels: stride -> C of the maps.
         strides: of the levels, fine to coarse.
-        normed: whether a GroupNorm follows each projection (Zhu et al., 2020); DETR has
-            none.
-        positioned: whether positions are wanted: DETR's sines, and where there are several
-            levels a learned vector for each of them.
+        input_norm: whether a GroupNorm follows each projection (Zhu et al., 2020); DETR
+            has none.
+        use_positions: whether to make positional embeddings: DETR's sines, plus a learned
+            embedding of the level if there are several.
     """
 
     def __init__(
@@ -77,27 +77,29 @@ class MemoryMaker(nnx.Module):
         channels: dict[int, int],
         *,
         strides: tuple[int, ...],
-        normed: bool,
-        positioned: bool,
+        input_norm: bool,
+        use_positions: bool,
         rngs: nnx.Rngs,
     ):
         D = spec.width
         self.strides = strides
-        self.positioned = positioned
+        self.use_positions = use_positions
         conv = dict(
             kernel=1, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
         )
         norm = dict(eps=1e-5, groups=group_count(D), dtype=spec.dtype)
         self.project = nnx.List([Conv(channels[s], D, **conv) for s in strides])
-        self.norms = nnx.List([GroupNorm(D, **norm) for _ in strides]) if normed else None
+        self.norms = (
+            nnx.List([GroupNorm(D, **norm) for _ in strides]) if input_norm else None
+        )
         self.level_embed = (
             nnx.Param(jax.random.normal(rngs.params(), (len(strides), D), jnp.float32))
-            if positioned and len(strides) > 1
+            if use_positions and len(strides) > 1
             else None
         )
 
     def __call__(self, features: Features, *, train: bool) -> Memory:
-        """Reads the maps and the mask of padding."""
+        """Returns the memory of a fusion's maps and padding mask."""
         tokens, positions, masks, levels = [], [], [], []
         for index, stride in enumerate(self.strides):
             x = self.project[index](features.maps[stride])
@@ -110,7 +112,7 @@ class MemoryMaker(nnx.Module):
             if features.mask is not None:
                 real = cell_mask(features.mask, stride=stride)
             masks.append(real.reshape(B, h * w))
-            if self.positioned:
+            if self.use_positions:
                 place = sine_positions(real, D)
                 if self.level_embed is not None:
                     place = place + self.level_embed[...][index]
@@ -125,7 +127,7 @@ class MemoryMaker(nnx.Module):
 
 
 def _image_hw(features: Features) -> tuple[int, int]:
-    """Returns the size of the images; where it is not told, of their finest map's cells."""
+    """Returns `image_hw`, or the size that the finest map covers if it is not known."""
     if features.image_hw is not None:
         return features.image_hw
     stride = min(features.maps)

@@ -1,6 +1,6 @@
-"""The steps of a post-norm transformer (Vaswani et al., 2017), as DETR puts them together.
+"""Sublayers of a post-norm transformer (Vaswani et al., 2017), as in DETR.
 
-x = LayerNorm(x + step(x)), where a step is attention, to itself or to a context, or a
+x = LayerNorm(x + sublayer(x)), where a sublayer is self-attention, cross-attention or a
 feed-forward layer.
 """
 
@@ -8,24 +8,24 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.models.layers.transformer import drop, layer_norm, linear
+from hybrid_jax.models.layers.transformer import dropout, layer_norm, linear
 from hybrid_jax.ops.attention.dot_product import attention
 from hybrid_jax.specs import ViTSpec
 
-# Added to logits of what may not be seen: e to it is zero, and sixteen bits can hold it.
-_UNSEEN = -3e4
+# Added to the logits of masked keys: its exponential is zero, and float16 can hold it.
+_MASKED = -3e4
 
 
-def unseen_bias(seen: jax.Array) -> jax.Array:
-    """Returns the bias of attention that hides what is False, float32 of the same shape."""
-    return jnp.where(seen, 0.0, _UNSEEN)
+def mask_bias(mask: jax.Array) -> jax.Array:
+    """Returns the attention bias of a mask, float32: 0 where True, -3e4 where False."""
+    return jnp.where(mask, 0.0, _MASKED)
 
 
 class QueryAttention(nnx.Module):
-    """Multi-head attention whose queries, keys and values come from three places.
+    """Multi-head attention with separate inputs for queries, keys and values.
 
-    The key's bias never gets a gradient: it moves all logits of a query alike, and the
-    softmax undoes it. It is there because published weights have it.
+    The bias of the key projection never gets a gradient: it adds the same number to all
+    logits of a query, which the softmax cancels. Published weights contain it.
 
     Args:
         spec: gives width, heads and dtype.
@@ -36,7 +36,7 @@ class QueryAttention(nnx.Module):
         self.key = linear(spec, spec.width, spec.width, rngs=rngs)
         self.value = linear(spec, spec.width, spec.width, rngs=rngs)
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
-        self.heads = spec.heads
+        self.num_heads = spec.num_heads
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ class QueryAttention(nnx.Module):
         """
         query, key, value = self.query(query), self.key(key), self.value(value)
         split = [
-            x.reshape(*x.shape[:2], self.heads, x.shape[-1] // self.heads)
+            x.reshape(*x.shape[:2], self.num_heads, x.shape[-1] // self.num_heads)
             for x in (query, key, value)
         ]
         bias = None if bias is None else bias.astype(query.dtype)
@@ -61,7 +61,7 @@ class QueryAttention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Two linear maps with a ReLU and a dropout between.
+    """Linear layer, ReLU, dropout, linear layer.
 
     Args:
         spec: gives width, hidden width, dropout rate and dtype.
@@ -74,11 +74,11 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
         """Maps tokens (B, N, D) to (B, N, D)."""
-        return self.fc2(drop(jax.nn.relu(self.fc1(x)), rate=self.dropout, key=key))
+        return self.fc2(dropout(jax.nn.relu(self.fc1(x)), rate=self.dropout, key=key))
 
 
 class AddAndNorm(nnx.Module):
-    """The end of a step: its result is dropped at times, added, and the sum normed.
+    """Dropout of a sublayer's output, residual sum and LayerNorm.
 
     Args:
         spec: gives width, epsilon, dropout rate and dtype.
@@ -89,5 +89,5 @@ class AddAndNorm(nnx.Module):
         self.dropout = spec.dropout
 
     def __call__(self, x: jax.Array, y: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """Maps the stream and a step's result (B, N, D) to the stream."""
-        return self.norm(x + drop(y, rate=self.dropout, key=key))
+        """Maps the input x and the output y of a sublayer, (B, N, D), to (B, N, D)."""
+        return self.norm(x + dropout(y, rate=self.dropout, key=key))

@@ -1,7 +1,7 @@
-"""Queries chosen by the image: the cells that most likely hold an object (two stages).
+"""Query selection (two-stage DETR): the highest-scoring cells become the queries.
 
-Each cell says a class and a box around itself; the best become the queries and their first
-boxes (Zhu et al., 2020; Zhao et al., 2023).
+Each cell predicts class logits and a box around itself. The cells with the highest scores
+give the queries and their reference boxes (Zhu et al., 2020; Zhao et al., 2023).
 """
 
 import jax
@@ -15,38 +15,40 @@ from hybrid_jax.models.layers.transformer import layer_norm, linear
 from hybrid_jax.outputs import BoxSet
 from hybrid_jax.specs import ViTSpec
 
-# Side of a cell's first box as a share of the image, on the finest level; twice as much on
-# each coarser one (Zhu et al., 2020).
+# Normalized side of a cell's anchor box on the finest level; it doubles with each coarser
+# level (Zhu et al., 2020).
 _FINEST_SIDE = 0.05
 
 
 class QuerySelection(nnx.Module):
-    """Ranks the cells by their best class.
+    """Selects cells by the score of their best class.
 
     Args:
         spec: gives the width and the dtype.
-        columns: of the logits.
-        has_no_object: whether the last column means "nothing".
+        columns: number of logits.
+        has_no_object: whether the last logit means "no object".
     """
 
     def __init__(self, spec: ViTSpec, columns: int, *, has_no_object: bool, rngs: nnx.Rngs):
         self.project = linear(spec, spec.width, spec.width, rngs=rngs)
         self.norm = layer_norm(spec, rngs=rngs)
-        self.head = BoxHead(spec, columns, rare=not has_no_object, silent=True, rngs=rngs)
+        self.head = BoxHead(
+            spec, columns, prior_bias=not has_no_object, zero_init=True, rngs=rngs
+        )
         self.has_no_object = has_no_object
 
     def __call__(
         self, memory: Memory, *, count: int
     ) -> tuple[jax.Array, jax.Array, BoxSet]:
-        """Chooses `count` cells, or all where there are fewer; real ones first.
+        """Selects the `count` best cells, or all if there are fewer; padding comes last.
 
         Returns:
             Queries (B, Q, D) and their boxes before a sigmoid (B, Q, 4), both without
-            gradient, and the boxes for a loss of their own.
+            gradient, and the same boxes with gradient, for the loss of the proposals.
         """
         x = self.norm(self.project(memory.tokens))
         logits, change = self.head(x)
-        boxes = change + inverse_sigmoid(jnp.asarray(first_boxes(memory)))
+        boxes = change + inverse_sigmoid(jnp.asarray(anchor_boxes(memory)))
         scores = logits
         if self.has_no_object:
             scores = jax.nn.log_softmax(logits)[..., :-1]
@@ -64,8 +66,8 @@ class QuerySelection(nnx.Module):
         return stop(chosen(x)), stop(boxes), proposals
 
 
-def first_boxes(memory: Memory) -> np.ndarray:
-    """Returns (N, 4) float32, boxes around the middle of each cell."""
+def anchor_boxes(memory: Memory) -> np.ndarray:
+    """Returns (N, 4) float32, a normalized cxcywh box at the center of each cell."""
     centers = memory.centers_px() / np.float32(memory.image_hw[::-1])
     sides = [
         np.full((h * w, 2), min(_FINEST_SIDE * 2.0**index, 1.0), np.float32)

@@ -1,4 +1,4 @@
-"""The fusion registry: every module here is one wiring, found without being listed."""
+"""The fusion registry: every module in this folder is one fusion."""
 
 from hybrid_jax.registry import Registry
 

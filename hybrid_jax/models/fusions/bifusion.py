@@ -1,23 +1,24 @@
-"""`bifusion`: two whole backbones, fused late by gates at three scales (TransFuse, 2021).
+"""`bifusion`: two complete backbones, fused by gates at three scales (TransFuse, 2021).
 
     g_s = ResNet(x)                              (B, H/s, W/s, C_s), s = 4, 8, 16
     t_p = ViT(x), normed                         (B, H/p, W/p, D)
     t_s = Up(t_2s) for s < p, mean of cells for s >= p
 
-and at every scale BiFusion, the ResNet's map gated by place, the ViT's by channel:
+and at every scale a BiFusion block, with a spatial gate on the ResNet's map and a channel
+gate on the ViT's:
 
     G = sigmoid(Conv7x7([max of g, mean of g])) * g     max and mean over channels
     T = sigmoid(Linear(relu(Linear(mean of t)))) * t    mean over cells
     b = Conv3x3(Conv1x1(g) * Conv1x1(t))                (B, H/s, W/s, F_s)
     f_s = relu(Conv1x1([G, T, b]) + Conv1x1(Conv3x3(Conv1x1([G, T, b]))))
 
-Zhang, Liu & Hu (2021). Every Conv but the 7x7 is followed by a norm. F_s is the inner
-width of the ResNet's stage (64, 128, 256 of an R26 or R50: the channels of the paper's
-ResNet-34), and Up is a bilinear step and two 3x3 convolutions to F_s channels. The last
-line is a bottleneck of the ResNet's own order, norm and ReLU after each convolution and
-after the sum; the paper's residual block has them before each convolution (pre-activation).
-The paper's decoder and its losses on three maps belong to a head. Both parts run untouched,
-so the weights of both can be loaded; it starts as neither, since its maps are new.
+Zhang, Liu & Hu (2021). A norm follows every Conv but the 7x7. F_s is the inner width of the
+ResNet's stage (64, 128, 256 for R26 and R50, as in the paper's ResNet-34). Up is bilinear
+upsampling and two 3x3 convolutions to F_s channels. The last line is a bottleneck with norm
+and ReLU after each convolution; the paper's residual block has them before each convolution
+(pre-activation). The paper's decoder and its losses on three maps are left to a head. Both
+parts are unchanged, so pretrained weights of both can be loaded. At initialization the
+features equal those of neither part.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 
 class Up(nnx.Module):
-    """A bilinear step to a finer stride and two 3x3 convolutions.
+    """Bilinear upsampling and two 3x3 convolutions.
 
     Args:
         factor: old stride over new.
@@ -67,29 +68,30 @@ class Up(nnx.Module):
 
 
 class SpatialGate(nnx.Module):
-    """Weighs every cell by the largest and the mean of its channels (CBAM, 2018)."""
+    """Gates every cell by the maximum and the mean of its channels (CBAM, 2018)."""
 
     def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
-        # A bias in place of the paper's BatchNorm: the norm of one channel within one
-        # image would take from the gate how strong the image's cells are.
+        # A bias instead of the paper's BatchNorm: a GroupNorm of one channel would remove
+        # the mean activation of the image from the gate.
         self.conv = Conv(
             2, 1, kernel=7, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (B, h, w, C) to the same, gated."""
-        # The gradient of max() asks which channel equals it. XLA may answer with a map
-        # computed anew and rounded otherwise, find none, and divide by their number.
+        # Not x.max(-1): its gradient compares the channels with the maximum. If XLA
+        # recomputes the map with other rounding, no channel is equal and the gradient is
+        # 0 / 0.
         largest = jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=x.dtype)
         reading = jnp.stack([(x * largest).sum(-1), x.mean(-1)], axis=-1)
         return x * jax.nn.sigmoid(self.conv(reading))
 
 
 class ChannelGate(nnx.Module):
-    """Weighs every channel by all channels' means (Squeeze-and-Excitation, 2018).
+    """Gates every channel by the means of all channels (Squeeze-and-Excitation, 2018).
 
     Args:
-        reduction: C over the inner width.
+        reduction: C divided by the inner width.
     """
 
     def __init__(self, spec: ViTSpec, channels: int, *, reduction: int, rngs: nnx.Rngs):
@@ -104,7 +106,7 @@ class ChannelGate(nnx.Module):
 
 
 class Residual(nnx.Module):
-    """A bottleneck of half the output's width with a projected shortcut."""
+    """A bottleneck with half the output's width and a projection shortcut."""
 
     def __init__(
         self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs: nnx.Rngs
@@ -125,7 +127,7 @@ class Residual(nnx.Module):
 
 
 class BiFusion(nnx.Module):
-    """One scale: the gated maps of both parts and their product, made one map.
+    """The fusion at one scale: both gated maps and their product, merged into one map.
 
     Args:
         resnet_channels: C of g.
@@ -168,15 +170,15 @@ class BiFusion(nnx.Module):
 
 @FUSIONS.register("bifusion")
 class BiFusedBackbones(nnx.Module):
-    """A ResNet and a ViT on the same image, fused map by map.
+    """A ResNet and a ViT on the same image, fused at several strides.
 
-    `pooled` is the mean of the ResNet's last map, the ViT's pooled vector and the mean of
-    the coarsest fused map, in this order: from a head that reads it alone, the finer maps'
-    fusions get no gradient. The ResNet's other maps are given as they are.
+    `pooled` concatenates the mean of the ResNet's last map, the ViT's pooled vector and the
+    mean of the coarsest fused map: a head that reads only `pooled` gives no gradient to the
+    finer fusions. The other maps are the ResNet's.
 
     Args:
-        strides: where the two are fused, of the ResNet's strides; None for its finest
-            three, which are 4, 8 and 16.
+        strides: strides of the ResNet at which the two are fused; None for its finest three
+            (4, 8 and 16).
     """
 
     parts = ("resnet", "vit")
@@ -226,7 +228,7 @@ class BiFusedBackbones(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to fused maps, the ResNet's coarser ones, and three means."""
+        """Maps (B, H, W, 3) to the fused maps, the ResNet's other maps, and `pooled`."""
         maps = self.resnet(images, train=train)
         tokens, pooled = self.vit(images, train=train, key=key)
         mean = maps[max(maps)].mean((1, 2))
@@ -246,12 +248,12 @@ class BiFusedBackbones(nnx.Module):
 def _coarse_to_fine(
     strides: Sequence[int] | None, *, given: tuple[int, ...], patch_size: int
 ) -> tuple[int, ...]:
-    """Returns the strides to fuse at, checked."""
+    """Checks the strides to fuse at and returns them, coarse to fine."""
     chosen = given[:3] if strides is None else tuple(strides)
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(given):
         raise UserError(
-            f"fusion 'bifusion': strides: expected one or more of the ResNet's "
-            f"({', '.join(map(str, given))}), got {chosen}."
+            f"fusion 'bifusion': strides: expected one or more of the ResNet's strides "
+            f"({', '.join(map(str, given))}), each once, got {chosen}."
         )
     for stride in chosen:
         if stride % patch_size and patch_size % stride:

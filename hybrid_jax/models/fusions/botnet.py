@@ -1,4 +1,4 @@
-"""`botnet`: self-attention in place of the last 3x3 convolutions (Srinivas et al., 2021).
+"""`botnet`: self-attention instead of the last 3x3 convolutions (Srinivas et al., 2021).
 
 A replaced bottleneck of width d, n heads of d / n channels each:
 
@@ -9,9 +9,10 @@ A replaced bottleneck of width d, n heads of d / n channels each:
     y = relu(norm(mean of 2x2 cells of y))          where the 3x3 had stride 2
     x = relu(shortcut(x) + norm(Conv1x1(y)))        (B, h', w', 4d)
 
-The tables R are made for the image size and interpolated for any other, so that the size
-is not baked into the weights as it is in the paper's. A replaced block starts as its
-shortcut, as every bottleneck does (its last norm's scale is zero), the net as no donor.
+The tables R are initialized for the image size and interpolated for any other; in the paper
+the size is fixed. A replaced block starts as its shortcut, like every bottleneck (the scale
+of its last norm is zero). At initialization the features differ from those of a plain
+ResNet.
 """
 
 import jax
@@ -33,13 +34,13 @@ _lecun_normal = nnx.initializers.lecun_normal()
 
 
 class RelativeAttention(nnx.Module):
-    """All cells of a map attend to all, by content and by relative position.
+    """Self-attention over all cells of a map with relative positions.
 
     Args:
         spec: gives the dtype.
-        channels: C of the map, in and out.
-        grid: (h, w) the tables of offsets are made for; any other is served by resizing.
-        heads: must divide `channels`.
+        channels: C of the input and of the output.
+        grid: (h, w) of the tables of relative positions; they are resized to other grids.
+        num_heads: attention heads; must divide `channels`.
         stride: 2 halves the map after attention.
     """
 
@@ -49,11 +50,11 @@ class RelativeAttention(nnx.Module):
         channels: int,
         *,
         grid: tuple[int, int],
-        heads: int,
+        num_heads: int,
         stride: int,
         rngs: nnx.Rngs,
     ):
-        # No biases: the norm before has them for the query, the norm after for the value.
+        # No biases: the norms before and after have them.
         self.qkv = Conv(
             channels,
             3 * channels,
@@ -62,21 +63,21 @@ class RelativeAttention(nnx.Module):
             dtype=spec.dtype,
             rngs=rngs,
         )
-        head_dim = channels // heads
+        head_dim = channels // num_heads
         normal = nnx.initializers.normal(head_dim**-0.5)
         self.rows = nnx.Param(normal(rngs.params(), (2 * grid[0] - 1, head_dim)))
         self.columns = nnx.Param(normal(rngs.params(), (2 * grid[1] - 1, head_dim)))
-        self.heads = heads
+        self.num_heads = num_heads
         self.stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (B, h, w, C) to (B, ceil(h / stride), ceil(w / stride), C)."""
         B, h, w, C = x.shape
-        qkv = self.qkv(x).reshape(B, h, w, 3, self.heads, -1)
+        qkv = self.qkv(x).reshape(B, h, w, 3, self.num_heads, -1)
         query, key, value = qkv[:, :, :, 0], qkv[:, :, :, 1], qkv[:, :, :, 2]
         bias = relative_logits(query, self.rows[...], self.columns[...])
         query, key, value = (
-            part.reshape(B, h * w, self.heads, -1) for part in (query, key, value)
+            part.reshape(B, h * w, self.num_heads, -1) for part in (query, key, value)
         )
         y = attention(query, key, value, bias=bias).reshape(B, h, w, C)
         return average_pool(y, factor=self.stride)
@@ -84,14 +85,14 @@ class RelativeAttention(nnx.Module):
 
 @FUSIONS.register("botnet")
 class BoTNet(nnx.Module):
-    """A ResNet whose last bottlenecks attend. The ViT spec is not used.
+    """A ResNet with attention in its last bottlenecks. The ViT spec is not used.
 
     Args:
-        replaced: bottlenecks per stage that attend, counted from its end; a stage with
-            fewer has all of its own replaced.
-        stages: how many stages this is done to, counted from the last. Attention is over
-            all cells, so its cost grows sixteenfold with every stage.
-        heads: attention heads; must divide the width of those bottlenecks.
+        replaced: number of bottlenecks with attention at the end of each stage; all of
+            them in a stage with fewer blocks.
+        stages: number of stages with attention, counted from the last. Attention is over
+            all cells: its cost is sixteen times as high in the next finer stage.
+        num_heads: attention heads; must divide the width of these bottlenecks.
     """
 
     parts = ("resnet",)
@@ -106,9 +107,9 @@ class BoTNet(nnx.Module):
         rngs: nnx.Rngs,
         replaced: int = 3,
         stages: int = 1,
-        heads: int = 4,
+        num_heads: int = 4,
     ):
-        _check(resnet_spec, replaced=replaced, stages=stages, heads=heads)
+        _check(resnet_spec, replaced=replaced, stages=stages, num_heads=num_heads)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         # Per stage, the number of its first block that attends.
         total = len(resnet_spec.blocks)
@@ -125,7 +126,7 @@ class BoTNet(nnx.Module):
                             resnet_spec,
                             block.conv2.kernel.shape[-1],
                             grid=grid_of(image_size, stride),
-                            heads=heads,
+                            num_heads=num_heads,
                             stride=block.conv2.stride,
                             rngs=rngs,
                         )
@@ -139,7 +140,7 @@ class BoTNet(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to C2 to C5 and their last's mean."""
+        """Maps (B, H, W, 3) to the maps C2 to C5 and the mean of C5."""
         x, maps, attentions = (
             self.resnet.stem(images, train=train),
             {},
@@ -158,14 +159,14 @@ class BoTNet(nnx.Module):
 def _attend(
     block: Bottleneck, module: RelativeAttention, x: jax.Array, *, train: bool
 ) -> jax.Array:
-    """Runs a bottleneck with attention where its 3x3 convolution was."""
+    """Runs a bottleneck with attention instead of its 3x3 convolution."""
     y = module(block.reduce(x, train=train))
     y = jax.nn.relu(block.norm2(y, train=train))
     return block.expand(x, y, train=train)
 
 
-def _check(spec: ResNetSpec, *, replaced: int, stages: int, heads: int):
-    """Refuses what cannot be built, before anything is."""
+def _check(spec: ResNetSpec, *, replaced: int, stages: int, num_heads: int):
+    """Raises UserError for options out of range."""
     count = len(spec.blocks)
     check_has_stages("botnet", spec)
     if replaced < 1:
@@ -174,12 +175,12 @@ def _check(spec: ResNetSpec, *, replaced: int, stages: int, heads: int):
         )
     if not 1 <= stages <= count:
         raise UserError(
-            f"fusion 'botnet': stages: expected 1 to {count}, as many as the ResNet has, "
-            f"got {stages}."
+            f"fusion 'botnet': stages: expected 1 to {count}, the number of stages of the "
+            f"ResNet, got {stages}."
         )
     narrowest = spec.width * 2 ** (count - stages)
-    if heads < 1 or narrowest % heads:
+    if num_heads < 1 or narrowest % num_heads:
         raise UserError(
-            f"fusion 'botnet': heads: expected a divisor of the bottleneck width "
-            f"{narrowest}, got {heads}."
+            f"fusion 'botnet': num_heads: expected a divisor of the bottleneck width "
+            f"{narrowest}, got {num_heads}."
         )

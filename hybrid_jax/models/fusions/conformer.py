@@ -1,21 +1,23 @@
 """`conformer`: a ResNet and a ViT, coupled block by block (Peng et al., 2021).
 
-Both parts are cut into the same number of units, as many as the shorter one has blocks.
-In unit u, the first bottleneck's inside is read and the next bottleneck is answered:
+The blocks of both parts are split into the same number of units (the smaller number of
+blocks). In each unit the ViT gets the inner features of the first bottleneck, and the next
+bottleneck gets the tokens:
 
     F = ReLU(Norm(Conv3x3(F)))                        (B, H/s, W/s, C_s / 4)
-    d = GELU(LayerNorm(Linear(F brought to p)))       (B, N, D)
+    d = GELU(LayerNorm(Linear(resize(F, p))))         (B, N, D)
     z = ViT blocks of the unit(z, d added to the patch tokens)
     e = ReLU(Norm(Linear(patch tokens of z)))         (B, H/p, W/p, C_s' / 4)
-    F' = F' + e brought to s'                         before the next 3x3 convolution
+    F' = F' + resize(e, s')                           before the next 3x3 convolution
 
-Bringing to a coarser stride is the mean of the cells inside the image, to a finer one a
-repeat, cut at the border: grids follow from the image's size by ceil, so none is refused.
+Resizing to a coarser stride averages the cells inside the image; resizing to a finer stride
+repeats cells and crops at the border. So images of any size are accepted.
 
-Apart from the paper: tokens are embedded from the image instead of the stem's map and have
-positions, so that a trained ViT fits; a fourth stage (stride 32) is coupled as the others
-are; and the two class scores, which the paper adds up, are one head's on the pooled
-vectors of both. A ResNet of (8, 8, 8) beside a ViT of depth 12 meets where the paper's do.
+Differences to the paper: tokens are embedded from the image instead of the stem's map and
+have positions, so that pretrained ViT weights fit; a fourth stage (stride 32) is coupled
+too; one head reads the pooled vectors of both branches, where the paper sums the logits of
+two heads. A ResNet with blocks (8, 8, 8) and a ViT of depth 12 are coupled at the paper's
+places.
 """
 
 import jax
@@ -38,11 +40,11 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("conformer")
 class Conformer(nnx.Module):
-    """Two equal branches; nothing of either is left out.
+    """A complete ResNet and a complete ViT with exchanges after every few blocks.
 
-    The maps are the ResNet's. At the patch stride the ViT's is concatenated to it (or
-    stands alone, where the ResNet has none), so that a head sees both branches; `pooled`
-    is the mean of the ResNet's last map, then the ViT's pooled vector.
+    The maps are the ResNet's. The map at the patch stride also has the ViT's channels (or
+    only these, if the ResNet has no map there). `pooled` concatenates the mean of the
+    ResNet's last map and the ViT's pooled vector.
     """
 
     parts = ("resnet", "vit")
@@ -112,7 +114,7 @@ class Conformer(nnx.Module):
         return to_stride(x, hw, old=old, new=new, method="nearest")
 
     def _run_unit(self, unit, tokens, seen, *, hw, key):
-        """Adds what the ResNet saw (B, h, w, C) to the patches and runs a unit's blocks."""
+        """Adds features (B, h, w, C) to the patch tokens and runs the unit's ViT blocks."""
         tokens = self.vit.add_to_patches(tokens, self.downs[unit](seen))
         for index in self.units[unit]:
             tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
@@ -120,10 +122,10 @@ class Conformer(nnx.Module):
 
 
 class Down(nnx.Module):
-    """GELU(LayerNorm(Linear(F))), cell by cell.
+    """GELU(LayerNorm(Linear(F))) of every cell.
 
-    The paper applies the 1x1 convolution before it pools. Both are linear and a mean's
-    weights add up to one, so pooling first gives the same with up to 16 times less work.
+    The paper applies the 1x1 convolution before the average pooling. Both are linear, so
+    pooling first gives the same result with up to 16 times less work.
     """
 
     def __init__(self, spec: ViTSpec, channels: int, *, rngs: nnx.Rngs):
@@ -137,7 +139,7 @@ class Down(nnx.Module):
 
 
 def blocks_read(blocks: int, depth: int) -> tuple[int, ...]:
-    """Returns, for each unit, the ResNet's block that is read, counted over all stages."""
+    """Returns the index of the first ResNet block of each unit, counted over all stages."""
     return tuple(share[0] for share in even_shares(blocks, min(blocks, depth)))
 
 

@@ -1,10 +1,10 @@
-"""`conv_stem`: a ResNet's root block in front of the patch embedding of a ViT.
+"""`conv_stem`: a ResNet's root block before the patch embedding of a ViT.
 
     C = root(x)                      (B, H/4, W/4, 64)
     z = Patches_p(C) + positions     (B, N, D), one token per 4p x 4p pixels
 
-With p = 8 this is AugReg's R+Ti/16 (Steiner et al., 2021), whose tokens are 32 px apart
-in spite of its name; p = 4 makes the name true.
+With p = 8 this is AugReg's R+Ti/16 (Steiner et al., 2021), which has one token per 32 px in
+spite of its name; p = 4 gives one token per 16 px.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("conv_stem")
 class ConvStem(nnx.Module):
-    """The root block of the ResNet (its stages are not built), then a ViT.
+    """The root block of a ResNet (without stages), then a ViT.
 
     Args:
-        patch_size: cells of the stride-4 map per token and side: 2, 4 or 8.
+        patch_size: cells of the stride-4 map per token and side; 2, 4 or 8.
     """
 
     parts = ("resnet", "vit")

@@ -1,15 +1,15 @@
-"""`cross_attention`: a ResNet and a ViT run side by side and ask each other.
+"""`cross_attention`: a ResNet and a ViT in parallel with cross-attention between them.
 
     C_i = ResNet stage i                                (B, H/s, W/s, C_s)
-    z = ViT blocks, the share that belongs to stage i   (B, 1 + N, D)
+    z = the group of ViT blocks of stage i              (B, 1 + N, D)
     k = LayerNorm(C_i) pooled to the patch stride + P   (B, M, C_s)
     z' = z + Z(Attention(LayerNorm(z) + P -> k))        (B, 1 + N, D)
     C' = C_i + Z(Attention(LayerNorm(C_i) + P -> LayerNorm(z) + P))
 
-Both read what the other held before the exchange; stage i + 1 and the next blocks go on
-from C' and z'. P is one fixed sincos table over the plane of the image, sampled at the
-centers of whichever cells ask or are asked, so that places agree across strides. Z starts
-at zero: at first the tokens are the plain ViT's and the maps the plain ResNet's.
+Both directions read the values before the exchange; stage i + 1 and the next blocks
+continue from C' and z'. P is a fixed sincos table over the image plane, sampled at the
+centers of the cells, so that positions agree across strides. Z starts at zero: at
+initialization the tokens are the plain ViT's and the maps the plain ResNet's.
 
 Attention both ways between a convolutional and a token branch is Mobile-Former's
 (Chen et al., 2021) and, between two token branches, CrossViT's (Chen et al., 2021).
@@ -38,22 +38,22 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("cross_attention")
 class CrossAttentionFusion(nnx.Module):
-    """Returns the ResNet's maps and, at the patch stride, the ViT's.
+    """Returns the ResNet's maps and, at the patch stride, the ViT's map.
 
-    `pooled` is the ViT's: from a head that reads it alone, the last exchange's answer to
-    the map gets no gradient, nor does a stage after that exchange.
+    `pooled` is the ViT's pooled vector: a head that reads only `pooled` gives no gradient
+    to the map's side of the last exchange, or to a stage after it.
 
     Args:
-        exchanges: how many stages end with an exchange, evenly spaced and the last one
-            among them; or which do, as a tuple of their numbers, 1 for the first; all
-            of them if None. Where the ViT's map takes the place of the last stage's,
-            that stage must be among them: nothing else would read it.
-        context_stride: tokens ask cells of about this stride: finer maps are pooled by
-            a whole factor; the patch size if None.
-        query_stride: maps finer than this ask the tokens from pooled cells, and the
-            answer is upsampled. With 4 every cell asks: N * H * W / 16 logits per head
-            at the first stage, which is cheap at 224 px (0.6 M); 8 or 16 serve images
-            of a thousand pixels.
+        exchanges: number of stages that end with an exchange, evenly spaced up to the last
+            one; or a tuple of their numbers, from 1; None for all. If the ViT's map
+            replaces the map of the last stage, that stage must have an exchange, because
+            nothing else reads its map.
+        context_stride: stride of the keys for the tokens: finer maps are average-pooled
+            by an integer factor; None for the patch size.
+        query_stride: stride of the queries from the maps: finer maps are average-pooled,
+            and the result is upsampled. With 4 every cell is a query: N * H * W / 16 logits
+            per head in the first stage (0.6 M at 224 px). Use 8 or 16 for images of a
+            thousand pixels.
     """
 
     parts = ("resnet", "vit")
@@ -80,8 +80,9 @@ class CrossAttentionFusion(nnx.Module):
         replaced = self.resnet.stages[-1].stride == self.stride
         if replaced and stages - 1 not in self.meets_after:
             raise UserError(
-                f"fusion 'cross_attention': exchanges: expected the last stage, {stages}, "
-                f"among them, since the ViT's map replaces its own, got {exchanges!r}."
+                f"fusion 'cross_attention': exchanges: expected an exchange in the last "
+                f"stage, {stages}, because the ViT's map replaces that of this stage, got "
+                f"{exchanges!r}."
             )
         self.vit = ViT(vit_spec, grid=grid_of(image_size, self.stride), rngs=rngs)
         self.exchanges = nnx.List(
@@ -92,8 +93,8 @@ class CrossAttentionFusion(nnx.Module):
                     stride=self.resnet.stages[index].stride,
                     context_stride=context_stride,
                     query_stride=query_stride,
-                    # Nobody would read the last map where the ViT's takes its place.
-                    answers_map=index + 1 < stages or not replaced,
+                    # The last map is not used if the ViT's map replaces it.
+                    updates_map=index + 1 < stages or not replaced,
                     rngs=rngs,
                 )
                 for index in self.meets_after
@@ -106,7 +107,7 @@ class CrossAttentionFusion(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the ResNet's maps, the ViT's, and the ViT's pooled."""
+        """Maps (B, H, W, 3) to the ResNet's maps, the ViT's map and its pooled vector."""
         key = key if train else None
         vit, stages = self.vit, self.resnet.stages
         tokens, hw = vit.embed_map(images, key=key)
@@ -126,12 +127,12 @@ class CrossAttentionFusion(nnx.Module):
 
 
 class Exchange(nnx.Module):
-    """One meeting of a map and the tokens; both answers start at zero.
+    """Cross-attention between a map and the tokens, in both directions; zero at first.
 
     Args:
         channels: C of the map.
         stride: pixels per cell of the map.
-        answers_map: False leaves the map as it is.
+        updates_map: False does not change the map.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Exchange(nnx.Module):
         stride: int,
         context_stride: int,
         query_stride: int,
-        answers_map: bool,
+        updates_map: bool,
         rngs: nnx.Rngs,
     ):
         self.spacing = stride / spec.patch_size
@@ -152,22 +153,22 @@ class Exchange(nnx.Module):
             channels, epsilon=spec.norm_eps, dtype=jnp.dtype(spec.dtype), rngs=rngs
         )
         self.norm_tokens = layer_norm(spec, rngs=rngs)
-        options = dict(silent=True, rngs=rngs)
+        options = dict(zero_init=True, rngs=rngs)
         self.to_tokens = CrossAttention(
-            spec, spec.width, channels, heads=spec.heads, **options
+            spec, spec.width, channels, num_heads=spec.num_heads, **options
         )
-        # Heads are 64 wide, or as near to it as divides the channels.
-        heads = channels // math.gcd(channels, 64)
+        # Heads of gcd(C, 64) channels.
+        num_heads = channels // math.gcd(channels, 64)
         self.to_map = (
-            CrossAttention(spec, channels, spec.width, heads=heads, **options)
-            if answers_map
+            CrossAttention(spec, channels, spec.width, num_heads=num_heads, **options)
+            if updates_map
             else None
         )
 
     def __call__(
         self, x: jax.Array, tokens: jax.Array, *, hw: tuple[int, int]
     ) -> tuple[jax.Array, jax.Array]:
-        """Maps (B, h, w, C) and (B, prefix + N, D), N tokens of an `hw` grid, to both."""
+        """Maps (B, h, w, C) and tokens (B, prefix + N, D) to both; `hw` of the N tokens."""
         cells = self.norm_map(x)
         normed = _with_positions(self.norm_tokens(tokens), hw, spacing=1.0)
         answer = self.to_tokens(normed, self._pooled(cells, self.context_factor)[0])
@@ -180,7 +181,7 @@ class Exchange(nnx.Module):
         return x + answer.astype(x.dtype), tokens
 
     def _pooled(self, cells, factor):
-        """Pools (B, h, w, C) and flattens it to (B, M, C) with positions, and (h', w')."""
+        """Returns pooled cells (B, M, C) with positions, and their grid (h', w')."""
         cells = average_pool(cells, factor=factor)
         grid = cells.shape[1:3]
         cells = cells.reshape(len(cells), -1, cells.shape[-1])
@@ -188,7 +189,7 @@ class Exchange(nnx.Module):
 
 
 def _with_positions(tokens, hw, *, spacing):
-    """Adds the sincos table to the last h * w of the tokens; the others have no place."""
+    """Adds the sincos table to the last h * w tokens, and nothing to those before."""
     B, N, D = tokens.shape
     table = sincos2d(hw, D, spacing=spacing).reshape(-1, D)
     table = jnp.pad(jnp.asarray(table, tokens.dtype), ((N - len(table), 0), (0, 0)))
@@ -207,14 +208,14 @@ def _meeting_stages(exchanges, stages: int) -> tuple[int, ...]:
             or sorted(set(exchanges)) != list(exchanges)
         ):
             raise UserError(
-                f"fusion 'cross_attention': exchanges: expected rising stage numbers from "
-                f"1 to {stages}, got {exchanges!r}."
+                f"fusion 'cross_attention': exchanges: expected stage numbers from 1 to "
+                f"{stages} in increasing order, got {exchanges!r}."
             )
         return tuple(int(number) - 1 for number in exchanges)
     if exchanges not in numbers:
         raise UserError(
-            f"fusion 'cross_attention': exchanges: expected 1 to {stages}, the ResNet's "
-            f"stages, or a tuple of their numbers, got {exchanges!r}."
+            f"fusion 'cross_attention': exchanges: expected 1 to {stages}, the number of "
+            f"stages of the ResNet, or a tuple of stage numbers, got {exchanges!r}."
         )
     return tuple(stages * (k + 1) // exchanges - 1 for k in range(int(exchanges)))
 

@@ -1,20 +1,20 @@
-"""`dual_embed`: the image's own patches and a ResNet's map, merged into one sequence.
+"""`dual_embed`: ViT tokens from the image's patches and from a ResNet's map, merged.
 
     {C_s} = ResNet(x)                      (B, H/s, W/s, C_s)
     u = Patches_p(x) + positions           (B, N, D), one token per p x p pixels
     c = LayerNorm(Linear(C at stride p))   (B, N, D), the same cells
     z = ViT blocks(merge(u, c))            (B, N, D)
 
-`merge` is one of, with Z a linear map that starts at zero:
+`merge` is one of the following, with Z a linear layer that starts at zero:
 
     add              u + Z(c)
     concat           u + Z([u; c])
     gated            u + sigmoid(Linear([u; c])) * Z(c)
     cross_attention  u + Z(Attention(LayerNorm(u) + P -> c + P)), P a fixed sincos table
 
-All four start as the plain ViT, whatever weights it holds, and grow away from it. Relatives
-are CeiT (Yuan et al., 2021), whose tokens come from convolutions alone, and CrossViT (Chen
-et al., 2021), which joins two patch sizes; this wiring has no paper of its own.
+All four start as the plain ViT, with random or pretrained weights. Related work: CeiT (Yuan
+et al., 2021), whose tokens come only from convolutions, and CrossViT (Chen et al., 2021),
+which merges two patch sizes. This fusion has no paper of its own.
 """
 
 import jax
@@ -38,12 +38,12 @@ _zeros = nnx.initializers.zeros_init()
 
 @FUSIONS.register("dual_embed")
 class DualEmbed(nnx.Module):
-    """A ViT whose patch tokens also hold what a ResNet saw in the patch.
+    """A ViT whose patch tokens also contain a ResNet's features of the patch.
 
-    The map read is the one at the patch stride, or the coarsest finer one, pooled. The
-    ResNet is built whole, and its maps are returned; at the patch stride stands the ViT's.
-    From a head that reads `pooled` alone, stages past the patch stride get no gradient and
-    cost parameters and nothing else: leave them out with `resnet_options.blocks`.
+    The ViT reads the ResNet's map at the patch stride, or else the coarsest finer one,
+    pooled. All maps of the ResNet are returned; the map at the patch stride is the ViT's. A
+    head that reads only `pooled` gives no gradient to stages coarser than the patch stride:
+    remove these stages with `resnet_options.blocks`.
 
     Args:
         merge: "add", "concat", "gated" or "cross_attention".
@@ -81,7 +81,7 @@ class DualEmbed(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the ResNet's maps, the ViT's, and the ViT's pooled."""
+        """Maps (B, H, W, 3) to the ResNet's maps, the ViT's map and its pooled vector."""
         key = key if train else None
         vit = self.vit
         maps = self.resnet(images, train=train)
@@ -131,21 +131,26 @@ class Gated(nnx.Module):
 
 
 class Attend(nnx.Module):
-    """Z(Attention(LayerNorm(u) + P -> c + P)): every patch asks all cells."""
+    """Z(Attention(LayerNorm(u) + P -> c + P)), from every patch to all cells."""
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         if spec.width % 4:
             raise UserError(
-                f"fusion 'dual_embed': merge: expected a ViT width divisible by 4 for "
-                f"the sincos table of 'cross_attention', got {spec.width}."
+                f"fusion 'dual_embed': vit.width: expected a multiple of 4 for the sincos "
+                f"table of merge='cross_attention', got {spec.width}."
             )
         self.norm = layer_norm(spec, rngs=rngs)
         self.attention = CrossAttention(
-            spec, spec.width, spec.width, heads=spec.heads, silent=True, rngs=rngs
+            spec,
+            spec.width,
+            spec.width,
+            num_heads=spec.num_heads,
+            zero_init=True,
+            rngs=rngs,
         )
 
     def __call__(self, patches, cells, *, hw):
-        # Without positions a patch could not tell its own cell from the others.
+        # Positions, so that a patch can find its own cell.
         table = jnp.asarray(sincos2d(hw, cells.shape[-1]), cells.dtype)
         table = table.reshape(1, -1, cells.shape[-1])
         return self.attention(self.norm(patches) + table, cells + table)
@@ -155,7 +160,7 @@ MERGES = {"add": Add, "concat": Concat, "gated": Gated, "cross_attention": Atten
 
 
 def _stride_to_read(channels: dict[int, int], patch_size: int) -> int:
-    """The ResNet's stride that comes to `patch_size` with the least change of scale.
+    """Returns the coarsest stride that divides `patch_size`, or else its finest multiple.
 
     Raises:
         UserError: no stride divides the patch size or is a multiple of it.

@@ -1,25 +1,26 @@
-"""`fpn_tokens`: all levels of a ResNet's pyramid as one sequence of ViT tokens.
+"""`fpn_tokens`: all levels of a feature pyramid as one sequence of ViT tokens.
 
     C8, C16, C32 = ResNet(x)
     P_s = norm(conv3x3(norm(conv1x1(C_s)) + nearest x2 of the coarser))   (B, H/s, W/s, C)
-    P64 = norm(conv3x3/2(C32)), if asked for
+    P64 = norm(conv3x3/2(C32)), with `extra_level`
     z_s = Linear(P_s) + level_s + positions_s              (B, h_s w_s, D)
     z   = ViT's blocks([cls; z_8; z_16; z_32])             (B, 1 + N, D)
     maps[s] = norm(z_s) as a map; the ResNet's map at strides without tokens
 
-The top-down half is an FPN (Lin et al., 2016), the sequence Deformable DETR's encoder
-(Zhu et al., 2020) with the ViT's blocks for layers. Positions are the ViT's, read at the
-cells' centers in pixels, so that all levels agree on a place whatever the image's size:
-learned grids are fitted to the image as a ViT's and sampled, sines are taken there,
-rotations turn by place relative to the image's whole patches. Attention is
+The pyramid is an FPN (Lin et al., 2016); the multi-level sequence is that of Deformable
+DETR's encoder (Zhu et al., 2020), with the ViT's blocks as layers. Positions are the ViT's,
+evaluated at the cells' centers in pixels, so that they agree across levels for any image
+size: learned grids are resized to the image and sampled, sincos and rotary positions are
+computed at the centers. Attention is one of
 
-    full        all tokens to all: 1029 tokens at 224 px, five times a ViT/16's 196
-    windowed    inside windows of each level; in every third block and the last, full
-    deformable  a few points on every level, as in the paper (`models.deformable`)
+    full        all tokens to all: 1029 tokens at 224 px; a ViT/16 has 196
+    windowed    inside windows of each level; full in every third block and the last
+    deformable  a few sampled points on every level, as in Deformable DETR
 
-Under "deformable" only the class token keeps the block's own attention, to all tokens: a
-query without a place has no points to look at. Registers are left out, since nothing would
-read them, and rotations are replaced by sines. It starts as neither part.
+With "deformable", only the class token uses the block's own attention, to all tokens,
+because it has no reference point. Register tokens are not built, because nothing reads
+them, and rotary positions are replaced by sincos. At initialization the features equal
+those of neither part.
 """
 
 import dataclasses
@@ -46,25 +47,25 @@ from hybrid_jax.ops.positions import resize_grid, rope2d, sample_grid, sincos2d
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _normal = nnx.initializers.normal(0.02)
-# Under "windowed", blocks 3, 6, 9, ... and the last attend across windows and levels.
+# With "windowed", blocks 3, 6, 9, ... and the last have full attention.
 GLOBAL_EVERY = 3
 _WHERE = "fusion 'fpn_tokens'"
 
 
 @FUSIONS.register("fpn_tokens")
 class FPNTokens(nnx.Module):
-    """A ResNet, an FPN, and a ViT's blocks over the cells of all its levels.
+    """A ResNet, an FPN, and the blocks of a ViT on the cells of all its levels.
 
     Args:
-        levels: strides that become tokens, of 8, 16 and 32; None for all of them that
-            the ResNet has. (16, 32) costs a quarter of all three at 224 px.
+        strides: strides whose cells become tokens, of 8, 16 and 32; None for all of them
+            that the ResNet has. (16, 32) costs a quarter of all three at 224 px.
         extra_level: adds tokens at twice the ResNet's coarsest stride.
         channels: C inside the FPN.
         attention: "full", "windowed" or "deformable".
-        window: cells per window and side under "windowed".
-        points: per query, head and level under "deformable".
-        sampling: under "deformable", "bilinear"; "discrete" reads the nearest cell, for
-            inference with weights trained bilinearly (the offsets get no gradient).
+        window_size: side of a window in cells, for "windowed".
+        num_points: sampled points per query, head and level, for "deformable".
+        sampling: for "deformable": "bilinear", or "discrete" (nearest cell), which gives
+            no gradient to the offsets: for inference with weights trained with "bilinear".
     """
 
     parts = ("resnet", "vit")
@@ -77,26 +78,26 @@ class FPNTokens(nnx.Module):
         *,
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
-        levels: tuple[int, ...] | None = None,
+        strides: tuple[int, ...] | None = None,
         extra_level: bool = False,
         channels: int = 256,
         attention: str = "full",
-        window: int = 7,
-        points: int = 4,
+        window_size: int = 7,
+        num_points: int = 4,
         sampling: str = "bilinear",
     ):
         _check_choice("attention", attention, ("full", "windowed", "deformable"))
         _check_choice("sampling", sampling, SAMPLINGS)
-        _check_counts(channels=channels, window=window, points=points)
+        _check_counts(channels=channels, window_size=window_size, num_points=num_points)
         without = ()
         if attention == "deformable":
             vit_spec = _without_unused(vit_spec)
-            # All that is left to the blocks' own attention is the class token.
+            # Only the class token uses the blocks' own attention.
             without = ("attention",) if vit_spec.pool != "cls" else ()
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        self.levels = _levels_of(self.resnet.channels, levels)
+        self.strides = _checked_strides(self.resnet.channels, strides)
         self.fpn = FPN(
-            resnet_spec, self.resnet.channels, channels, levels=self.levels, rngs=rngs
+            resnet_spec, self.resnet.channels, channels, levels=self.strides, rngs=rngs
         )
         coarsest = max(self.resnet.channels)
         last = (resnet_spec, self.resnet.channels[coarsest], channels)
@@ -105,36 +106,36 @@ class FPNTokens(nnx.Module):
             if extra_level
             else None
         )
-        self.levels += (2 * coarsest,) if extra_level else ()
+        self.strides += (2 * coarsest,) if extra_level else ()
         self.vit = ViT(
             vit_spec,
-            # The patch stride's grid, so that a ViT's learned positions fit as they are.
+            # The grid of a plain ViT, so that its pretrained positions fit unchanged.
             grid=grid_of(image_size, vit_spec.patch_size),
             in_channels=channels,
             patch_size=1,
             without=without,
             rngs=rngs,
         )
-        shape = (len(self.levels), vit_spec.width)
+        shape = (len(self.strides), vit_spec.width)
         self.level = nnx.Param(_normal(rngs.params(), shape, jnp.float32))
-        self.attention, self.window = attention, window
+        self.attention, self.window_size = attention, window_size
         self.deformable = (
-            self._points_attention(points, sampling, rngs=rngs)
+            self._points_attention(num_points, sampling, rngs=rngs)
             if attention == "deformable"
             else None
         )
-        self.channels = self.resnet.channels | dict.fromkeys(self.levels, vit_spec.width)
+        self.channels = self.resnet.channels | dict.fromkeys(self.strides, vit_spec.width)
         self.width = vit_spec.width
 
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the ResNet's finer maps, the token maps and pooled."""
+        """Maps (B, H, W, 3) to the ResNet's finer maps, the token maps and `pooled`."""
         key = key if train else None
         maps = self.resnet(images, train=train)
         pyramid = self.fpn(maps, train=train)
         if self.extra is not None:
-            pyramid[self.levels[-1]] = self.extra(maps[max(maps)], train=train)
+            pyramid[self.strides[-1]] = self.extra(maps[max(maps)], train=train)
         grids = {stride: x.shape[1:3] for stride, x in pyramid.items()}
         patch_size = self.vit.spec.patch_size
         h, w = grid_of(images.shape[1:3], patch_size)
@@ -160,9 +161,10 @@ class FPNTokens(nnx.Module):
     def _positions(
         self, hw: tuple[int, int], stride: int, extent_px: tuple[int, int]
     ) -> jax.Array | np.ndarray:
-        """Returns (h, w, D) or (1, 1, D) in float32.
+        """Returns position embeddings (h, w, D), or zeros (1, 1, D), in float32.
 
-        `extent_px` is the image in whole patches: what a ViT's own grid covers.
+        Args:
+            extent_px: height and width in px that the patch grid of a ViT would cover.
         """
         spec = self.vit.spec
         if spec.positions == "rope2d":
@@ -178,13 +180,13 @@ class FPNTokens(nnx.Module):
         if spec.positions != "rope2d":
             return None
         tables = [
-            rope2d(hw, spec.width // spec.heads, extent=_in_cells(extent_px, stride))
+            rope2d(hw, spec.width // spec.num_heads, extent=_in_cells(extent_px, stride))
             for stride, hw in grids.items()
         ]
         return tuple(np.concatenate(sides) for sides in zip(*tables, strict=True))
 
     def _encode(self, tokens, grids, *, rotation, key):
-        """Runs the blocks and the last norm over (B, prefix + N, D)."""
+        """Applies the blocks and the last norm to (B, prefix + N, D)."""
         depth = self.vit.spec.depth
         for index in range(depth):
             attend = None
@@ -201,7 +203,9 @@ class FPNTokens(nnx.Module):
     def _attend_windows(self, grids, rotation):
         def attend(attn, tokens):
             qkv = attn.project(tokens, rotation=rotation)
-            y = windowed_attention(*qkv, grids=list(grids.values()), window=self.window)
+            y = windowed_attention(
+                *qkv, grids=list(grids.values()), window_size=self.window_size
+            )
             return attn.out(y.reshape(tokens.shape))
 
         return attend
@@ -223,8 +227,8 @@ class FPNTokens(nnx.Module):
 
         return attend
 
-    def _points_attention(self, points: int, sampling: str, *, rngs) -> nnx.List:
-        """Returns each block's deformable attention."""
+    def _points_attention(self, num_points: int, sampling: str, *, rngs) -> nnx.List:
+        """Returns the deformable attention layers, one for each block."""
         spec = self.vit.spec
         modules = [
             DeformableAttention(
@@ -232,9 +236,9 @@ class FPNTokens(nnx.Module):
                 query_dim=spec.width,
                 value_dim=spec.width,
                 dim=spec.width,
-                heads=spec.heads,
-                levels=len(self.levels),
-                points=points,
+                num_heads=spec.num_heads,
+                levels=len(self.strides),
+                num_points=num_points,
                 sampling=sampling,
                 rngs=rngs,
             )
@@ -244,28 +248,28 @@ class FPNTokens(nnx.Module):
 
 
 def _without_unused(spec: ViTSpec) -> ViTSpec:
-    """Returns the spec without what attention at points cannot use."""
+    """Returns the spec without register tokens and rotary positions."""
     positions = "sincos2d" if spec.positions == "rope2d" else spec.positions
-    return dataclasses.replace(spec, registers=0, positions=positions)
+    return dataclasses.replace(spec, num_register_tokens=0, positions=positions)
 
 
 def _in_cells(extent_px: tuple[int, int], stride: int) -> tuple[float, float]:
     return extent_px[0] / stride, extent_px[1] / stride
 
 
-def _levels_of(channels: dict[int, int], wanted) -> tuple[int, ...]:
-    """Returns the wanted strides, fine to coarse; None wants all the ResNet has."""
-    where, given = f"{_WHERE}: levels", tuple(s for s in (8, 16, 32) if s in channels)
+def _checked_strides(channels: dict[int, int], wanted) -> tuple[int, ...]:
+    """Returns the wanted strides, fine to coarse; None for all that the ResNet has."""
+    where, given = f"{_WHERE}: strides", tuple(s for s in (8, 16, 32) if s in channels)
     if not given:
         raise UserError(
-            f"{where}: expected a ResNet with stride 8, 16 or 32, "
-            f"got one with {tuple(channels)}."
+            f"{where}: expected a ResNet with a map at stride 8, 16 or 32, got one with "
+            f"strides {tuple(channels)}."
         )
     if wanted is None:
         return given
     if not isinstance(wanted, tuple | list) or not wanted or set(wanted) - set(given):
         raise UserError(
-            f"{where}: expected some of {given}, which the ResNet has, got {wanted}."
+            f"{where}: expected one or more of the ResNet's strides {given}, got {wanted}."
         )
     return tuple(sorted(set(wanted)))
 

@@ -1,13 +1,13 @@
-"""`late_concat`: two whole backbones that never speak, side by side.
+"""`late_concat`: a ResNet and a ViT without exchange, concatenated at the end.
 
     C_s = ResNet(x)                      (B, H/s, W/s, C_s), s = 4, 8, 16, 32
     Z, z = ViT(x)                        (B, H/p, W/p, D) and (B, D)
-    map_s = [C_s, Z brought to s]        (B, H/s, W/s, C_s + D)
+    map_s = [C_s, resize(Z, s)]          (B, H/s, W/s, C_s + D)
     pooled = [mean of C_32, z]           (B, C_32 + D)
 
-The baseline that every fusion has to beat, as two-branch papers have it in their
-ablations (Conformer, Peng et al., 2021): what it gains over either half is what two models
-see, not what they tell each other. It starts as neither part, since its maps are wider.
+The baseline of the two-branch fusions, as in the ablations of Conformer (Peng et al.,
+2021): its gain over one part is that of an ensemble, without any exchange of features. At
+initialization the features equal those of neither part, because the maps are wider.
 """
 
 import jax
@@ -29,8 +29,8 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 class LateConcat(nnx.Module):
     """Channels of both parts, concatenated at every stride of the ResNet.
 
-    It adds no parameters and has no options. A patch size that is no stride of the ResNet
-    is given as well, with the ViT's channels alone.
+    It has no parameters of its own and no options. If the patch size is not a stride of the
+    ResNet, the ViT's map is returned at that stride too.
     """
 
     parts = ("resnet", "vit")

@@ -1,7 +1,7 @@
-"""`mobile_former`: a handful of learned tokens accompany a ResNet (Chen et al., 2021).
+"""`mobile_former`: a ResNet and a few learned global tokens (Chen et al., 2021).
 
-Both parts are cut into the same number of units, as many as the shorter one has blocks.
-Unit u, from its input map X and the M tokens z, the same for every image at first:
+The blocks of both parts are split into the same number of units (the smaller number of
+blocks). A unit maps X and the M tokens z, which are learned parameters at first:
 
     z = z + Linear(Attention(Linear(LayerNorm(z)) -> X))   (B, M, D), keys and values are X
     z = ViT blocks of the unit(z)                          (B, M, D), M x M attention
@@ -9,12 +9,11 @@ Unit u, from its input map X and the M tokens z, the same for every image at fir
     n = LayerNorm(z)                                       (B, M, D)
     X = X + Attention(X -> Linear(n), Z(n))                (B, H/s, W/s, C), queries are X
 
-The large side of either attention is never projected, so that a map costs 2 M products
-per cell and channel and the tokens almost nothing. Z starts at zero: the maps are the
-ResNet's at first.
+The map is never projected, so that both attentions together cost about 2 M products per
+cell and channel. Z starts at zero: at initialization the maps are the ResNet's.
 
-Apart from the paper: bottlenecks instead of depthwise MobileNet blocks, without the dynamic
-ReLU whose slopes the first token sets; pre-norm instead of post-norm transformer blocks.
+Differences to the paper: bottlenecks instead of depthwise MobileNet blocks; no dynamic
+ReLU; pre-norm instead of post-norm transformer blocks.
 """
 
 import dataclasses
@@ -40,15 +39,16 @@ _zeros = nnx.initializers.zeros_init()
 
 @FUSIONS.register("mobile_former")
 class MobileFormer(nnx.Module):
-    """The ResNet's maps; `pooled` is the mean of the last, then the tokens' pooled vector.
+    """Returns the ResNet's maps; `pooled` has the mean of the last and the pooled tokens.
 
-    Of the ViT the blocks, the last norm and the pooling are used: its first token takes
-    the class token's part. There are no patches, so the embedding, the class token,
-    registers and positions (of any kind) are not built.
+    The ViT's blocks, last norm and pooling are used; with class pooling, the first token is
+    the pooled one. Patch embedding, class token, register tokens and positions are not
+    built.
 
     Args:
-        tokens: M, how many tokens there are.
-        heads: of the attention between map and tokens; must divide the ResNet's width.
+        num_tokens: M, the number of tokens, at least 2.
+        num_heads: heads of the attention between map and tokens; must divide the ResNet's
+            width.
     """
 
     parts = ("resnet", "vit")
@@ -61,25 +61,25 @@ class MobileFormer(nnx.Module):
         *,
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
-        tokens: int = 6,
-        heads: int = 2,
+        num_tokens: int = 6,
+        num_heads: int = 2,
     ):
-        _check(resnet_spec, tokens, heads)
+        _check(resnet_spec, num_tokens, num_heads)
         self.resnet = ResNet(resnet_spec, rngs=rngs)
-        # The tokens have no place: nothing to rotate, no grid to learn positions for.
-        vit_spec = dataclasses.replace(vit_spec, positions="learned", registers=0)
+        # The tokens have no positions: no rotation, no learned grid.
+        vit_spec = dataclasses.replace(vit_spec, positions="learned", num_register_tokens=0)
         without = ("embed", "cls", "positions")
         self.vit = ViT(vit_spec, grid=(1, 1), without=without, rngs=rngs)
         normal = nnx.initializers.normal(1.0)
-        shape = (tokens, vit_spec.width)
+        shape = (num_tokens, vit_spec.width)
         self.tokens = nnx.Param(normal(rngs.params(), shape, jnp.float32))
         outputs = [stage.channels for stage in self.resnet.stages for _ in stage.blocks]
         inputs = [resnet_spec.width, *outputs]
         units = min(len(outputs), vit_spec.depth)
-        # What each unit runs: the ResNet's blocks, counted over all stages, and the ViT's.
+        # Indices of the blocks of each unit, those of the ResNet counted over all stages.
         self.resnet_blocks = even_shares(len(outputs), units)
         self.vit_blocks = even_shares(vit_spec.depth, units)
-        options = dict(heads=heads, rngs=rngs)
+        options = dict(num_heads=num_heads, rngs=rngs)
         self.reads = nnx.List(
             [Read(vit_spec, inputs[run[0]], **options) for run in self.resnet_blocks]
         )
@@ -101,7 +101,7 @@ class MobileFormer(nnx.Module):
         # The tokens are no cells of the image; under rope2d their places are their order.
         spec, rotation = self.vit.spec, None
         if spec.positions == "rope2d":
-            rotation = rope2d((1, tokens.shape[1]), spec.width // spec.heads)
+            rotation = rope2d((1, tokens.shape[1]), spec.width // spec.num_heads)
         for unit in range(len(self.reads)):
             tokens = tokens + self.reads[unit](tokens, x)
             for index in self.vit_blocks[unit]:
@@ -115,57 +115,57 @@ class MobileFormer(nnx.Module):
 
 
 class Read(nnx.Module):
-    """Tokens ask a map whose cells are their own keys and values ("Mobile -> Former")."""
+    """Attention from tokens to the unprojected cells of a map ("Mobile -> Former")."""
 
-    def __init__(self, spec: ViTSpec, channels: int, *, heads: int, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, channels: int, *, num_heads: int, rngs: nnx.Rngs):
         self.norm = layer_norm(spec, rngs=rngs)
         self.query = linear(spec, spec.width, channels, rngs=rngs)
         self.out = linear(spec, channels, spec.width, rngs=rngs)
-        self.heads = heads
+        self.num_heads = num_heads
 
     def __call__(self, tokens: jax.Array, x: jax.Array) -> jax.Array:
         """Maps (B, M, D) and (B, h, w, C) to (B, M, D)."""
         query = self.query(self.norm(tokens))
         cells = x.astype(query.dtype)
-        return self.out(_attend(query, cells, cells, heads=self.heads))
+        return self.out(_attend(query, cells, cells, num_heads=self.num_heads))
 
 
 class Write(nnx.Module):
-    """A map's cells, as they are, ask the tokens ("Mobile <- Former"); zero at first."""
+    """Attention from unprojected cells to tokens ("Mobile <- Former"); zero at first."""
 
-    def __init__(self, spec: ViTSpec, channels: int, *, heads: int, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, channels: int, *, num_heads: int, rngs: nnx.Rngs):
         self.norm = layer_norm(spec, rngs=rngs)
-        # A key's bias would move all logits of a cell alike, and the softmax undo it.
+        # A key bias would add the same number to all logits, which the softmax cancels.
         self.key = linear(spec, spec.width, channels, rngs=rngs, use_bias=False)
         self.value = linear(spec, spec.width, channels, rngs=rngs, kernel_init=_zeros)
-        self.heads = heads
+        self.num_heads = num_heads
 
     def __call__(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
         """Maps (B, h, w, C) and (B, M, D) to (B, h, w, C)."""
         tokens = self.norm(tokens)
         key, value = self.key(tokens), self.value(tokens)
-        answer = _attend(x.astype(key.dtype), key, value, heads=self.heads)
+        answer = _attend(x.astype(key.dtype), key, value, num_heads=self.num_heads)
         return answer.reshape(x.shape)
 
 
-def _attend(query, key, value, *, heads):
-    """Attends between (B, ..., C) arrays in heads of C / heads; returns (B, N, C)."""
+def _attend(query, key, value, *, num_heads):
+    """Multi-head attention without projections, from (B, ..., C) to (B, N, C)."""
     query, key, value = (
-        array.reshape(len(array), -1, heads, array.shape[-1] // heads)
+        array.reshape(len(array), -1, num_heads, array.shape[-1] // num_heads)
         for array in (query, key, value)
     )
     return attention(query, key, value).reshape(len(query), query.shape[1], -1)
 
 
-def _check(spec, tokens, heads):
+def _check(spec, num_tokens, num_heads):
     check_has_stages("mobile_former", spec)
-    if tokens < 2:
-        # Between one token and itself there is nothing to attend.
+    if num_tokens < 2:
+        # Self-attention of one token is constant.
         raise UserError(
-            f"fusion 'mobile_former': tokens: expected 2 or more, got {tokens}."
+            f"fusion 'mobile_former': num_tokens: expected 2 or more, got {num_tokens}."
         )
-    if heads < 1 or spec.width % heads:
+    if num_heads < 1 or spec.width % num_heads:
         raise UserError(
-            f"fusion 'mobile_former': heads: expected a divisor of the ResNet's width "
-            f"{spec.width}, got {heads}."
+            f"fusion 'mobile_former': num_heads: expected a divisor of the ResNet's width "
+            f"{spec.width}, got {num_heads}."
         )

@@ -1,4 +1,4 @@
-"""`resnet`: the plain ResNet, so that every table holds it (He et al., 2015)."""
+"""`resnet`: the plain ResNet (He et al., 2015), as a baseline."""
 
 import jax
 from flax import nnx
@@ -12,7 +12,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("resnet")
 class PlainResNet(nnx.Module):
-    """Every stage's map; pooled is the mean of the last. The ViT spec is not used."""
+    """Returns the map of every stage and the mean of the last. The ViT spec is not used."""
 
     parts = ("resnet",)
     starts_as = "resnet"
@@ -33,6 +33,6 @@ class PlainResNet(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to C2 to C5 and their last's mean."""
+        """Maps (B, H, W, 3) to the maps C2 to C5 and the mean of C5."""
         maps = self.resnet(images, train=train)
         return Features(maps=maps, pooled=maps[max(maps)].mean((1, 2)))

@@ -1,4 +1,4 @@
-"""`rtdetr_encoder`: attention on the coarsest map, convolutions across scales.
+"""`rtdetr_encoder`: attention on the coarsest map, convolutions across scales (2023).
 
     C3, C4, C5 = ResNet(x)                                 strides 8, 16, 32
     S_s = norm(conv1x1(C_s)), s < 32;  S_32 = norm(conv1x1(ViT(C5)))   (B, H/s, W/s, C)
@@ -7,14 +7,15 @@
     N_8  = F_8;   N_2s = CSP([silu(norm(conv3x3/2(N_s))); L_2s])       bottom-up
     maps = C2, N_8, N_16, N_32
 
-RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale interaction
-(AIFI) is here the first blocks of the ViT, pre-norm and with the ViT's own embedding and
-positions, on the cells of C5. In the cross-scale fusion (CCFF) `CSP` sums two 1x1 views of
-its input, one of them through RepVGG blocks. With norm="batch", these are single 3x3
-convolutions in a model that is folded for inference, see `models/layers/folding.py`.
+RT-DETR's hybrid encoder (Zhao et al., 2023). Its attention-based intra-scale feature
+interaction (AIFI) consists here of the first blocks of the ViT, pre-norm and with the ViT's
+own embedding and positions, on the cells of C5. In the CNN-based cross-scale fusion (CCFF),
+`CSP` is the sum of two 1x1 branches, one of them followed by RepVGG blocks. With
+norm="batch", folding for inference turns each of these into one 3x3 convolution
+(`models/layers/folding.py`).
 
-Pooled is the mean of the coarsest of the N, which every level has reached. A dilated
-ResNet gives the strides it has. It starts as neither part.
+`pooled` is the mean of the coarsest N, to which all levels contribute. A dilated ResNet
+gives fewer strides. At initialization the features equal those of neither part.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ class RTDETREncoder(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to C2, the pyramid and its coarsest map's mean."""
+        """Maps (B, H, W, 3) to C2, the pyramid and the mean of its coarsest map."""
         maps = self.resnet(images, train=train)
         levels = [maps[stride] for stride in self.strides]
         levels[-1] = self._attend(levels[-1], key=key if train else None)
@@ -100,7 +101,7 @@ class RTDETREncoder(nnx.Module):
         return Features(maps=out, pooled=levels[-1].mean((1, 2)))
 
     def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """Runs the ViT's blocks on the cells of (B, h, w, C); (B, h, w, D)."""
+        """Applies the ViT's blocks to the cells of (B, h, w, C); returns (B, h, w, D)."""
         tokens, hw = self.vit.embed_map(x, key=key)
         for index in range(self.vit.spec.depth):
             tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
@@ -108,7 +109,7 @@ class RTDETREncoder(nnx.Module):
 
 
 class CrossScale(nnx.Module):
-    """Top-down, then bottom-up, over levels of equal channels (CCFF)."""
+    """A top-down and a bottom-up path over levels of equal channels (CCFF)."""
 
     def __init__(
         self,
@@ -132,10 +133,10 @@ class CrossScale(nnx.Module):
         self.up = nnx.List([csp() for _ in self.factors])
 
     def __call__(self, levels: list[jax.Array], *, train: bool) -> list[jax.Array]:
-        """Maps (B, h, w, C) levels, fine to coarse, to as many of the same shapes."""
+        """Maps levels (B, h, w, C), fine to coarse, to levels of the same shapes."""
         fused = list(levels)
         for fine in reversed(range(len(self.factors))):
-            # The bottom-up path meets the lateral again, not the map it came from.
+            # The bottom-up path concatenates this lateral map, not its input.
             fused[fine + 1] = self.lateral[fine](fused[fine + 1], train=train)
             above = upsample(
                 fused[fine + 1],
@@ -157,8 +158,8 @@ def _check(resnet_spec, **counts):
     if len(resnet_spec.blocks) < 2 or resnet_spec.output_stride < 8:
         raise UserError(
             f"{where}: resnet: expected a map of stride 8 or more, got blocks "
-            f"{resnet_spec.blocks} and output_stride {resnet_spec.output_stride}; "
-            f"choose r26, r50, r101 or r152."
+            f"{resnet_spec.blocks} and output_stride {resnet_spec.output_stride}. "
+            f"Choose r26, r50, r101 or r152."
         )
     for name, count in counts.items():
         if count < 1:

@@ -1,11 +1,12 @@
-"""`sequential`: a ResNet's last map becomes the tokens of a ViT.
+"""`sequential`: the cells of a ResNet's last map are the tokens of a ViT.
 
     C = ResNet(x)              (B, H/s, W/s, C_s)
     z = Linear(C) + positions  (B, N, D), one token per cell
 
-The hybrid of the ViT paper (Dosovitskiy et al., 2020) and AugReg (Steiner et al., 2021).
-For stride 16 stage 4 is removed and its blocks are placed in stage 3, which keeps the
-number of layers and makes the sequence four times as long: R50 is (3, 4, 9), R26 (2, 2, 4).
+The hybrid of the ViT paper (Dosovitskiy et al., 2020) and of AugReg (Steiner et al., 2021).
+For stride 16, stage 4 is removed and its blocks are added to stage 3, which keeps the
+number of layers and makes the sequence four times as long: R50 has (3, 4, 9) blocks, R26
+(2, 2, 4).
 """
 
 import dataclasses
@@ -27,8 +28,8 @@ class Sequential(nnx.Module):
     """ResNet stages, then transformer blocks on their output.
 
     Args:
-        stride: pixels per token, 8, 16 or 32; ResNet stages that are too coarse for it
-            give their blocks to the last one that is not.
+        stride: px per token, the stride of one of the ResNet's stages. The blocks of
+            coarser stages are added to the stage of this stride.
     """
 
     parts = ("resnet", "vit")
@@ -48,7 +49,7 @@ class Sequential(nnx.Module):
         at = max(self.resnet.channels)
         if at != stride:
             raise UserError(
-                f"fusion 'sequential': stride: expected at most {at}, the ResNet's "
+                f"fusion 'sequential': stride: expected {at} or less, the ResNet's "
                 f"output_stride, got {stride!r}."
             )
         self.vit = ViT(
@@ -75,13 +76,14 @@ def blocks_for_stride(blocks: tuple[int, ...], stride: int) -> tuple[int, ...]:
     """Moves the blocks of stages coarser than `stride` into the last stage kept.
 
     Raises:
-        UserError: a stride that is no stage's, or more stages than the ResNet has.
+        UserError: no stage has this stride.
     """
     strides = (4, 8, 16, 32)[: len(blocks)]
     if stride not in strides:
         raise UserError(
-            f"fusion 'sequential': stride {stride!r} is not given by a ResNet of "
-            f"{len(blocks)} stages; it accepts {strides or 'none: use conv_stem'}."
+            f"fusion 'sequential': stride: expected one of the ResNet's {len(blocks)} "
+            f"strides {strides}, got {stride!r}."
+            f"{'' if strides else ' Use the fusion conv_stem for a ResNet without stages.'}"
         )
     kept = strides.index(stride) + 1
     return (*blocks[: kept - 1], sum(blocks[kept - 1 :]))

@@ -1,4 +1,4 @@
-"""`simple_fpn`: a pyramid from the one map of a plain ViT (ViTDet, Li et al., 2022).
+"""`simple_fpn`: a pyramid from the single map of a plain ViT (ViTDet, Li et al., 2022).
 
     z = ViT(x)                                            (B, H/p, W/p, D), normed
     u = up(gelu(norm(up(z)))), up(z), pooled(z)           strides p/4, p/2, 2p
@@ -6,14 +6,12 @@
     maps[p] = z + norm(conv3x3(norm(conv1x1(z))))         (B, H/p, W/p, D)
 
 `up` is a 2x2 transposed convolution with stride 2, which halves the channels; `pooled` is
-the mean of 2x2 cells. Strides outside 4 to 32 are left out: 16 px patches give 4, 8, 16
-and 32, 8 px patches 4, 8 and 16, 32 px patches 8, 16 and 32. Patches of other sizes are
-refused (of 4 px there would be nothing finer to make), and so is a width that two halvings
-do not divide.
+the mean of 2x2 cells. Only strides from 4 to 32 are returned: 4, 8, 16 and 32 for 16 px
+patches; 4, 8 and 16 for 8 px; 8, 16 and 32 for 32 px. Other patch sizes, and widths that
+are not a multiple of 4, raise an error.
 
-ViTDet replaces the map of stride p as well; here it is refined, and the refinement's last
-norm starts at zero. So the fusion starts as the ViT: that map and the pooled vector are
-the ViT's own until training changes them.
+ViTDet replaces the map of stride p too. Here a residual is added to it whose last norm
+starts at zero, so that at initialization this map and the pooled vector are the ViT's.
 """
 
 import functools
@@ -36,12 +34,13 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("simple_fpn")
 class SimpleFPN(nnx.Module):
-    """A ViT and one branch per stride. Of the ResNet spec only norm and dtype are used.
+    """A ViT and one branch per stride. Only norm and dtype of the ResNet spec are used.
 
-    `pooled` is the ViT's: from a head that reads it alone, no branch gets a gradient.
+    `pooled` is the ViT's pooled vector: a head that reads only `pooled` gives no gradient
+    to the branches.
 
     Args:
-        channels: C of the maps at strides other than the patch's, whose map has D.
+        channels: C of the maps; the map at the patch stride has D channels.
     """
 
     parts = ("vit",)
@@ -67,8 +66,8 @@ class SimpleFPN(nnx.Module):
             )
         if width % 4:
             raise UserError(
-                f"fusion 'simple_fpn': vit.width: expected a multiple of 4 (each doubling "
-                f"halves it), got {width}."
+                f"fusion 'simple_fpn': vit.width: expected a multiple of 4 (each of two "
+                f"upsamplings halves it), got {width}."
             )
         self.stride = stride
         self.vit = ViT(vit_spec, grid=grid_of(image_size, stride), rngs=rngs)
@@ -84,7 +83,7 @@ class SimpleFPN(nnx.Module):
                     activation=gelu(vit_spec),
                     out_channels=self.channels[s],
                     doublings=doublings[s],
-                    silent=s == stride,
+                    zero_init=s == stride,
                     rngs=rngs,
                 )
                 for s in strides
@@ -105,12 +104,13 @@ class SimpleFPN(nnx.Module):
 
 
 class Level(nnx.Module):
-    """One stride of the pyramid: doublings of the resolution, then 1x1 and 3x3.
+    """One level of the pyramid: upsampling, then 1x1 and 3x3 convolutions.
 
     Args:
-        activation: stands, after a norm, between two doublings.
-        doublings: times the resolution is doubled and the channels are halved.
-        silent: the last norm starts at zero, and with it the result.
+        activation: follows the norm between two upsamplings.
+        doublings: number of upsamplings; each doubles the resolution and halves the
+            channels.
+        zero_init: the last norm, and with it the output, starts at zero.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Level(nnx.Module):
         activation: Callable[[jax.Array], jax.Array],
         out_channels: int,
         doublings: int,
-        silent: bool,
+        zero_init: bool,
         rngs: nnx.Rngs,
     ):
         ups, norms = [], []
@@ -135,11 +135,11 @@ class Level(nnx.Module):
         conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
         self.reduce = conv(in_channels, out_channels)
         self.smooth = conv(
-            out_channels, out_channels, kernel=3, scale_init=0.0 if silent else 1.0
+            out_channels, out_channels, kernel=3, scale_init=0.0 if zero_init else 1.0
         )
 
     def __call__(self, x: jax.Array, hw: tuple[int, int], *, train: bool) -> jax.Array:
-        """Maps (B, h, w, C) to (B, *hw, out_channels); cells past `hw` are cut off."""
+        """Maps (B, h, w, C) to (B, *hw, out_channels), cropped to `hw`."""
         for number, up in enumerate(self.ups):
             if number:
                 x = self.activation(self.norms[number - 1](x, train=train))
@@ -151,8 +151,8 @@ class Level(nnx.Module):
 class Doubling(nnx.Module):
     """A 2x2 transposed convolution with stride 2: one matrix product and a reshape.
 
-    Every cell becomes four of its own, so the kernel (C_in, row, column, C_out) acts on
-    one cell at a time and the four are laid out beside each other (depth to space).
+    Windows do not overlap: each cell gives four, so the kernel (C_in, row, column, C_out)
+    acts on single cells, followed by depth-to-space.
     """
 
     def __init__(self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs):

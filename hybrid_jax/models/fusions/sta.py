@@ -1,21 +1,21 @@
-"""`sta`: spatial tuning adapter, ViT levels beside convolutional detail (DEIMv2, 2025).
+"""`sta`: spatial tuning adapter, ViT features and convolutional detail (DEIMv2, 2025).
 
     z_1, z_2, z_3 = normed tokens after 1/3, 2/3 and 3/3 of the ViT's blocks
     d_s           = detail(x) at stride s                 (B, H/s, W/s, C_s)
     maps[s]       = norm(conv1x1([to_stride(z_i); d_s]))  (B, H/s, W/s, channels)
     pooled        = [pooled of z_3; mean of maps[32]]     (B, D + channels)
 
-for s = 8, 16, 32, the shallowest level at the finest stride. The ViT's map is sampled
-between cell centers for finer strides and averaged for coarser ones. Nothing flows between
-the two branches before the 1x1, which makes this about the cheapest fusion there is.
+for s = 8, 16, 32: the earliest tokens are used at the finest stride. The ViT's map is
+upsampled bilinearly to finer strides and average-pooled to coarser ones. The two branches
+are joined only by the 1x1 convolutions, which makes this one of the cheapest fusions.
 
 `detail` is the ResNet's own stages, or DEIMv2's light branch: 3x3 convolutions with stride
-2 on the root block alone. The map at stride 4 is the ResNet's, or its root block's.
+2 on the root block. The map at stride 4 is that of the ResNet or its root block.
 
-DEIMv2 only detects. The second half of `pooled`, the mean of the coarsest joined map, is
-there so that a head that reads `pooled` alone trains the detail branch as well; the joins
-at finer strides are reached through the maps only. A dilated ResNet gives the strides it
-has. It starts as neither part.
+DEIMv2 is a detector. The second half of `pooled`, the mean of the coarsest joined map, is
+added here so that a head that reads only `pooled` trains the detail branch too; it gives no
+gradient to the joins at finer strides. A dilated ResNet gives fewer strides. At
+initialization the features equal those of neither part.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import to_stride
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-# Stride -> channels of the light branch, as in DEIMv2 (whose first 16 the root replaces).
+# Stride -> channels of the light branch, as in DEIMv2 (the root replaces its first layer).
 LIGHT_CHANNELS = {8: 32, 16: 64, 32: 64}
 
 
@@ -46,10 +46,10 @@ class SpatialTuningAdapter(nnx.Module):
     """A ViT and a detail branch on the same image, joined once per stride.
 
     Args:
-        detail: "resnet" for the ResNet's stages, "light" for three convolutions on its
-            root block (the stages are not built).
-        channels: C of the joined maps; the ViT's width D if None. The pooled vector has
-            D + C entries.
+        detail: "resnet" (the ResNet's stages) or "light" (three convolutions on its root
+            block; the stages are not built).
+        channels: C of the joined maps; None for the ViT's width D. `pooled` has D + C
+            channels.
     """
 
     parts = ("resnet", "vit")
@@ -98,7 +98,7 @@ class SpatialTuningAdapter(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the joined maps, the ViT's vector and their mean."""
+        """Maps (B, H, W, 3) to the joined maps and `pooled` (B, D + C)."""
         levels, pooled = self._vit_levels(images, key=key if train else None)
         maps = self.resnet(images, train=train)
         detail = maps if self.light is None else self.light(maps[4], train=train)
@@ -125,7 +125,7 @@ class SpatialTuningAdapter(nnx.Module):
 
 
 class LightDetail(nnx.Module):
-    """3x3 convolutions with stride 2, norm and GELU, from stride 4 on."""
+    """3x3 convolutions with stride 2, norm and GELU, starting at stride 4."""
 
     def __init__(
         self,
@@ -159,9 +159,9 @@ class LightDetail(nnx.Module):
 
 
 def evenly_spaced(depth: int, count: int) -> tuple[int, ...]:
-    """Returns `count` block indices that part `depth` blocks evenly, the last one last.
+    """Returns `count` evenly spaced block indices, the last of which is `depth` - 1.
 
-    A ViT with fewer blocks than levels gives some of them twice.
+    With fewer blocks than levels some indices appear twice.
     """
     return tuple(math.ceil(depth * (i + 1) / count) - 1 for i in range(count))
 
@@ -173,9 +173,9 @@ def _check(resnet_spec, vit_spec, *, detail, channels):
     coarse = len(resnet_spec.blocks) > 1 and resnet_spec.output_stride > 4
     if detail == "resnet" and not coarse:
         raise UserError(
-            f"{where}: detail: expected a ResNet with a map of stride 8 or more for "
-            f"'resnet', got blocks {resnet_spec.blocks} and output_stride "
-            f"{resnet_spec.output_stride}; choose r26 or detail='light'."
+            f"{where}: detail='resnet': expected a ResNet with a map of stride 8 or more, "
+            f"got blocks {resnet_spec.blocks} and output_stride "
+            f"{resnet_spec.output_stride}. Choose r26 or detail='light'."
         )
     if vit_spec.patch_size not in (4, 8, 16, 32):
         raise UserError(

@@ -1,6 +1,6 @@
-"""`stage_swap`: convolution stages, then transformer stages (CoAtNet, Dai et al., 2021).
+"""`stage_swap`: convolutional stages, then transformer stages (CoAtNet, Dai et al., 2021).
 
-With the pattern CCTT, a letter for each stage of the ResNet:
+With the pattern CCTT, one letter for each stage:
 
     C_4, C_8 = the first two stages of ResNet(x)    (B, H/s, W/s, C_s)
     z = Linear(2x2 cells of C_8)                    (B, h * w, D) at stride 16
@@ -8,13 +8,15 @@ With the pattern CCTT, a letter for each stage of the ResNet:
     z = Linear(mean of 2x2 cells of z)              (B, h/2 * w/2, D) at stride 32
     z = blocks(z), logits q.k / sqrt(d) + w[i - j]  (B, h/2 * w/2, D)
 
-w is a table over offsets for every block and head. It takes the place of the ViT's
-positions along the sequence, which are not built; a ViT with rotary positions turns its
-queries and keys as well. Class token and registers pass every stage and meet no w.
-CoAtNet's C stages are of MBConv, its width doubles where the stride does, and it pools by
-maximum; here the C stages are the ResNet's, all T stages are one ViT's, and cells past the
-image do not count. The Linear between T stages starts as the identity, so that blocks
-taken from a trained ViT receive the stream they know. Starts as neither part.
+w is a relative position bias, a table over offsets for every block and head. It replaces
+the ViT's absolute positions, which are not built; rotary positions are used in addition.
+Class token and register tokens pass through all T stages, without w.
+
+Differences to the paper: CoAtNet's C stages are MBConv blocks, its width doubles with the
+stride, and it downsamples by max pooling; here the C stages are the ResNet's, all T stages
+belong to one ViT, and downsampling averages the cells inside the image. The Linear between
+T stages starts as the identity, so that pretrained ViT blocks get the features they were
+trained on. At initialization the features equal those of neither part.
 """
 
 import dataclasses
@@ -42,15 +44,15 @@ def _identity(key, shape, dtype=jnp.float32):
 
 
 class RelativeBias(nnx.Module):
-    """What each head adds to the logit of two cells, by their offset alone.
+    """A relative position bias (CoAtNet): a learned table over offsets for each head.
 
     Args:
-        heads: of the block it belongs to.
-        grid: (h, w) the table is made for; any other is served by resizing.
+        num_heads: heads of the attention.
+        grid: (h, w) of the table; it is resized to any other grid.
     """
 
-    def __init__(self, heads: int, grid: tuple[int, int], *, rngs: nnx.Rngs):
-        shape = (heads, *(2 * side - 1 for side in grid))
+    def __init__(self, num_heads: int, grid: tuple[int, int], *, rngs: nnx.Rngs):
+        shape = (num_heads, *(2 * side - 1 for side in grid))
         self.table = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape))
 
     def __call__(self, hw: tuple[int, int], *, prefix: int) -> jax.Array:
@@ -60,17 +62,18 @@ class RelativeBias(nnx.Module):
 
 @FUSIONS.register("stage_swap")
 class StageSwap(nnx.Module):
-    """A ResNet's first stages, with a ViT's blocks in place of the others.
+    """The first stages of a ResNet, then the blocks of a ViT instead of the other stages.
 
-    From a head that reads `pooled` alone the norms of the earlier T stages get no gradient,
-    nor does the last block's w where the class token is pooled, which meets none.
+    A head that reads only `pooled` gives no gradient to the norms of the earlier T stages
+    and, with class pooling, to w of the last block.
 
     Args:
-        pattern: a letter per stage of the ResNet, C to keep it and T for transformer
-            blocks: one or more C's, then one or more T's. The ViT's depth is shared among
-            the T's as the ResNet's blocks are. Attention is over all cells: every T more
-            quadruples the tokens. None replaces the later half of the stages (CCTT, CCT
-            or CT), but no more of them than the ViT has blocks.
+        pattern: one letter per stage of the ResNet, C to keep it and T to replace it by
+            transformer blocks: one or more C's, then one or more T's. The ViT's blocks are
+            distributed over the T stages in proportion to the ResNet's. Attention is over
+            all cells: each additional T quadruples the number of tokens. None replaces the
+            later half of the stages (CCTT, CCT or CT), but at most as many as the ViT has
+            blocks.
     """
 
     parts = ("resnet", "vit")
@@ -90,7 +93,7 @@ class StageSwap(nnx.Module):
         self.resnet = ResNet(
             dataclasses.replace(resnet_spec, blocks=blocks[:kept]), rngs=rngs
         )
-        # Past the ResNet's output stride the T stages stay at it, as its own would.
+        # T stages do not exceed the ResNet's output stride.
         self.strides = tuple(
             min(4 * 2**index, resnet_spec.output_stride)
             for index in range(kept, len(blocks))
@@ -108,13 +111,13 @@ class StageSwap(nnx.Module):
         self.depths = share_blocks(vit_spec.depth, blocks[kept:])
         self.relative = nnx.List(
             [
-                RelativeBias(vit_spec.heads, grid, rngs=rngs)
+                RelativeBias(vit_spec.num_heads, grid, rngs=rngs)
                 for grid, depth in zip(grids, self.depths, strict=True)
                 for _ in range(depth)
             ]
         )
-        # Between two T stages there is a step and a norm where the stride changes: where
-        # it does not, the later stage's map is the one that is returned.
+        # A step and a norm between two T stages of different strides. Of stages with the
+        # same stride, only the map of the last is returned.
         D = vit_spec.width
         changes = [new > old for old, new in itertools.pairwise(self.strides)]
         self.steps = nnx.List(
@@ -132,7 +135,7 @@ class StageSwap(nnx.Module):
     def __call__(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
-        """Maps (B, H, W, 3) to the C stages' maps and the T stages' normed ones."""
+        """Maps (B, H, W, 3) to the maps of all stages; those of T stages are normed."""
         key = key if train else None
         maps = self.resnet(images, train=train)
         tokens, hw = self.vit.embed_map(maps[self.at], key=key)
@@ -153,7 +156,7 @@ class StageSwap(nnx.Module):
         return Features(maps=maps, pooled=self.vit.pool_tokens(tokens))
 
     def _step(self, tokens: jax.Array, hw: tuple[int, int], *, step: nnx.Linear):
-        """Halves the grid of tokens; those before the grid only pass the projection."""
+        """Halves the grid of the patch tokens and projects all tokens."""
         pooled = average_pool(self.vit.to_map(tokens, hw=hw), factor=2)
         B, h, w, D = pooled.shape
         prefix = tokens[:, : self.vit.prefix]
@@ -162,9 +165,10 @@ class StageSwap(nnx.Module):
 
 
 def share_blocks(depth: int, blocks: tuple[int, ...]) -> tuple[int, ...]:
-    """Shares `depth` transformer blocks among stages of `blocks` residual blocks.
+    """Distributes `depth` transformer blocks over stages, in proportion to `blocks`.
 
-    Every stage has one; each of the rest goes where most is missing to its proportion.
+    Every stage gets at least one; each further block goes to the stage that is furthest
+    below its proportion.
     """
     shares = np.ones(len(blocks), int)
     proportion = depth * np.array(blocks) / sum(blocks)
@@ -174,12 +178,12 @@ def share_blocks(depth: int, blocks: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_pattern(pattern: str | None, resnet_spec: ResNetSpec, vit_spec: ViTSpec) -> int:
-    """Returns how many stages stay the ResNet's."""
+    """Checks the pattern and returns the number of C stages."""
     count = len(resnet_spec.blocks)
     if count < 2:
         raise UserError(
-            f"fusion 'stage_swap': resnet: expected 2 or more stages, one to keep and one "
-            f"to replace, got {count}."
+            f"fusion 'stage_swap': resnet: expected 2 or more stages, at least one to keep "
+            f"and one to replace, got {count}."
         )
     if pattern is None:
         replaced = max(min(count // 2, vit_spec.depth), 1)
@@ -187,13 +191,13 @@ def _check_pattern(pattern: str | None, resnet_spec: ResNetSpec, vit_spec: ViTSp
     accepted = ["C" * kept + "T" * (count - kept) for kept in range(1, count)]
     if pattern not in accepted:
         raise UserError(
-            f"fusion 'stage_swap': pattern: expected a letter for each of the ResNet's "
+            f"fusion 'stage_swap': pattern: expected one letter for each of the ResNet's "
             f"{count} stages, C's before T's: {' or '.join(accepted)}, got {pattern!r}."
         )
     replaced = pattern.count("T")
     if vit_spec.depth < replaced:
         raise UserError(
-            f"fusion 'stage_swap': vit.depth: expected {replaced} or more, a block for "
+            f"fusion 'stage_swap': vit.depth: expected {replaced} or more, one block for "
             f"each T of {pattern}, got {vit_spec.depth}."
         )
     return count - replaced

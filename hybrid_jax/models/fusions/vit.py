@@ -1,4 +1,4 @@
-"""`vit`: the plain ViT, so that every table holds it (Dosovitskiy et al., 2020)."""
+"""`vit`: the plain ViT (Dosovitskiy et al., 2020), as a baseline."""
 
 import jax
 from flax import nnx
@@ -12,7 +12,7 @@ from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 @FUSIONS.register("vit")
 class PlainViT(nnx.Module):
-    """One map at the patch stride. The ResNet spec is not used."""
+    """Returns one map at the patch stride. The ResNet spec is not used."""
 
     parts = ("vit",)
     starts_as = "vit"

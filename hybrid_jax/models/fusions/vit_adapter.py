@@ -1,25 +1,25 @@
-"""`vit_adapter`: a convolutional prior and a ViT that read each other (Chen et al., 2022).
+"""`vit_adapter`: a ViT and a convolutional prior with exchanges (Chen et al., 2022).
 
     c_s = conv1x1(prior(x)_s)                             (B, H/s, W/s, D), s = 4, 8, 16, 32
     c   = tokens of c_8, c_16, c_32 + level embeddings    (B, M, D)
     z   = Patches_p(x) + positions                        (B, prefix + N, D)
 
-and, for each of the groups into which the ViT's blocks are parted,
+and, for each group of the ViT's blocks,
 
-    z <- z + gamma * Deformable(LN z -> LN c)             patch tokens; gamma is 0 at first
+    z <- z + gamma * Deformable(LN z -> LN c)             patch tokens; gamma starts at 0
     z <- the group's blocks(z)
     c <- c + Deformable(LN c -> LN z)                     and, after the last group,
     c <- c + ConvFFN(LN c)                                these two again, `extra` times
 
-    maps[s] = to_stride(LN z) + norm(c_s)                 c_4 first receives conv1x1(c_8)
+    maps[s] = to_stride(LN z) + norm(c_s)                 first c_4 += up(conv1x1(c_8))
 
-Deformable attention samples few points, so the cost is linear in the number of cells.
-Class token and registers pass through the ViT alone, which keeps every way of pooling.
+The cost of deformable attention is linear in the number of cells. The class token and the
+register tokens are only processed by the ViT, so that all its poolings can be used.
 
-It starts as the ViT: the gammas are zero and so is the norm at the ViT's stride.
-Differences to the paper: the prior is by default the whole ResNet; the ViT's map is added
-after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution and upsampling and
-not by a transposed convolution; the adapter's own branches are not dropped in training.
+At initialization the features are the ViT's: gamma and the norm at the ViT's stride start
+at zero. Differences to the paper: the prior is by default a complete ResNet; the ViT's map
+is added after the norm instead of before; c_8 is added to c_4 by a 1x1 convolution and
+upsampling instead of a transposed convolution; the adapter has no drop path.
 """
 
 import functools
@@ -46,17 +46,17 @@ class ViTAdapter(AdaptedViT):
     """A plain ViT with injectors before and extractors after groups of its blocks.
 
     Args:
-        prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
-            three light convolutions on it, the paper's spatial prior module.
-        interactions: groups into which the ViT's blocks are parted, at most its depth;
-            None for four, or for its depth if that is less.
-        extra: extractors that follow the last one.
-        points: sampled per query, head and map.
-        deform_ratio: inner width of deformable attention as a share of D; the paper's is
+        prior: "resnet" (the ResNet's maps) or "stem" (only its root block, and three light
+            convolutions on it: the paper's spatial prior module).
+        num_interactions: number of groups of ViT blocks, at most the ViT's depth; None for
+            4, or for the depth if that is less.
+        extra: number of extra extractors after the last group.
+        num_points: sampled points per query, head and map.
+        deform_ratio: inner width of deformable attention, as a fraction of D; in the paper
             1.0 for ti and s, 0.5 for b and l.
-        ffn_ratio: hidden width of the ConvFFN as a share of D.
-        sampling: "bilinear"; "discrete" reads the nearest cell, for inference with
-            weights trained bilinearly (the offsets get no gradient from it).
+        ffn_ratio: hidden width of the ConvFFN, as a fraction of D.
+        sampling: "bilinear", or "discrete" (nearest cell), which gives no gradient to the
+            offsets: for inference with weights trained with "bilinear".
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class ViTAdapter(AdaptedViT):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
         prior: str = "resnet",
-        interactions: int | None = None,
+        num_interactions: int | None = None,
         extra: int = 2,
-        points: int = 4,
+        num_points: int = 4,
         deform_ratio: float = 1.0,
         ffn_ratio: float = 0.25,
         sampling: str = "bilinear",
@@ -79,9 +79,9 @@ class ViTAdapter(AdaptedViT):
             resnet_spec,
             vit_spec,
             prior=prior,
-            interactions=interactions,
+            num_interactions=num_interactions,
             extra=extra,
-            points=points,
+            num_points=num_points,
             deform_ratio=deform_ratio,
             ffn_ratio=ffn_ratio,
             sampling=sampling,
@@ -93,8 +93,8 @@ class ViTAdapter(AdaptedViT):
             query_dim=self.width,
             value_dim=self.width,
             dim=plan.deform_dim,
-            heads=vit_spec.heads,
-            points=points,
+            num_heads=vit_spec.num_heads,
+            num_points=num_points,
             sampling=sampling,
             rngs=rngs,
         )
@@ -147,7 +147,7 @@ class ViTAdapter(AdaptedViT):
 
 
 class Injector(nnx.Module):
-    """Patch tokens read the prior's levels; what they read is scaled by gamma, first 0."""
+    """Attention from patch tokens to the prior's levels, times gamma, which starts at 0."""
 
     def __init__(self, spec: ViTSpec, attention: DeformableAttention, *, rngs):
         self.norm = layer_norm(spec, rngs=rngs)
@@ -156,13 +156,13 @@ class Injector(nnx.Module):
         self.scale = LayerScale(spec.width, initial=0.0)
 
     def __call__(self, patches, at_px, c, shapes) -> jax.Array:
-        """Maps patch tokens (B, N, D) centered at `at_px` to what is added to them."""
+        """Maps patch tokens (B, N, D) centered at `at_px` to their update (B, N, D)."""
         levels = to_maps(self.norm_prior(c), shapes)
         return self.scale(self.attention(self.norm(patches), at_px, levels))
 
 
 class Extractor(nnx.Module):
-    """The prior's tokens read the ViT's map, then pass a ConvFFN."""
+    """Attention from the prior's tokens to the ViT's map, then a ConvFFN."""
 
     def __init__(
         self, spec: ViTSpec, attention: DeformableAttention, ffn: ConvFFN, *, rngs

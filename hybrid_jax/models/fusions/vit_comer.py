@@ -1,30 +1,29 @@
-"""`vit_comer`: a ViT and convolutional levels exchange features (Xia et al., 2024).
+"""`vit_comer`: a ViT and convolutional levels with exchanges (Xia et al., 2024).
 
     c_s = conv1x1(prior(x)_s)                             (B, H/s, W/s, D), s = 4, 8, 16, 32
     c   = tokens of c_8, c_16, c_32 + level embeddings    (B, M, D)
     z   = Patches_p(x) + positions                        (B, prefix + N, D)
 
-and, for each of the groups into which the ViT's blocks are parted,
+and, for each group of the ViT's blocks,
 
     c <- c + MRFP(LN c)                                   3x3 and 5x5 depthwise, see below
-    u  = Mix(c with z added to c_p)                       and from there to the ViT:
-    z <- z + gamma * sum over s of to_stride(u_s)         patch tokens; gamma is 0 at first
+    u  = Mix(c with z added to c_p)
+    z <- z + gamma * sum over s of to_stride(u_s)         patch tokens; gamma starts at 0
     z <- the group's blocks(z)
-    c <- Mix(c with z added to c_p)                       to the levels; `extra` times more
-                                                          after the last group
-    maps[s] = to_stride(LN z) + norm(c_s)                 c_4 first receives conv1x1(c_8)
+    c <- Mix(c with z added to c_p)                       after the last group `extra` times
+                                                          more
+    maps[s] = to_stride(LN z) + norm(c_s)                 first c_4 += up(conv1x1(c_8))
 
-Mix lets the levels read each other: c + Deformable(LN c -> LN c), then c + ConvFFN(LN c).
-MRFP is linear, depthwise, norm, GELU, linear; half of its hidden channels see 3x3 cells
-and half 5x5, each level with kernels of its own. Class token and registers pass through
-the ViT alone.
+Mix is attention among the levels: c + Deformable(LN c -> LN c), then c + ConvFFN(LN c).
+MRFP is linear, depthwise convolution, norm, GELU, linear; half of its hidden channels have
+3x3 kernels and half 5x5, with separate kernels for each level. The class token and the
+register tokens are only processed by the ViT.
 
-It starts as the ViT: the gammas are zero and so is the norm at the ViT's stride.
-Differences to the paper: the prior is by default the whole ResNet; MRFP has a LayerNorm
-before and a residual around it, where the paper's takes the place of what it reads; the
-ViT's map is added after the norm and not before it; c_8 reaches c_4 by a 1x1 convolution
-and upsampling and not by a transposed convolution; the adapter's own branches are not
-dropped in training.
+At initialization the features are the ViT's: gamma and the norm at the ViT's stride start
+at zero. Differences to the paper: the prior is by default a complete ResNet; MRFP has a
+LayerNorm and a residual connection; the ViT's map is added after the norm instead of
+before; c_8 is added to c_4 by a 1x1 convolution and upsampling instead of a transposed
+convolution; the adapter has no drop path.
 """
 
 import functools
@@ -58,20 +57,20 @@ _NAME = "vit_comer"
 
 @FUSIONS.register("vit_comer")
 class ViTCoMer(AdaptedViT):
-    """A plain ViT and the levels of a prior, exchanged around groups of its blocks.
+    """A plain ViT with exchanges between groups of its blocks and the levels of a prior.
 
     Args:
-        prior: "resnet" takes the ResNet's maps; "stem" builds its root block alone and
-            three light convolutions on it, as the paper.
-        interactions: groups into which the ViT's blocks are parted, at most its depth;
-            None for four, or for its depth if that is less.
-        extra: mixings of the levels after the last group's.
-        points: sampled per query, head and map.
-        deform_ratio: inner width of deformable attention as a share of D.
-        ffn_ratio: hidden width of the ConvFFN as a share of D.
-        mrfp_ratio: hidden width of MRFP as a share of D.
-        sampling: "bilinear"; "discrete" reads the nearest cell, for inference with
-            weights trained bilinearly (the offsets get no gradient from it).
+        prior: "resnet" (the ResNet's maps) or "stem" (only its root block, and three light
+            convolutions on it, as in the paper).
+        num_interactions: number of groups of ViT blocks, at most the ViT's depth; None for
+            4, or for the depth if that is less.
+        extra: number of extra `Mix` blocks after the last group.
+        num_points: sampled points per query, head and map.
+        deform_ratio: inner width of deformable attention, as a fraction of D.
+        ffn_ratio: hidden width of the ConvFFN, as a fraction of D.
+        mrfp_ratio: hidden width of MRFP, as a fraction of D.
+        sampling: "bilinear", or "discrete" (nearest cell), which gives no gradient to the
+            offsets: for inference with weights trained with "bilinear".
     """
 
     def __init__(
@@ -82,9 +81,9 @@ class ViTCoMer(AdaptedViT):
         image_size: tuple[int, int],
         rngs: nnx.Rngs,
         prior: str = "resnet",
-        interactions: int | None = None,
+        num_interactions: int | None = None,
         extra: int = 4,
-        points: int = 4,
+        num_points: int = 4,
         deform_ratio: float = 1.0,
         ffn_ratio: float = 0.25,
         mrfp_ratio: float = 0.5,
@@ -95,9 +94,9 @@ class ViTCoMer(AdaptedViT):
             resnet_spec,
             vit_spec,
             prior=prior,
-            interactions=interactions,
+            num_interactions=num_interactions,
             extra=extra,
-            points=points,
+            num_points=num_points,
             deform_ratio=deform_ratio,
             ffn_ratio=ffn_ratio,
             sampling=sampling,
@@ -111,7 +110,7 @@ class ViTCoMer(AdaptedViT):
             dim=plan.deform_dim,
             ffn_dim=plan.ffn_dim,
             levels=len(levels),
-            points=points,
+            num_points=num_points,
             sampling=sampling,
             rngs=rngs,
         )
@@ -164,19 +163,19 @@ class ViTCoMer(AdaptedViT):
 
 
 class MRFP(nnx.Module):
-    """Multi-receptive-field feature pyramid: 3x3 and 5x5 depthwise, halves of a level.
+    """Multi-receptive-field feature pyramid: 3x3 and 5x5 depthwise convolutions.
 
     Args:
         resnet: gives the norm of the convolutions.
-        vit: gives D and the linear maps.
-        strides: of the levels, each of which has kernels of its own.
-        ratio: hidden width as a share of D; made even.
+        vit: gives D and the linear layers.
+        strides: strides of the levels; each level has its own kernels.
+        ratio: hidden width as a fraction of D; rounded to an even number.
     """
 
     def __init__(self, resnet: ResNetSpec, vit: ViTSpec, strides, *, ratio, rngs):
         half = round(vit.width * ratio) // 2
         self.norm = layer_norm(vit, rngs=rngs)
-        # Without bias: batch norm takes each channel's own mean and would undo it.
+        # No bias: batch norm subtracts the mean of each channel, which would cancel it.
         self.fc1 = Conv(vit.width, 2 * half, kernel=1, dtype=vit.dtype, rngs=rngs)
         conv = functools.partial(
             ConvNorm,
@@ -192,7 +191,7 @@ class MRFP(nnx.Module):
         self.fc2 = linear(vit, 2 * half, vit.width, rngs=rngs)
 
     def __call__(self, c: jax.Array, shapes, *, train: bool) -> jax.Array:
-        """Maps tokens (B, M, D) of maps with these {stride: (h, w)} to (B, M, D)."""
+        """Maps tokens (B, M, D) to (B, M, D); `shapes` has the (h, w) of each stride."""
         maps, mixed = to_maps(self.norm(c), shapes), {}
         for (stride, x), near, far in zip(maps.items(), self.near, self.far, strict=True):
             first, second = jnp.split(self.fc1(x), 2, axis=-1)
@@ -202,7 +201,7 @@ class MRFP(nnx.Module):
 
 
 class Mix(nnx.Module):
-    """Levels read each other at a few points, then pass a ConvFFN."""
+    """Deformable attention among the levels, then a ConvFFN."""
 
     def __init__(
         self,
@@ -211,7 +210,7 @@ class Mix(nnx.Module):
         dim: int,
         ffn_dim: int,
         levels: int,
-        points: int,
+        num_points: int,
         sampling: str,
         rngs: nnx.Rngs,
     ):
@@ -221,9 +220,9 @@ class Mix(nnx.Module):
             query_dim=spec.width,
             value_dim=spec.width,
             dim=dim,
-            heads=spec.heads,
+            num_heads=spec.num_heads,
             levels=levels,
-            points=points,
+            num_points=num_points,
             sampling=sampling,
             rngs=rngs,
         )
@@ -245,6 +244,6 @@ def _check(vit_spec: ViTSpec, *, levels: tuple[int, ...], mrfp_ratio: float) -> 
         )
     if round(vit_spec.width * mrfp_ratio) < 2:
         raise UserError(
-            f"fusion '{_NAME}': mrfp_ratio: expected a share of the width "
-            f"{vit_spec.width} of at least two units, got {mrfp_ratio}."
+            f"fusion '{_NAME}': mrfp_ratio: expected a fraction of the width "
+            f"{vit_spec.width} that gives at least 2 hidden units, got {mrfp_ratio}."
         )

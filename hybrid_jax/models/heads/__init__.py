@@ -1,4 +1,4 @@
-"""The head registry: every module here turns `Features` into one kind of outputs."""
+"""The head registry: every module in this folder is one head."""
 
 from hybrid_jax.registry import Registry
 

@@ -1,16 +1,20 @@
-"""`detr`: a set of boxes, each by a query that attends to the image.
+"""`detr`: set prediction of boxes by queries (DETR, Carion et al., 2020).
 
-    memory  = cells of all strides, projected to D; encoder_layers over them  (B, N, D)
-    queries = Q learned ones, or the Q cells that most look like an object    (B, Q, D)
+    memory  = encoder(cells of all strides, projected to D)                   (B, N, D)
+    queries = Q learned queries, or the Q cells with the highest scores       (B, Q, D)
     boxes   = decoder(queries, memory), after every layer: K logits, cx, cy, w, h
 
-With `encoder_layers=6, scores="softmax", input_norm=False` it is DETR (Carion et al.,
-2020); with `attention="deformable"` and encoder layers Deformable DETR (Zhu et al., 2020),
-its queries from learned boxes (DAB, Liu et al., 2022); on the fusion `rtdetr_encoder` with
-`strides=(8, 16, 32), attention="deformable", query_selection=True, denoising=200` RT-DETR
-(Zhao et al., 2023). Set prediction needs long schedules: DETR itself was trained for 500
-epochs, and from scratch on a few thousand images it finds nothing for hundreds; selection,
-denoising and references shorten that much.
+Options of published models:
+
+- DETR: `encoder_layers=6, scores="softmax", input_norm=False`.
+- Deformable DETR (Zhu et al., 2020): `attention="deformable"` and encoder layers; the
+  reference boxes are learned, as in DAB-DETR (Liu et al., 2022).
+- RT-DETR (Zhao et al., 2023): `strides=(8, 16, 32), attention="deformable",
+  query_selection=True, num_denoising=200` on the fusion `rtdetr_encoder`.
+
+Set prediction needs long schedules. DETR was trained for 500 epochs; from scratch on a few
+thousand images it detects nothing for the first hundreds of epochs. Query selection,
+denoising and box refinement shorten this a lot.
 """
 
 from collections.abc import Mapping
@@ -29,40 +33,44 @@ from hybrid_jax.models.detr.encoder import DETREncoder
 from hybrid_jax.models.detr.memory import Memory, MemoryMaker
 from hybrid_jax.models.detr.query_selection import QuerySelection
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.ops.normalized_boxes import shares_from_px, shares_of_image
+from hybrid_jax.ops.normalized_boxes import content_to_image_boxes, normalize_boxes
 from hybrid_jax.outputs import BoxSet, DenoisingOutputs, SetDetectionOutputs
 from hybrid_jax.specs import ViTSpec
 
 
 @HEADS.register("detr")
 class DETR(nnx.Module):
-    """Encoder, queries and decoder.
+    """DETR: encoder, queries and decoder.
 
     Args:
         channels: stride -> C of the maps a fusion gives.
         width: D of the pooled features; not used.
         num_classes: K.
-        dtype: compute dtype; what becomes logits and boxes keeps to float32.
-        strides: the levels.
-        queries: Q; fewer where selection finds fewer cells.
-        dim: D, a multiple of 4 and of `heads`.
-        heads: of every attention.
+        dtype: compute dtype; the layers that predict logits and boxes run in float32.
+        strides: strides of the levels.
+        num_queries: Q; fewer if query selection has fewer cells to choose from.
+        hidden_dim: D, a multiple of 4 and of `num_heads`.
+        num_heads: attention heads of every layer.
         mlp_dim: hidden width of the feed-forward layers.
-        encoder_layers: over the cells; hybrids have attended already.
-        decoder_layers: at least 1.
-        attention: "full" over the cells of all levels, or "deformable", a few points
-            around a reference.
-        query_selection: whether the cells choose the queries and their first boxes.
-        denoising: noised objects an image in training, half of them negatives; 0 is off.
-        scores: a "sigmoid" for each class, or one "softmax" with a column for "no object".
+        encoder_layers: number of encoder layers; 0 by default, because most fusions have
+            attention already.
+        decoder_layers: number of decoder layers, at least 1.
+        attention: "full" (over the cells of all levels) or "deformable" (over a few
+            sampled points around a reference box).
+        query_selection: whether queries and reference boxes come from the best cells
+            instead of being learned.
+        num_denoising: noised queries per image in training, half of them negatives; an
+            even number, 0 for none.
+        scores: "sigmoid" (one per class) or "softmax" (with a class "no object").
         dropout: rate in all layers.
-        input_norm: whether the projected maps are normed; DETR's are not.
-        shares_of: what the boxes are shares of: the whole "image", or its "content", the
-            part that is no padding, as DETR was trained; without references alone.
-            Outputs are of the image always.
+        input_norm: whether a GroupNorm follows the projection of each map; DETR has none.
+        normalized_by: box coordinates are normalized by the size of the whole "image", or
+            of its "content", the part without padding, as in DETR's published weights.
+            "content" excludes box refinement. The outputs are always normalized by the
+            image.
 
     Raises:
-        UserError: numbers that do not go together.
+        UserError: options that exclude each other, or a number out of range.
     """
 
     task = "detection"
@@ -78,57 +86,56 @@ class DETR(nnx.Module):
         dtype: str,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (32,),
-        queries: int = 100,
-        dim: int = 256,
-        heads: int = 8,
+        num_queries: int = 100,
+        hidden_dim: int = 256,
+        num_heads: int = 8,
         mlp_dim: int = 1024,
         encoder_layers: int = 0,
         decoder_layers: int = 6,
         attention: Literal["full", "deformable"] = "full",
         query_selection: bool = False,
-        denoising: int = 0,
+        num_denoising: int = 0,
         scores: Literal["sigmoid", "softmax"] = "sigmoid",
         dropout: float = 0.0,
         input_norm: bool = True,
-        shares_of: Literal["image", "content"] = "image",
+        normalized_by: Literal["image", "content"] = "image",
     ):
         deformable, self.has_no_object = attention == "deformable", scores == "softmax"
-        self.refines = deformable or query_selection or denoising > 0
-        self.strides, self.queries = tuple(sorted(strides)), queries
-        self.shares_of = shares_of
-        _check_width(dim, heads=heads)
-        _check(queries=queries, decoder_layers=decoder_layers)
-        self._check_references(denoising)
-        sizes = dict(width=dim, heads=heads, mlp_dim=mlp_dim, norm_eps=1e-5)
+        self.box_refine = deformable or query_selection or num_denoising > 0
+        self.strides, self.num_queries = tuple(sorted(strides)), num_queries
+        self.normalized_by = normalized_by
+        _check_width(hidden_dim, num_heads=num_heads)
+        _check(num_queries=num_queries, decoder_layers=decoder_layers)
+        self._check_references(num_denoising)
+        sizes = dict(width=hidden_dim, num_heads=num_heads, mlp_dim=mlp_dim, norm_eps=1e-5)
         sizes |= dict(dropout=dropout, dtype=dtype)
         columns = num_classes + self.has_no_object
-        looks = dict(levels=len(self.strides), deformable=deformable, rngs=rngs)
+        kind = dict(levels=len(self.strides), deformable=deformable, rngs=rngs)
         encoder = ViTSpec(depth=encoder_layers, **sizes)
         self.memory = MemoryMaker(
             encoder,
             channels,
             strides=self.strides,
-            normed=input_norm,
-            positioned=encoder_layers > 0 or not deformable,
+            input_norm=input_norm,
+            use_positions=encoder_layers > 0 or not deformable,
             rngs=rngs,
         )
-        self.encoder = DETREncoder(encoder, **looks) if encoder_layers else None
+        self.encoder = DETREncoder(encoder, **kind) if encoder_layers else None
         decoder = ViTSpec(depth=decoder_layers, **sizes)
-        self.decoder = DETRDecoder(
-            decoder, columns, rare=not self.has_no_object, refines=self.refines, **looks
-        )
+        kind |= dict(prior_bias=not self.has_no_object, box_refine=self.box_refine)
+        self.decoder = DETRDecoder(decoder, columns, **kind)
         self.query_embed, self.reference = (
             (None, None)
             if query_selection
-            else _learned(queries, dim, boxed=self.refines, rngs=rngs)
+            else _learned(num_queries, hidden_dim, with_boxes=self.box_refine, rngs=rngs)
         )
         self.selection = (
             QuerySelection(decoder, columns, has_no_object=self.has_no_object, rngs=rngs)
             if query_selection
             else None
         )
-        noise = dict(count=denoising, num_classes=num_classes, rngs=rngs)
-        self.denoising = Denoising(dim, **noise) if denoising else None
+        noise = dict(count=num_denoising, num_classes=num_classes, rngs=rngs)
+        self.denoising = Denoising(hidden_dim, **noise) if num_denoising else None
 
     def __call__(
         self,
@@ -138,11 +145,11 @@ class DETR(nnx.Module):
         key: jax.Array | None = None,
         targets: Mapping[str, jax.Array] | None = None,
     ) -> SetDetectionOutputs:
-        """Maps the maps to sets of boxes, in float32.
+        """Returns the boxes of every decoder layer, in float32.
 
         Args:
-            key: for dropout and the noise of `denoising`; without one there is neither.
-            targets: a training batch with boxes, which are denoised.
+            key: of dropout and of the denoising queries; None switches both off.
+            targets: a training batch with boxes, for the denoising queries.
         """
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         memory = self.memory(features, train=train)
@@ -159,9 +166,11 @@ class DETR(nnx.Module):
         denoising = None
         if noised is not None:
             sets, denoising = _parted(sets, noised)
-        if self.shares_of == "content" and features.mask is not None:
+        if self.normalized_by == "content" and features.mask is not None:
             sets = tuple(
-                s.replace(boxes_cxcywh=shares_of_image(s.boxes_cxcywh, features.mask))
+                s.replace(
+                    boxes_cxcywh=content_to_image_boxes(s.boxes_cxcywh, features.mask)
+                )
                 for s in sets
             )
         return SetDetectionOutputs(
@@ -173,45 +182,45 @@ class DETR(nnx.Module):
         )
 
     def _queries(self, memory: Memory) -> tuple[jax.Array, jax.Array, BoxSet | None]:
-        """Returns queries (B, Q, D), their boxes or positions, and the cells' boxes."""
+        """Returns queries (B, Q, D), their boxes or positions, and the proposals."""
         if self.selection is not None:
-            return self.selection(memory, count=self.queries)
+            return self.selection(memory, count=self.num_queries)
         B, dtype = memory.tokens.shape[0], memory.tokens.dtype
 
         def repeated(rows: jax.Array) -> jax.Array:
             return jnp.broadcast_to(rows, (B, *rows.shape))
 
         embed = repeated(self.query_embed[...].astype(dtype))
-        if self.refines:
+        if self.box_refine:
             return embed, repeated(self.reference[...]), None
         return jnp.zeros_like(embed), embed, None
 
     def _noised(self, targets, memory: Memory, *, key: jax.Array) -> NoisedQueries:
         return self.denoising(
-            shares_from_px(targets["boxes_xyxy_px"], image_hw=memory.image_hw),
+            normalize_boxes(targets["boxes_xyxy_px"], image_hw=memory.image_hw),
             targets["box_labels"],
             targets["box_mask"],
             key=key,
         )
 
-    def _check_references(self, denoising: int) -> None:
-        if denoising < 0 or denoising % 2:
+    def _check_references(self, num_denoising: int) -> None:
+        if num_denoising < 0 or num_denoising % 2:
             raise UserError(
-                f"head 'detr': denoising: expected an even number, half of them negatives, "
-                f"or 0, got {denoising}."
+                f"head 'detr': num_denoising: expected an even number (half of the noised "
+                f"queries are negatives), or 0 for none, got {num_denoising}."
             )
-        if self.refines and self.shares_of == "content":
+        if self.box_refine and self.normalized_by == "content":
             raise UserError(
-                "head 'detr': shares_of='content' is for boxes without references, got "
-                "deformable attention, query_selection or denoising with it. Leave "
-                "shares_of at 'image'."
+                "head 'detr': normalized_by: expected 'image' with deformable attention, "
+                "query_selection or num_denoising, which refine reference boxes, got "
+                "'content'. Set normalized_by='image'."
             )
 
 
 def _parted(
     sets: tuple[BoxSet, ...], noised: NoisedQueries
 ) -> tuple[tuple[BoxSet, ...], DenoisingOutputs]:
-    """Parts what became of noised queries from the others, which stand after them."""
+    """Splits P + Q boxes into those of the Q queries and those of the P noised ones."""
     P = noised.group.shape[1]
 
     def cut(start: int | None, stop: int | None) -> tuple[BoxSet, ...]:
@@ -226,17 +235,18 @@ def _parted(
 
 
 def _learned(
-    count: int, dim: int, *, boxed: bool, rngs: nnx.Rngs
+    count: int, hidden_dim: int, *, with_boxes: bool, rngs: nnx.Rngs
 ) -> tuple[nnx.Param, nnx.Param | None]:
-    """Returns queries (count, dim) and, if wanted, their boxes before a sigmoid.
+    """Returns learned queries (count, hidden_dim) and boxes (count, 4) before a sigmoid.
 
-    The boxes lie anywhere in the image and have a fifth of its sides.
+    The boxes start at random centers, with a fifth of the image's sides. They are None
+    without `with_boxes`.
     """
-    queries = nnx.Param(jax.random.normal(rngs.params(), (count, dim), jnp.float32))
-    if not boxed:
+    queries = nnx.Param(jax.random.normal(rngs.params(), (count, hidden_dim), jnp.float32))
+    if not with_boxes:
         return queries, None
-    middles = jax.random.uniform(rngs.params(), (count, 2), minval=0.05, maxval=0.95)
-    boxes = jnp.concatenate([middles, jnp.full((count, 2), 0.2)], axis=-1)
+    centers = jax.random.uniform(rngs.params(), (count, 2), minval=0.05, maxval=0.95)
+    boxes = jnp.concatenate([centers, jnp.full((count, 2), 0.2)], axis=-1)
     return queries, nnx.Param(inverse_sigmoid(boxes))
 
 
@@ -246,9 +256,9 @@ def _check(**counts: int) -> None:
             raise UserError(f"head 'detr': {name}: expected 1 or more, got {count}.")
 
 
-def _check_width(dim: int, *, heads: int) -> None:
-    if heads < 1 or dim % heads or dim % 4:
+def _check_width(hidden_dim: int, *, num_heads: int) -> None:
+    if num_heads < 1 or hidden_dim % num_heads or hidden_dim % 4:
         raise UserError(
-            f"head 'detr': dim: expected a multiple of 4 and of heads, got dim={dim} and "
-            f"heads={heads}."
+            f"head 'detr': hidden_dim: expected a multiple of 4 and of num_heads, got "
+            f"hidden_dim={hidden_dim} and num_heads={num_heads}."
         )

@@ -1,12 +1,12 @@
-"""`fcos`: a box, its class and its quality from every cell of several maps.
+"""`fcos`: one box with class logits and a quality from every cell of several maps.
 
     P_s = FPN(C_s)                                      (B, h, w, T) for each stride
     class = conv(tower(P_s))                            (B, h, w, K)
     quality = conv(tower'(P_s)),  l, t, r, b = s * softplus(a_s * conv(tower'(P_s)))
 
-FCOS (Tian et al., 2019): no anchors; a cell's four numbers are its distances to the sides
-of its box. In place of center-ness it predicts the IoU of its box with the object, as
-FCOS's authors found better later (2020).
+FCOS (Tian et al., 2019) has no anchors: a cell predicts the distances from its center to
+the four sides of the box. The quality is the predicted IoU of the box with the object,
+which the authors later found better than center-ness (Tian et al., 2020).
 """
 
 import math
@@ -25,26 +25,27 @@ from hybrid_jax.models.layers.normalization import GroupNorm
 from hybrid_jax.outputs import DenseDetectionOutputs
 from hybrid_jax.specs import ResNetSpec
 
-# Share of cells thought to hold an object at first: the focal loss (2017) needs it small,
-# or the many empty cells drown the few others.
+# Initial probability of each class (Lin et al., 2017, focal loss): with a larger one the
+# loss of the many empty cells dominates the first steps.
 _PRIOR = 0.01
 
 
 @HEADS.register("fcos")
 class FCOS(nnx.Module):
-    """Two towers of convolutions, the same for all levels, on a feature pyramid.
+    """Two towers of convolutions, shared by all levels, on a feature pyramid.
 
     Args:
         channels: stride -> C of the maps a fusion gives.
         width: D of the pooled features; not used.
         num_classes: K.
-        dtype: compute dtype; the last convolutions, whose numbers are positions, keep to
-            float32.
-        strides: the levels; objects are shared out among them by size.
+        dtype: compute dtype; the last convolutions run in float32, because they predict
+            coordinates.
+        strides: strides of the levels; objects are assigned to levels by size.
         tower_channels: T.
-        convs: 3x3 convolutions in each tower.
-        neck: "fpn" tells finer maps what all coarser ones know, of whatever stride; "none"
-            only brings each map to T channels, for fusions that end in a pyramid.
+        num_convs: number of 3x3 convolutions in each tower.
+        neck: "fpn" (a feature pyramid over all maps of the fusion at these strides and
+            coarser ones) or "none" (only a 1x1 projection of each map to T channels, for
+            fusions that end in a pyramid).
     """
 
     task = "detection"
@@ -60,7 +61,7 @@ class FCOS(nnx.Module):
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (8, 16, 32),
         tower_channels: int = 128,
-        convs: int = 2,
+        num_convs: int = 2,
         neck: Literal["fpn", "none"] = "fpn",
     ):
         self.strides = tuple(sorted(strides))
@@ -75,7 +76,7 @@ class FCOS(nnx.Module):
                     for stride in self.strides
                 ]
             )
-        tower = dict(convs=convs, dtype=dtype, rngs=rngs)
+        tower = dict(num_convs=num_convs, dtype=dtype, rngs=rngs)
         self.class_tower = Tower(tower_channels, **tower)
         self.box_tower = Tower(tower_channels, **tower)
         last = dict(kernel=3, padding="centered", use_bias=True, rngs=rngs)
@@ -90,7 +91,7 @@ class FCOS(nnx.Module):
     def __call__(
         self, features: Features, *, train: bool = False, key: jax.Array | None = None
     ) -> DenseDetectionOutputs:
-        """Maps the maps to one box, K logits and one quality for each cell, in float32."""
+        """Returns one box, K logits and one quality for each cell, in float32."""
         levels = []
         maps = self._pyramid(features.maps, train=train)
         for stride, scale in zip(self.strides, self.scales[...], strict=True):
@@ -125,19 +126,19 @@ class FCOS(nnx.Module):
 
 
 class Tower(nnx.Module):
-    """Convolutions of 3x3 cells, each with GroupNorm and ReLU.
+    """A stack of 3x3 convolutions, each with GroupNorm and ReLU.
 
     Args:
         channels: of the input and of every layer.
-        convs: how many.
+        num_convs: number of convolutions.
         dtype: compute dtype.
     """
 
-    def __init__(self, channels: int, *, convs: int, dtype: str, rngs: nnx.Rngs):
+    def __init__(self, channels: int, *, num_convs: int, dtype: str, rngs: nnx.Rngs):
         conv = dict(kernel=3, padding="centered", dtype=dtype, rngs=rngs)
         norm = dict(eps=1e-6, groups=group_count(channels), dtype=dtype)
-        self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(convs)])
-        self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(convs)])
+        self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(num_convs)])
+        self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(num_convs)])
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (B, h, w, C) to the same shape."""
@@ -147,7 +148,7 @@ class Tower(nnx.Module):
 
 
 def cell_centers(hw: tuple[int, int], *, stride: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the middles (h * w, 2) of a map's cells, x and y in px, and their strides."""
+    """Returns the centers (h * w, 2) of a map's cells, x and y in px, and their strides."""
     y, x = jnp.meshgrid(*(jnp.arange(n) + 0.5 for n in hw), indexing="ij")
     centers = stride * jnp.stack([x, y], axis=-1).reshape(-1, 2)
     return centers, jnp.full(hw[0] * hw[1], stride, jnp.float32)

@@ -1,7 +1,7 @@
-"""`fpn`: a feature pyramid with pyramid pooling on top, read at its finest level.
+"""`fpn`: a feature pyramid with pyramid pooling on top, classified at its finest level.
 
-UPerNet (Xiao et al., 2018), lighter: the levels are summed, as in the semantic FPN of
-Kirillov et al. (2019), where UPerNet concatenates them.
+A lighter UPerNet (Xiao et al., 2018): the levels are summed, as in the semantic FPN of
+Kirillov et al. (2019), instead of concatenated.
 
     T = PyramidPooling(C_32)                             (B, H/32, W/32, C)
     P_s = FPN(C_4, C_8, C_16, T)                         (B, H/s, W/s, C)
@@ -14,11 +14,11 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.decoders.fpn import FPN
-from hybrid_jax.models.decoders.pixel_logits import PixelReading, class_logits
+from hybrid_jax.models.decoders.pixel_logits import PixelClassifier, class_logits
 from hybrid_jax.models.decoders.pyramid_pooling import PyramidPooling
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.layers.conv_norm import ConvNorm
-from hybrid_jax.models.layers.transformer import drop
+from hybrid_jax.models.layers.transformer import dropout
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ResNetSpec
@@ -26,17 +26,17 @@ from hybrid_jax.specs import ResNetSpec
 
 @HEADS.register("fpn")
 class FPNHead(nnx.Module):
-    """Logits at the finest stride.
+    """Returns logits at the finest stride.
 
     Args:
         channels: stride -> C of the maps.
         width: D of the pooled features; not used.
         num_classes: K.
         dtype: compute dtype.
-        strides: maps it reads; each a multiple of the next finer one.
-        hidden: channels of every level.
-        auxiliary: whether the map of stride 16 (the coarsest, if there is none) is read
-            too, for a second loss in training.
+        strides: strides of the maps it reads; each is a multiple of the next finer one.
+        hidden_dim: channels of every level.
+        auxiliary: whether an auxiliary classifier reads the map of stride 16 (or the
+            coarsest, if there is none), for a second loss in training.
         dropout: rate before each classifier.
     """
 
@@ -52,24 +52,24 @@ class FPNHead(nnx.Module):
         dtype: str,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (4, 8, 16, 32),
-        hidden: int = 128,
+        hidden_dim: int = 128,
         auxiliary: bool = True,
         dropout: float = 0.1,
     ):
         spec = ResNetSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]
-        self.pooling = PyramidPooling(spec, channels[top], hidden, rngs=rngs)
-        in_channels = {s: channels[s] for s in self.levels} | {top: hidden}
-        self.pyramid = FPN(spec, in_channels, hidden, levels=self.levels, rngs=rngs)
-        self.fuse = ConvNorm(spec, hidden, hidden, kernel=3, rngs=rngs)
-        self.logits = class_logits(hidden, num_classes, rngs=rngs)
+        self.pooling = PyramidPooling(spec, channels[top], hidden_dim, rngs=rngs)
+        in_channels = {s: channels[s] for s in self.levels} | {top: hidden_dim}
+        self.pyramid = FPN(spec, in_channels, hidden_dim, levels=self.levels, rngs=rngs)
+        self.fuse = ConvNorm(spec, hidden_dim, hidden_dim, kernel=3, rngs=rngs)
+        self.logits = class_logits(hidden_dim, num_classes, rngs=rngs)
         self.auxiliary_stride = 16 if 16 in self.levels else top
         self.auxiliary = (
-            PixelReading(
+            PixelClassifier(
                 spec,
                 channels[self.auxiliary_stride],
-                hidden,
+                hidden_dim,
                 num_classes=num_classes,
                 dropout=dropout,
                 rngs=rngs,
@@ -90,7 +90,7 @@ class FPNHead(nnx.Module):
         levels = self.pyramid(maps, train=train)
         hw = levels[finest].shape[1:3]
         x = sum(upsample(level, hw, factor=s // finest) for s, level in levels.items())
-        x = drop(self.fuse(x, train=train), rate=self.dropout, key=keys[0])
+        x = dropout(self.fuse(x, train=train), rate=self.dropout, key=keys[0])
         auxiliary = None
         if self.auxiliary is not None:
             read = features.maps[self.auxiliary_stride]

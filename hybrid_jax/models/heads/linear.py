@@ -1,4 +1,4 @@
-"""`linear`: classification by one linear map of the pooled features."""
+"""`linear`: classification by one linear layer on the pooled features."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ from hybrid_jax.outputs import ClassificationOutputs
 
 @HEADS.register("linear")
 class Linear(nnx.Module):
-    """Logits of every class; starts at zero, as the published hybrids' heads do.
+    """Returns class logits; starts at zero, as in the published hybrids.
 
     Args:
         channels: stride -> C of the maps a fusion gives; not used.
         width: D of the pooled features.
         num_classes: K.
-        dtype: compute dtype of heads; this one is so small that it keeps to float32.
+        dtype: compute dtype of heads; not used: this head is small and runs in float32.
     """
 
     task = "classification"
@@ -39,5 +39,5 @@ class Linear(nnx.Module):
     def __call__(
         self, features: Features, *, train: bool = False, key: jax.Array | None = None
     ) -> ClassificationOutputs:
-        """Maps pooled (B, D) to logits (B, K), in float32 whatever the backbone's dtype."""
+        """Maps pooled (B, D) in any dtype to logits (B, K) in float32."""
         return ClassificationOutputs(self.logits(features.pooled.astype(jnp.float32)))

@@ -1,7 +1,7 @@
-"""`linear_pixels`: one linear map of one map's cells to the classes.
+"""`linear_pixels`: one linear layer on every cell of one map.
 
-FCN without an upsampling path (Long et al., 2015), the linear decoder of Segmenter (Strudel
-et al., 2021): what a backbone's features say by themselves.
+FCN without an upsampling path (Long et al., 2015), or the linear decoder of Segmenter
+(Strudel et al., 2021). It measures the features of a backbone by themselves.
 """
 
 import jax
@@ -17,14 +17,14 @@ from hybrid_jax.outputs import SegmentationOutputs
 
 @HEADS.register("linear_pixels")
 class LinearPixels(nnx.Module):
-    """Logits of every cell of one map.
+    """Returns class logits of every cell of one map.
 
     Args:
         channels: stride -> C of the maps.
         width: D of the pooled features; not used.
         num_classes: K.
-        dtype: compute dtype of heads; this one is so small that it keeps to float32.
-        strides: the one stride whose map is read.
+        dtype: compute dtype of heads; not used: this head is small and runs in float32.
+        strides: one stride, that of the map it reads.
 
     Raises:
         UserError: not exactly one stride.
@@ -46,7 +46,7 @@ class LinearPixels(nnx.Module):
         if len(strides) != 1:
             raise UserError(
                 f"head 'linear_pixels': strides: expected one stride, such as (16,), got "
-                f"{tuple(strides)}. The head 'fpn' reads several."
+                f"{tuple(strides)}. Use the head 'fpn' for several strides."
             )
         (self.stride,) = strides
         self.logits = class_logits(channels[self.stride], num_classes, rngs=rngs)

@@ -1,11 +1,11 @@
-"""`segmenter`: one token per class, and masks by how well the patches fit it.
+"""`segmenter`: class tokens, and masks from their products with the patch tokens.
 
     z = Blocks([patches; classes])                       (B, N + K, D)
     logits = (A z_patch) . (B z_class) / sqrt(D)         (B, h, w, K)
 
-The mask transformer of Segmenter (Strudel et al., 2021). There both sides are scaled to
-length one and the masks normalized over the classes; here the product is scaled as in
-attention, so that cross-entropy reads it as it is.
+The mask transformer of Segmenter (Strudel et al., 2021). The paper scales both factors to
+unit length and applies a LayerNorm over the classes; here the product is divided by
+sqrt(D), as in attention, and is used as logits of the cross-entropy.
 """
 
 import math
@@ -22,27 +22,27 @@ from hybrid_jax.ops.padding_mask import cell_mask
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import ViTSpec
 
-# Added to a logit of attention, it leaves nothing; finite, so that bfloat16 holds it.
-_NEVER = -1e9
+# Added to the attention logits of padding: its exponential is zero; bfloat16 can hold it.
+_MASKED = -1e9
 
 
 @HEADS.register("segmenter")
 class Segmenter(nnx.Module):
-    """Logits of every cell of one map, which may attend to all others.
+    """Returns logits of every cell of one map, after attention among all cells.
 
     Args:
         channels: stride -> C of the maps.
         width: D of the pooled features; not used.
         num_classes: K.
         dtype: compute dtype.
-        strides: the one stride whose map is read.
-        hidden: D of the decoder.
-        depth: transformer blocks.
-        heads: of their attention; must divide `hidden`.
-        drop_path: rate at which a block's branches are dropped in training.
+        strides: one stride, that of the map it reads.
+        hidden_dim: D of the decoder.
+        depth: number of transformer blocks.
+        num_heads: attention heads; must divide `hidden_dim`.
+        drop_path: stochastic depth rate of the blocks.
 
     Raises:
-        UserError: not exactly one stride, or a width that the heads do not divide.
+        UserError: not exactly one stride, or `num_heads` does not divide `hidden_dim`.
     """
 
     task = "segmentation"
@@ -57,9 +57,9 @@ class Segmenter(nnx.Module):
         dtype: str,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (16,),
-        hidden: int = 192,
+        hidden_dim: int = 192,
         depth: int = 2,
-        heads: int = 3,
+        num_heads: int = 3,
         drop_path: float = 0.1,
     ):
         if len(strides) != 1:
@@ -68,19 +68,25 @@ class Segmenter(nnx.Module):
                 f"{tuple(strides)}."
             )
         spec = ViTSpec(
-            width=hidden, depth=depth, heads=heads, mlp_dim=4 * hidden, dtype=dtype
+            width=hidden_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_dim=4 * hidden_dim,
+            dtype=dtype,
         )
         (self.stride,) = strides
         kind = dict(dtype=jnp.dtype(dtype), rngs=rngs)
-        self.embed = nnx.Linear(channels[self.stride], hidden, **kind)
+        self.embed = nnx.Linear(channels[self.stride], hidden_dim, **kind)
         normal = nnx.initializers.normal(0.02)
-        self.classes = nnx.Param(normal(rngs.params(), (num_classes, hidden), jnp.float32))
+        self.classes = nnx.Param(
+            normal(rngs.params(), (num_classes, hidden_dim), jnp.float32)
+        )
         self.blocks = nnx.List(
             [Block(spec, drop_path=drop_path, rngs=rngs) for _ in range(depth)]
         )
         self.norm = layer_norm(spec, rngs=rngs)
-        self.patch = nnx.Linear(hidden, hidden, use_bias=False, **kind)
-        self.mask = nnx.Linear(hidden, hidden, use_bias=False, **kind)
+        self.patch = nnx.Linear(hidden_dim, hidden_dim, use_bias=False, **kind)
+        self.mask = nnx.Linear(hidden_dim, hidden_dim, use_bias=False, **kind)
 
     def __call__(
         self, features: Features, *, train: bool = False, key: jax.Array | None = None
@@ -108,6 +114,6 @@ class Segmenter(nnx.Module):
         B, N, _ = tokens.shape
         real = cell_mask(mask, stride=self.stride).reshape(B, -1)
         real = jnp.pad(real, ((0, 0), (0, N - real.shape[1])), constant_values=True)
-        bias = jnp.where(real, 0.0, _NEVER).astype(tokens.dtype)
-        # Fused kernels take a bias of full length only.
+        bias = jnp.where(real, 0.0, _MASKED).astype(tokens.dtype)
+        # Fused kernels need a bias of the full (N, N) shape.
         return jnp.broadcast_to(bias[:, None, None], (B, 1, N, N))

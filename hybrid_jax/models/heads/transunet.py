@@ -1,13 +1,13 @@
-"""`transunet`: a U-Net decoder from the tokens up, with the ResNet's maps as skips.
+"""`transunet`: a U-Net decoder on the tokens, with the ResNet's maps as skip connections.
 
-Chen et al. (2021). Each step enlarges twofold, adds the map of that stride as more channels
-where there is one, and applies two 3x3 convolutions:
+TransUNet (Chen et al., 2021). Each step doubles the resolution, concatenates the map of
+that stride if there is one, and applies two 3x3 convolutions:
 
     stride   16 -> 8 (skip) -> 4 (skip) -> 2 -> 1
     channels    256        128        64   16
 
-The paper has a skip at stride 2 too, the root of the ResNet before its pooling. Fusions
-give no map of it, so the last two steps are without.
+The paper has one more skip at stride 2, from the ResNet's root before its pooling. Fusions
+return no map of stride 2, so the last two steps have no skip.
 """
 
 import itertools
@@ -28,21 +28,22 @@ from hybrid_jax.specs import ResNetSpec
 
 @HEADS.register("transunet")
 class TransUNet(nnx.Module):
-    """Logits at the stride that the last step reaches.
+    """Returns logits at the stride of the last decoder step.
 
     Args:
         channels: stride -> C of the maps.
         width: D of the pooled features; not used.
         num_classes: K.
         dtype: compute dtype.
-        strides: maps it reads, each half the next: the coarsest is where it begins, the
-            others are skips.
-        bottleneck: channels it begins with.
-        steps: channels after each doubling; with two of them, from stride 16, the logits
-            have stride 4.
+        strides: strides of the maps it reads; each is twice the one before. The coarsest
+            map is the decoder's input, the others are skips.
+        bottleneck: channels of the first convolution.
+        decoder_channels: channels after each doubling of the resolution; with two numbers
+            and an input of stride 16 the logits have stride 4.
 
     Raises:
-        UserError: strides that are not doubled one by one, or too many or few steps.
+        UserError: strides that do not double one by one, or too many or too few
+            `decoder_channels`.
     """
 
     task = "segmentation"
@@ -58,22 +59,24 @@ class TransUNet(nnx.Module):
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (4, 8, 16),
         bottleneck: int = 512,
-        steps: tuple[int, ...] = (256, 128, 64, 16),
+        decoder_channels: tuple[int, ...] = (256, 128, 64, 16),
     ):
         spec = ResNetSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]
         doubled = all(2 * a == b for a, b in itertools.pairwise(self.levels))
-        reached = [top >> (number + 1) for number in range(len(steps))]
-        if not doubled or not steps or not 1 <= reached[-1] <= self.levels[0]:
+        reached = [top >> (number + 1) for number in range(len(decoder_channels))]
+        if not doubled or not decoder_channels or not 1 <= reached[-1] <= self.levels[0]:
             raise UserError(
-                f"head 'transunet': strides and steps: expected strides that double one by "
-                f"one, and a step for every doubling from the coarsest down to the finest "
-                f"or, at most, to 1; got strides {self.levels} and {len(steps)} steps."
+                f"head 'transunet': strides and decoder_channels: expected strides that "
+                f"double one by one, and one number of channels for each "
+                f"doubling of the resolution, from stride {top} to a stride between 1 and "
+                f"{self.levels[0]}; got strides {self.levels} and decoder_channels "
+                f"{tuple(decoder_channels)}."
             )
         self.begin = ConvNorm(spec, channels[top], bottleneck, kernel=3, rngs=rngs)
         stages, before = [], bottleneck
-        for stride, wide in zip(reached, steps, strict=True):
+        for stride, wide in zip(reached, decoder_channels, strict=True):
             skip = channels[stride] if stride in self.levels else 0
             first = ConvNorm(spec, before + skip, wide, kernel=3, rngs=rngs)
             second = ConvNorm(spec, wide, wide, kernel=3, rngs=rngs)
@@ -90,7 +93,8 @@ class TransUNet(nnx.Module):
     ) -> SegmentationOutputs:
         """Maps {stride: (B, h, w, C_s)} to logits (B, h', w', K).
 
-        Below the finest map they have whole cells, and may reach past the image's end.
+        At strides finer than the finest map, the logits may extend past the bottom and
+        right border of the image.
         """
         x = self.begin(features.maps[self.levels[-1]], train=train)
         for stride, convs in zip(self.reached, self.stages, strict=True):

@@ -1,4 +1,4 @@
-"""Convolution, normalization, activation: what necks and bridges between parts are of."""
+"""Convolution, norm and activation: the building block of necks and fusions."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class ConvNorm(nnx.Module):
-    """A bias-free convolution and the kind of norm the ResNet beside it uses.
+    """A convolution without bias, a norm and an activation.
 
     Args:
         spec: gives the norm, its epsilon and the dtype; kernels are not standardized.
         activation: applied last; None for none.
-        groups: of the convolution; equal to both channel counts it is depthwise.
-        scale_init: of the norm; 0.0 lets a residual branch start silent.
+        groups: groups of the convolution; equal to both channel counts for depthwise.
+        scale_init: initial scale of the norm; 0.0 makes a residual branch start at zero.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ConvNorm(nnx.Module):
 
     @property
     def is_folded(self) -> bool:
-        """Whether the convolution has taken the norm in."""
+        """Whether the norm has been folded into the convolution."""
         return isinstance(self.norm, FoldedNorm)
 
 
@@ -67,8 +67,7 @@ def map_norm(
 ) -> nnx.Module:
     """Returns the spec's kind of norm for any number of channels.
 
-    GroupNorm takes the ResNet's 32 groups from 128 channels on, and fewer below, see
-    `group_count`.
+    GroupNorm has 32 groups from 128 channels on, and fewer below, see `group_count`.
     """
     if spec.norm == "batch":
         return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)
@@ -82,10 +81,10 @@ def map_norm(
 
 
 def group_count(channels: int) -> int:
-    """Returns the most groups, a power of two up to 32, of four channels or more.
+    """Returns the largest power of two up to 32 that leaves 4 or more channels per group.
 
-    A group of one channel would lose that channel's mean over the image: its level could
-    not be read from the map, and a map of one cell would be zero, with zero gradient.
+    Groups of one channel would remove the channel's mean over the image: a map of one cell
+    would be zero, with zero gradient.
     """
     fitting = (n for n in (32, 16, 8, 4, 2) if channels % n == 0 and channels // n >= 4)
     return next(fitting, 1)

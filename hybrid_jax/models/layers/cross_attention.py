@@ -1,4 +1,4 @@
-"""Attention from one set of tokens to another, of any two widths."""
+"""Cross-attention between tokens of different widths."""
 
 import jax
 from flax import nnx
@@ -11,17 +11,17 @@ _zeros = nnx.initializers.zeros_init()
 
 
 class CrossAttention(nnx.Module):
-    """Queries of one width attend to a context of another.
+    """Multi-head attention from queries to a context of another width.
 
-    The key has no bias: adding one vector to all keys moves every logit of a query alike,
-    and the softmax undoes it.
+    The key projection has no bias: it would add the same number to all logits of a query,
+    which the softmax cancels.
 
     Args:
-        spec: gives the heads' dtype and initialization.
-        dim: width of the queries and of the result.
+        spec: gives dtype and initialization.
+        dim: width of the queries and of the output.
         context_dim: width of the context.
-        heads: must divide `dim`.
-        silent: the last projection starts at zero, and with it the result.
+        num_heads: attention heads; must divide `dim`.
+        zero_init: the output projection, and with it the output, starts at zero.
     """
 
     def __init__(
@@ -30,21 +30,21 @@ class CrossAttention(nnx.Module):
         dim: int,
         context_dim: int,
         *,
-        heads: int,
+        num_heads: int,
         rngs: nnx.Rngs,
-        silent: bool = False,
+        zero_init: bool = False,
     ):
         self.query = linear(spec, dim, dim, rngs=rngs)
         self.key = linear(spec, context_dim, dim, rngs=rngs, use_bias=False)
         self.value = linear(spec, context_dim, dim, rngs=rngs)
-        options = dict(kernel_init=_zeros) if silent else {}
+        options = dict(kernel_init=_zeros) if zero_init else {}
         self.out = linear(spec, dim, dim, rngs=rngs, **options)
-        self.heads = heads
+        self.num_heads = num_heads
 
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """Maps (B, N, dim) and (B, M, context_dim) to (B, N, dim)."""
         B, N, D = x.shape
-        query = self.query(x).reshape(B, N, self.heads, -1)
-        key = self.key(context).reshape(B, context.shape[1], self.heads, -1)
-        value = self.value(context).reshape(B, context.shape[1], self.heads, -1)
+        query = self.query(x).reshape(B, N, self.num_heads, -1)
+        key = self.key(context).reshape(B, context.shape[1], self.num_heads, -1)
+        value = self.value(context).reshape(B, context.shape[1], self.num_heads, -1)
         return self.out(attention(query, key, value).reshape(B, N, D))

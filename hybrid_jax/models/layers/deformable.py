@@ -1,4 +1,4 @@
-"""Deformable attention as a module: queries look at a few points of maps of any stride."""
+"""Multi-scale deformable attention with its projections (Zhu et al., 2020)."""
 
 import dataclasses
 import math
@@ -17,22 +17,22 @@ _zeros = nnx.initializers.zeros_init()
 
 
 class DeformableAttention(nnx.Module):
-    """Multi-scale deformable attention (Zhu et al., 2020) with its four projections.
+    """Deformable attention from queries to sampled points of several maps.
 
-    Each query states, for every head and map, `points` offsets from its reference in
-    cells of that map, and a softmax over all of them. At first the points of a head lie
-    on a ray of their own, 1, 2, ... cells away, and weigh the same.
+    Each query predicts, for every head and map, `num_points` offsets from its reference
+    point, in cells of that map, and their attention weights. Initially the points of each
+    head lie on a ray, at 1, 2, ... cells from the reference, and have equal weights.
 
     Args:
-        spec: gives the dtype and the initialization.
-        query_dim: width of the queries and of the result.
+        spec: gives dtype and initialization.
+        query_dim: width of the queries and of the output.
         value_dim: channels of the maps.
-        dim: width inside, split over the heads.
-        heads: must divide `dim`.
+        dim: inner width, split over the heads.
+        num_heads: attention heads; must divide `dim`.
         levels: number of maps.
-        points: sampled per query, head and map.
-        sampling: "bilinear", or "discrete" (nearest cell) for weights trained bilinearly:
-            the offsets are then fixed functions of the query, without gradient.
+        num_points: sampled points per query, head and map.
+        sampling: "bilinear", or "discrete" (nearest cell), which gives no gradient to the
+            offsets: for inference with weights trained with "bilinear".
     """
 
     def __init__(
@@ -42,23 +42,25 @@ class DeformableAttention(nnx.Module):
         query_dim: int,
         value_dim: int,
         dim: int,
-        heads: int,
+        num_heads: int,
         levels: int,
-        points: int = 4,
+        num_points: int = 4,
         sampling: str = "bilinear",
         rngs: nnx.Rngs,
     ):
-        if dim % heads:
-            raise ValueError(f"DeformableAttention: {heads} heads do not divide dim {dim}.")
+        if dim % num_heads:
+            raise ValueError(
+                f"DeformableAttention: {num_heads} heads do not divide dim {dim}."
+            )
         if sampling not in SAMPLINGS:
             raise ValueError(
                 f"DeformableAttention: sampling: expected one of {SAMPLINGS}, "
                 f"got {sampling!r}."
             )
-        self.shape = (heads, levels, points)
+        self.shape = (num_heads, levels, num_points)
         self.sampling = sampling
         count = math.prod(self.shape)
-        # Sixteen bits would round an offset of four cells to a sixty-fourth of a cell.
+        # float32: bfloat16 would round an offset of four cells to 1/64 of a cell.
         exact = dataclasses.replace(spec, dtype="float32")
         self.offsets = linear(
             exact,
@@ -85,15 +87,18 @@ class DeformableAttention(nnx.Module):
 
         Args:
             references_px: (Q, 2) or (B, Q, 2) float32, (x, y) in pixels of the image.
-            maps: stride -> (B, h, w, value_dim), `levels` of them; finest first inside.
-            sizes_px: (B, Q, 2), width and height of the box around each reference: an
-                offset of `points`, which the outermost points have at first, then reaches
-                its edge, instead of that many cells (Zhu et al., 2020, with refinement).
-            masks: stride -> (B, h, w) bool; where False there is nothing to be found.
+            maps: stride -> (B, h, w, value_dim), as many as `levels`.
+            sizes_px: (B, Q, 2), width and height of the reference boxes. Offsets are then
+                in units of the half box over `num_points` instead of cells: an offset of
+                `num_points` reaches the edge of the box (Zhu et al., 2020, with box
+                refinement).
+            masks: stride -> (B, h, w) bool; values are zero where it is False.
         """
-        heads, levels, points = self.shape
+        num_heads, levels, num_points = self.shape
         if len(maps) != levels:
-            raise ValueError(f"made for {levels} maps, got strides {sorted(maps)}.")
+            raise ValueError(
+                f"DeformableAttention: maps: expected {levels}, got strides {sorted(maps)}."
+            )
         B, Q, _ = queries.shape
         strides = sorted(maps)
         values = []
@@ -101,33 +106,36 @@ class DeformableAttention(nnx.Module):
             value = self.value(maps[stride])
             if masks is not None:
                 value = jnp.where(masks[stride][..., None], value, 0.0)
-            values.append(value.reshape(*value.shape[:3], heads, -1))
-        offsets = self.offsets(queries).reshape(B, Q, heads, levels, points, 2)
+            values.append(value.reshape(*value.shape[:3], num_heads, -1))
+        offsets = self.offsets(queries).reshape(B, Q, num_heads, levels, num_points, 2)
         per_cell = jnp.asarray(strides, jnp.float32)[:, None]
         cells = jnp.asarray(references_px, jnp.float32)[..., None, :]
         cells = cells / per_cell  # (..., Q, levels, 2)
         if sizes_px is not None:
-            edges = sizes_px.astype(jnp.float32)[..., None, :] / (2.0 * points * per_cell)
+            edges = sizes_px.astype(jnp.float32)[..., None, :] / (
+                2.0 * num_points * per_cell
+            )
             offsets = offsets * edges[:, :, None, :, None, :]
         locations = cells[..., None, :, None, :] + offsets
         logits = self.weights(queries).astype(jnp.float32)
-        weights = jax.nn.softmax(logits.reshape(B, Q, heads, levels * points))
-        weights = weights.reshape(B, Q, heads, levels, points)
+        weights = jax.nn.softmax(logits.reshape(B, Q, num_heads, levels * num_points))
+        weights = weights.reshape(B, Q, num_heads, levels, num_points)
         out = deformable_attention(values, locations, weights, sampling=self.sampling)
         return self.out(out.reshape(B, Q, -1))
 
 
-def ring(heads: int, levels: int, points: int) -> np.ndarray:
-    """Returns the first offsets (heads, levels, points, 2): a ray of (x, y) per head.
+def ring(num_heads: int, levels: int, num_points: int) -> np.ndarray:
+    """Returns the initial offsets (heads, levels, points, 2): a ray of (x, y) per head.
 
-    Rays end on a square around the reference, so that axis and diagonal steps are cells.
+    The first points of all heads lie on a square around the reference, so that both axis
+    and diagonal steps are whole cells.
     """
-    angles = 2.0 * np.pi * np.arange(heads) / heads
+    angles = 2.0 * np.pi * np.arange(num_heads) / num_heads
     rays = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     rays = rays / np.abs(rays).max(-1, keepdims=True)
-    steps = np.arange(1, points + 1)[:, None]
+    steps = np.arange(1, num_points + 1)[:, None]
     offsets = rays[:, None, None, :] * steps  # (heads, 1, points, 2)
-    return np.broadcast_to(offsets, (heads, levels, points, 2)).astype(np.float32)
+    return np.broadcast_to(offsets, (num_heads, levels, num_points, 2)).astype(np.float32)
 
 
 def cell_centers_px(hw: tuple[int, int], stride: int) -> np.ndarray:

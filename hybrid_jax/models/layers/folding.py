@@ -1,11 +1,11 @@
-"""Folding for inference: what is constant once a model is trained, computed once.
+"""Folding for inference: constant computations of a trained model are done once.
 
-A standardized convolution keeps its standardized kernel; a BatchNorm right behind a
+A standardized convolution stores its standardized kernel; a BatchNorm directly after a
 convolution becomes part of its kernel and bias; a RepVGG block becomes one convolution.
-In eval mode the model gives what it gave, to rounding.
+In eval mode the outputs stay the same up to rounding.
 
-A module that can fold itself has `fold_in_place() -> None`; it is called when everything
-inside it has been folded. Nothing else has to know it.
+A module that can be folded has a method `fold_in_place() -> None`, which is called after
+its submodules are folded.
 """
 
 from typing import Protocol, runtime_checkable
@@ -19,22 +19,22 @@ from hybrid_jax.models.layers.convolution import Conv
 
 @runtime_checkable
 class Foldable(Protocol):
-    """A module with something that inference need not compute for every image."""
+    """A module that `fold` can change for faster inference."""
 
     def fold_in_place(self) -> None:
-        """Folds what this module itself wires; its submodules are folded already."""
+        """Folds this module; its submodules are folded already."""
 
 
 def fold(model: nnx.Module) -> None:
-    """Folds a model in place, for inference alone. Folding again changes nothing.
+    """Folds a model in place, for inference only. Idempotent.
 
-    Arrays stay float32, on the devices they are on. They are replaced one by one, so that
-    no second model is in memory unless the caller still holds the arrays of the first.
-    GroupNorm and LayerNorm stay: their statistics belong to each image. So does a
-    BatchNorm that no convolution stands right before.
+    Arrays stay float32 and on their devices. They are replaced one by one, so that there
+    is no second copy of the model in memory. GroupNorm and LayerNorm are kept, because
+    their statistics are computed from each image. A BatchNorm that does not directly
+    follow a convolution is kept too.
 
-    The folded model's arrays are not those of its checkpoint and some of their names are
-    gone: it can be neither trained nor exported.
+    A folded model cannot be trained or exported: its arrays and some of their names differ
+    from the checkpoint's.
 
     Args:
         model: any module of this library: a `Hybrid`, a fusion or a part of one.
@@ -46,36 +46,35 @@ def fold(model: nnx.Module) -> None:
 
 
 class FoldedNorm(nnx.Module):
-    """Stands where a norm was that the convolution before it has taken in."""
+    """The identity, in place of a norm that is folded into the convolution before it."""
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns `x`, (B, h, w, C), as it is.
+        """Returns `x`, (B, h, w, C), unchanged.
 
         Raises:
-            UserError: `train` is on: there are no statistics left to train with.
+            UserError: `train` is True; the running statistics are gone.
         """
         if train:
             raise UserError(
-                "train: expected False, got True: this model is folded for inference, its "
-                "BatchNorms are parts of its convolutions. Train the model it was folded "
-                "from, then fold that again."
+                "train: expected False in a model folded for inference, got True. Load the "
+                "model again without folding: load_trained(..., folded=False)."
             )
         return x
 
     def folded_into(self, conv: Conv) -> "FoldedNorm":
-        """Returns itself: `conv` has taken the norm in."""
+        """Returns itself: the norm is folded already."""
         return self
 
 
 def folded_norm(conv: Conv | None, norm: nnx.Module | None) -> nnx.Module | None:
-    """Folds a norm into the convolution right before it, as far as it can be.
+    """Folds a norm into the convolution directly before it, if possible.
 
     Args:
-        conv: changed in place; None if something else stands before the norm.
-        norm: with `folded_into(conv)`, as in `normalization.py`; None for none.
+        conv: changed in place; None if another module precedes the norm.
+        norm: a module with `folded_into(conv)`, as in `normalization.py`; None for none.
 
     Returns:
-        What stands in the norm's place from now on.
+        The module that replaces the norm: `FoldedNorm`, or the norm itself.
     """
     if conv is None or norm is None:
         return norm

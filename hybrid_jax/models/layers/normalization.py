@@ -12,15 +12,15 @@ from hybrid_jax.models.layers.replaced import Statistic
 class GroupNorm(nnx.Module):
     """GroupNorm (Wu & He, 2018) over (B, h, w, C), in two passes over the map.
 
-    The first pass sums x and x squared per channel, the second applies one scale and one
-    offset per image and channel; the groups exist only on the (B, C) sums in between.
+    The first pass computes the means of x and x squared per channel, the second applies one
+    scale and one offset per image and channel. Groups are formed on the (B, C) means.
 
     Args:
         channels: C.
         eps: added to the variance.
-        scale_init: 1.0, or 0.0 so that a residual branch starts silent.
-        groups: channels are normalized in this many groups.
-        dtype: of the output.
+        scale_init: initial scale; 0.0 makes a residual branch start at zero.
+        groups: number of groups of channels.
+        dtype: dtype of the output.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class GroupNorm(nnx.Module):
         x32 = x.astype(jnp.float32)
         mean = self._group_mean(x32.mean((1, 2)))  # (B, C)
         square = self._group_mean(jnp.square(x32).mean((1, 2)))
-        # Rounding can push the difference of the two below zero.
+        # Rounding can make the difference negative.
         variance = jnp.maximum(square - jnp.square(mean), 0.0)
         scale = self.scale[...] * jax.lax.rsqrt(variance + self.eps)
         offset = self.bias[...] - mean * scale
         return (x32 * scale[:, None, None] + offset[:, None, None]).astype(self.dtype)
 
     def folded_into(self, conv: Conv) -> "GroupNorm":
-        """Returns itself: no fixed kernel can hold statistics that each image has anew."""
+        """Returns itself: its statistics are computed from each image."""
         return self
 
     def _group_mean(self, sums: jax.Array) -> jax.Array:
-        """Averages (B, C) within groups and hands every channel its group's value."""
+        """Returns (B, C): for every channel the mean over its group."""
         B, C = sums.shape
         means = sums.reshape(B, self.groups, -1).mean(-1, keepdims=True)
         return jnp.broadcast_to(means, (B, self.groups, C // self.groups)).reshape(B, C)
@@ -63,12 +63,12 @@ class GroupNorm(nnx.Module):
 class BatchNorm(nnx.BatchNorm):
     """BatchNorm with torch's momentum; under a mesh, statistics are of the global batch.
 
-    Flax casts the running statistics to the compute dtype, which costs bfloat16 models
-    their accuracy in evaluation; here they stay float32 and only the output is cast.
+    Flax casts the running statistics to the compute dtype, which lowers the accuracy of
+    bfloat16 models in evaluation; here they stay float32 and only the output is cast.
 
     Attributes:
-        fixed: normalize by the running statistics in training, too, and leave them as they
-            are; for parts that are frozen.
+        fixed: whether to use the running statistics in training too, without updating
+            them; for frozen parts.
     """
 
     def __init__(self, channels: int, *, scale_init: float, dtype: str, rngs: nnx.Rngs):
@@ -89,7 +89,7 @@ class BatchNorm(nnx.BatchNorm):
         return y.astype(self.output_dtype)
 
     def folded_into(self, conv: Conv) -> FoldedNorm:
-        """Makes eval mode's scale and offset part of the convolution right before."""
+        """Folds the scale and offset of eval mode into the convolution directly before."""
         conv.scale_and_shift(
             *_scale_and_offset(
                 self.scale[...], self.bias[...], self.mean[...], self.var[...], self.epsilon

@@ -1,4 +1,4 @@
-"""What a block keeps for its backward pass, and what is computed there once more."""
+"""Rematerialization of a block: what is stored and what is recomputed in backward."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,16 @@ from hybrid_jax.specs import REMAT
 def run_block(
     run: Callable[..., jax.Array], block: nnx.Module, *arrays: Any, remat: str
 ) -> jax.Array:
-    """Returns `run(block, *arrays)` with the backward pass that `remat` asks for.
+    """Returns `run(block, *arrays)`, rematerialized in the backward pass as `remat` says.
 
     Args:
-        run: a pure function but for the running statistics of `block`, which it may
-            change; what else it reads must not be part of `block`.
-        block: its state is handed through the recomputed part.
+        run: a pure function, except that it may update the running statistics of `block`.
+            Other modules must not be parts of `block`.
+        block: the module; its state is passed through the recomputed function.
         arrays: pytrees of arrays or None.
-        remat: "none" keeps what the gradient reads. "full" keeps the arrays alone and
-            computes the block twice. "dots" keeps the products with kernels, which cost
-            most, and computes the rest again: norms, activations, attention weights.
+        remat: "none" stores all residuals. "full" stores only the arguments and computes
+            the block twice. "dots" stores the products with kernels, which cost most, and
+            recomputes norms, activations and attention weights.
 
     Raises:
         ValueError: `remat` is none of `REMAT`.
@@ -44,7 +44,7 @@ def run_block(
 
 
 def _keeps_products(primitive, *avals, **options) -> bool:
-    """Keeps what kernels make of activations; products of activations have a batch axis."""
+    """Saves products with kernels only; products of two activations have a batch axis."""
     products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     is_convolution = primitive is jax.lax.conv_general_dilated_p
     return is_convolution or products(primitive, *avals, **options)

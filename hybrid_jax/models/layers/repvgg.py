@@ -1,4 +1,4 @@
-"""RepVGG blocks: two branches to train, one convolution to run (Ding et al., 2021)."""
+"""RepVGG blocks (Ding et al., 2021): two branches that inference folds into one."""
 
 import functools
 
@@ -12,8 +12,8 @@ from hybrid_jax.specs import ResNetSpec
 class RepVGG(nnx.Module):
     """A 3x3 and a 1x1 convolution, each with a norm, summed; then SiLU.
 
-    With BatchNorm in eval mode the sum is one 3x3 convolution with a bias, and `fold` of
-    `models/layers/folding.py` makes it one.
+    With BatchNorm in eval mode the sum equals one 3x3 convolution with a bias; `fold` of
+    `models/layers/folding.py` replaces it by that.
     """
 
     def __init__(self, spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs):
@@ -29,9 +29,9 @@ class RepVGG(nnx.Module):
         return jax.nn.silu(y)
 
     def fold_in_place(self) -> None:
-        """Leaves the 3x3 convolution alone, with the 1x1 kernel in its middle tap.
+        """Adds the 1x1 kernel to the center of the 3x3 kernel and removes the 1x1 branch.
 
-        Where the norms are GroupNorm the branches stay two, see `models/layers/folding.py`.
+        With GroupNorm both branches are kept, see `models/layers/folding.py`.
         """
         if self.conv1 is None or not (self.conv3.is_folded and self.conv1.is_folded):
             return
@@ -48,10 +48,10 @@ def _summed(kernel, bias, point_kernel, point_bias):
 
 
 class CSPRepLayer(nnx.Module):
-    """Two 1x1 views of the input, one through RepVGG blocks, summed (RT-DETR, 2023).
+    """Sum of two 1x1 branches, one followed by RepVGG blocks (RT-DETR, Zhao et al., 2023).
 
     Args:
-        blocks: number of RepVGG blocks on the first view.
+        blocks: number of RepVGG blocks.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Maps of several strides as one sequence of tokens, and joined with a ViT's map."""
+"""Maps of several strides as one token sequence, and their sum with a ViT's map."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ from hybrid_jax.specs import ResNetSpec
 
 
 def to_tokens(maps: dict[int, jax.Array]) -> jax.Array:
-    """Lays maps {stride: (B, h, w, D)} out as tokens (B, sum of h * w, D), in order."""
+    """Flattens maps {stride: (B, h, w, D)} to tokens (B, sum of h * w, D), in order."""
     flat = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps.values()]
     return jnp.concatenate(flat, axis=1)
 
 
 def to_maps(tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> dict[int, jax.Array]:
-    """Undoes `to_tokens`, given the (h, w) of each stride."""
+    """Inverse of `to_tokens`; `shapes` has the (h, w) of each stride."""
     maps, before = {}, 0
     for stride, (h, w) in shapes.items():
         flat = tokens[:, before : before + h * w]
@@ -29,23 +29,23 @@ def to_maps(tokens: jax.Array, shapes: dict[int, tuple[int, int]]) -> dict[int, 
 def add_to_level(
     tokens: jax.Array, x: jax.Array, *, shapes: dict[int, tuple[int, int]], stride: int
 ) -> jax.Array:
-    """Adds a map (B, h, w, D) to the tokens of the level with its stride."""
+    """Adds a map (B, h, w, D) to the tokens of the level with the same stride."""
     maps = to_maps(tokens, shapes)
     maps[stride] = maps[stride] + x.astype(tokens.dtype)
     return to_tokens(maps)
 
 
 class JoinedPyramid(nnx.Module):
-    """Joins an adapter's maps with the ViT's, stride by stride.
+    """Sums an adapter's maps with the ViT's map at every stride.
 
-        maps[s] = to_stride(x) + norm(c_s),    c_4 first receives conv1x1(c_8), upsampled
+        maps[s] = to_stride(x) + norm(c_s),    first c_4 += upsample(conv1x1(c_8))
 
-    At the ViT's own stride the norm starts at zero: that map starts as the ViT's.
+    At the ViT's own stride the norm starts at zero, so that this map starts as the ViT's.
 
     Args:
         spec: gives the norm and the dtype.
         strides: of the maps, fine to coarse.
-        vit_stride: of the ViT's map, one of them.
+        vit_stride: stride of the ViT's map, one of `strides`.
         width: D of all maps.
     """
 

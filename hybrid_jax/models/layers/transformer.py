@@ -1,4 +1,4 @@
-"""The pre-norm transformer block of ViT (Dosovitskiy et al., 2020) and its pieces."""
+"""The pre-norm transformer block of ViT (Dosovitskiy et al., 2020) and its layers."""
 
 import functools
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def gelu(spec: ViTSpec) -> Callable[[jax.Array], jax.Array]:
     return functools.partial(jax.nn.gelu, approximate=spec.gelu == "tanh")
 
 
-def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool = False):
-    """Zeroes entries (or whole examples) at `rate` and rescales; no key, no change."""
+def dropout(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool = False):
+    """Returns `x` after dropout, or drop path if `per_example`; `x` itself without key."""
     if key is None or rate == 0.0:
         return x
     shape = (x.shape[0],) + (1,) * (x.ndim - 1) if per_example else x.shape
@@ -42,18 +42,18 @@ def drop(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool 
 
 
 class JointProjection(nnx.Module):
-    """Query, key and value of the same tokens: three linear maps kept in one array.
+    """Query, key and value projections with one kernel (D, 3, D).
 
-    The kernel is (D, 3, D), not (D, 3 D): its last axis can be split by heads over
-    devices, each of which then has the query, key and value of its own heads. Three
-    products in place of one give three arrays that need no cutting up: the TPU compiler
-    counts a quarter less time for a block's attention and its gradient.
+    The last axis of the kernel can be sharded by heads, so that each device has query, key
+    and value of its own heads; with (D, 3 D) it could not. Three products instead of one
+    need no split afterwards: the TPU compiler estimates a quarter less time for the
+    attention of a block and its gradient.
     """
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         keys = jax.random.split(rngs.params(), 3)
         parts = [_xavier(key, (spec.width, spec.width), jnp.float32) for key in keys]
-        rngs.params()  # of the bias, as in a Linear: all that is built later starts alike
+        rngs.params()  # as in nnx.Linear, whose bias takes a key; keeps later inits equal
         self.kernel = nnx.Param(jnp.stack(parts, axis=1))
         self.bias = nnx.Param(jnp.zeros((3, spec.width)))
         self.dtype = jnp.dtype(spec.dtype)
@@ -69,12 +69,12 @@ class JointProjection(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with a joint projection for query, key and value."""
+    """Multi-head self-attention."""
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         self.qkv = JointProjection(spec, rngs=rngs)
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
-        self.heads = spec.heads
+        self.num_heads = spec.num_heads
 
     def __call__(self, x: jax.Array, *, rotation=None, bias=None) -> jax.Array:
         query, key, value = self.project(x, rotation=rotation)
@@ -84,7 +84,7 @@ class Attention(nnx.Module):
         """Maps tokens (B, N, D) to query, key and value (B, N, heads, d), rotated."""
         B, N, D = x.shape
         query, key, value = (
-            part.reshape(B, N, self.heads, D // self.heads) for part in self.qkv(x)
+            part.reshape(B, N, self.num_heads, D // self.num_heads) for part in self.qkv(x)
         )
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
@@ -92,7 +92,7 @@ class Attention(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Two linear maps with a GELU between."""
+    """Linear layer, GELU, linear layer."""
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         bias = nnx.initializers.normal(1e-6)
@@ -103,8 +103,8 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         keys = (None, None) if key is None else jax.random.split(key)
-        x = drop(self.gelu(self.fc1(x)), rate=self.dropout, key=keys[0])
-        return drop(self.fc2(x), rate=self.dropout, key=keys[1])
+        x = dropout(self.gelu(self.fc1(x)), rate=self.dropout, key=keys[0])
+        return dropout(self.fc2(x), rate=self.dropout, key=keys[1])
 
 
 class LayerScale(nnx.Module):
@@ -118,18 +118,18 @@ class LayerScale(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and MLP, each after a norm and added to the stream.
+    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
     Args:
-        drop_path: rate at which this block's branches are dropped, whole examples at once.
-        attends: False builds no attention; every call then brings its own, see `attend`.
+        drop_path: stochastic depth rate of this block.
+        use_attention: False builds no attention layer; each call then passes `attend`.
     """
 
     def __init__(
-        self, spec: ViTSpec, *, drop_path: float, rngs: nnx.Rngs, attends: bool = True
+        self, spec: ViTSpec, *, drop_path: float, rngs: nnx.Rngs, use_attention: bool = True
     ):
         self.norm1 = layer_norm(spec, rngs=rngs)
-        self.attn = Attention(spec, rngs=rngs) if attends else None
+        self.attn = Attention(spec, rngs=rngs) if use_attention else None
         self.norm2 = layer_norm(spec, rngs=rngs)
         self.mlp = Mlp(spec, rngs=rngs)
         scale = spec.layer_scale
@@ -146,12 +146,15 @@ class Block(nnx.Module):
         bias=None,
         attend=None,
     ) -> jax.Array:
-        """Maps tokens (B, N, D) to tokens; `key` switches the random drops on.
+        """Maps tokens (B, N, D) to (B, N, D).
 
-        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
-        `attend(attn, tokens)`, if given, stands in for attention of all to all: it gets
-        this block's attention (None if not built) and normed tokens, and returns
-        (B, N, D).
+        Args:
+            key: switches dropout and drop path on.
+            rotation: cosines and sines of rotary positions, see `ops.positions.rope2d`.
+            bias: added to the attention logits, broadcastable to (B, heads, N, N).
+            attend: replaces self-attention over all tokens: `attend(attn, tokens)` gets
+                this block's attention layer (None if not built) and the normed tokens, and
+                returns (B, N, D).
         """
         key_attn, key_mlp, key_inner = (
             (None,) * 3 if key is None else jax.random.split(key, 3)
@@ -167,14 +170,14 @@ class Block(nnx.Module):
 
     def _branch(self, y, scale, key):
         y = y if scale is None else scale(y)
-        return drop(y, rate=self.drop_path, key=key, per_example=True)
+        return dropout(y, rate=self.drop_path, key=key, per_example=True)
 
 
 class AttentionPool(nnx.Module):
-    """One vector from all tokens: a learned probe attends, then an MLP (big_vision MAP).
+    """Attention pooling with a learned query and an MLP (MAP head of big_vision).
 
-    The key's bias never gets a gradient: it moves every logit of the probe alike, and the
-    softmax undoes it. It is there because published weights have it.
+    The bias of the key projection never gets a gradient: it adds the same number to all
+    logits, which the softmax cancels. Published weights contain it.
     """
 
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
@@ -185,14 +188,14 @@ class AttentionPool(nnx.Module):
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
         self.norm = layer_norm(spec, rngs=rngs)
         self.mlp = Mlp(spec, rngs=rngs)
-        self.heads = spec.heads
+        self.num_heads = spec.num_heads
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps tokens (B, N, D) to (B, D)."""
         B, N, D = x.shape
         probe = jnp.broadcast_to(self.probe[...].astype(x.dtype), (B, 1, D))
-        query = self.query(probe).reshape(B, 1, self.heads, -1)
-        key = self.key(x).reshape(B, N, self.heads, -1)
-        value = self.value(x).reshape(B, N, self.heads, -1)
+        query = self.query(probe).reshape(B, 1, self.num_heads, -1)
+        key = self.key(x).reshape(B, N, self.num_heads, -1)
+        value = self.value(x).reshape(B, N, self.num_heads, -1)
         pooled = self.out(attention(query, key, value).reshape(B, D))
         return pooled + self.mlp(self.norm(pooled))

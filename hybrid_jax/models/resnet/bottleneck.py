@@ -1,4 +1,4 @@
-"""Residual bottlenecks (He et al., 2015, 2016): 1x1, 3x3, 1x1 and a shortcut."""
+"""Residual bottleneck blocks (He et al., 2015, 2016): 1x1, 3x3, 1x1 and a shortcut."""
 
 import jax
 from flax import nnx
@@ -12,15 +12,16 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class Downsample(nnx.Module):
-    """The shortcut where channels or resolution change: a 1x1 convolution and a norm.
+    """The projection shortcut of a block that changes channels or resolution.
 
-    With pre-activation there is no norm: its input has been normed already.
+    A 1x1 convolution and a norm. With pre-activation there is no norm, because the input
+    is normed already.
 
     Args:
-        stride: of the 1x1, or of the mean of 2x2 cells before it ("pooled" shortcuts,
-            ResNet-D, He et al., 2018).
-        spacing: cells from one of those four to the next where dilation replaces the
-            stride; 0 where the stage keeps its input's resolution in any case.
+        stride: of the 1x1 convolution, or of the 2x2 average pooling before it ("pooled"
+            shortcuts, ResNet-D, He et al., 2018).
+        spacing: dilation of the 2x2 average pooling where dilation replaces the stride; 0
+            in a first stage, which never halves its map.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class Downsample(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-    """1x1, 3x3 (carrying the stride, "v1.5"), 1x1; activation after the sum.
+    """1x1, 3x3 (with the stride, "v1.5"), 1x1; activation after the sum.
 
     Args:
-        width: channels of the 3x3; the block emits four times as many.
-        stride: of the 3x3.
-        dilation: of the 3x3.
+        width: channels of the 3x3 convolution; the output has four times as many.
+        stride: of the 3x3 convolution.
+        dilation: of the 3x3 convolution.
         spacing: see `Downsample`.
     """
 
@@ -90,7 +91,7 @@ class Bottleneck(nnx.Module):
         )
         self.norm2 = layers.norm(spec, width, rngs=rngs)
         self.conv3 = layers.conv(spec, width, out_channels, kernel=1, rngs=rngs)
-        # A silent branch makes every block start as the identity (Goyal et al., 2017).
+        # A branch of zero makes every block start as the identity (Goyal et al., 2017).
         self.norm3 = (
             None
             if spec.preactivation
@@ -120,7 +121,7 @@ class Bottleneck(nnx.Module):
         return jax.nn.relu(self.norm1(self.conv1(x), train=train))
 
     def spatial(self, y: jax.Array, *, train: bool) -> jax.Array:
-        """Looks at the neighbors: the 3x3 convolution, with the stride."""
+        """Applies the 3x3 convolution, with the stride."""
         return jax.nn.relu(self.norm2(self.conv2(y), train=train))
 
     def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
@@ -130,23 +131,22 @@ class Bottleneck(nnx.Module):
         return jax.nn.relu(shortcut + y)
 
     def fold_in_place(self) -> None:
-        """Folds each norm into the convolution of its number, see `layers/folding.py`."""
+        """Folds each norm into the convolution before it, see `layers/folding.py`."""
         self.norm1 = folded_norm(self.conv1, self.norm1)
         self.norm2 = folded_norm(self.conv2, self.norm2)
         self.norm3 = folded_norm(self.conv3, self.norm3)
 
 
 class PreActivationBottleneck(Bottleneck):
-    """The same three convolutions, each behind a norm and a ReLU (He et al., 2016).
+    """A bottleneck with norm and ReLU before each convolution (He et al., 2016).
 
-    `norm0` is of the input; `norm1` and `norm2` follow the convolutions of their numbers,
-    so that whoever works between `reduce`, `spatial` and `expand` finds either block
-    alike. The net's last block has `final_norm`, which norms its sum: run block by block
-    or whole, the net then ends the same way.
+    `norm0` normalizes the input; `norm1` and `norm2` follow `conv1` and `conv2`, so that
+    `reduce`, `spatial` and `expand` have the same meaning as in `Bottleneck`. The last
+    block of the network also normalizes its sum, by `final_norm`.
 
     Args:
-        last: whether it is the net's last block.
-        placed: as in `Bottleneck`.
+        last: whether it is the last block of the network.
+        placed: `stride`, `dilation` and `spacing`, as in `Bottleneck`.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class PreActivationBottleneck(Bottleneck):
     def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
         """Widens `y` and adds it to the block's input `x`."""
         if self.downsample is not None:
-            # The compiler finds that `reduce` has computed the same.
+            # The compiler removes this copy of what `reduce` computes.
             x = self.downsample(self._activated(x, train=train), train=train)
         x = x + self.conv3(y)
         if self.final_norm is not None:

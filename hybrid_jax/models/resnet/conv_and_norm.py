@@ -1,4 +1,4 @@
-"""The convolution and the norm that a `ResNetSpec` asks for."""
+"""The convolution and the norm that a `ResNetSpec` describes."""
 
 from flax import nnx
 
@@ -8,9 +8,10 @@ from hybrid_jax.specs import ResNetSpec
 
 
 def conv(spec: ResNetSpec, in_channels: int, out_channels: int, **options) -> Conv:
-    """Returns a convolution without a bias that pads and standardizes as the spec says.
+    """Returns a convolution without bias, with the spec's padding and standardization.
 
-    The published hybrids pad like TensorFlow; BiT and torch's BatchNorm models centered.
+    The published hybrids use TensorFlow's "same" padding; BiT and torch's BatchNorm models
+    use centered padding.
     """
     same = spec.norm == "group" and not spec.preactivation
     return Conv(

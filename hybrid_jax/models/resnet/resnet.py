@@ -1,4 +1,4 @@
-"""ResNet (He et al., 2015) in stages: the root, then four maps of falling resolution."""
+"""ResNet (He et al., 2015): the stem and up to four stages, each of which gives a map."""
 
 import jax
 from flax import nnx
@@ -21,8 +21,8 @@ class Stage(nnx.Module):
         wanted = 4 * 2**index
         self.stride = min(wanted, spec.output_stride)
         self.channels = 4 * width
-        # Past the output stride, a stage looks as far as its stride would have taken it.
-        # Its first block still works at the spacing of the map it receives.
+        # Past the output stride, dilation replaces the stride and keeps the receptive
+        # field. The first block still has the dilation of its input's stage.
         dilation = wanted // self.stride
         first_dilation = max(dilation // 2, 1) if self.stride == in_stride else 1
         blocks = []
@@ -51,7 +51,7 @@ class Stage(nnx.Module):
 
 
 def _block(spec: ResNetSpec, *channels: int, last: bool, **options) -> Bottleneck:
-    """Returns the block that the spec asks for; `last` is the net's last one."""
+    """Returns the block that the spec describes; `last`: of the network."""
     if spec.preactivation:
         return PreActivationBottleneck(spec, *channels, last=last, **options)
     return Bottleneck(spec, *channels, **options)

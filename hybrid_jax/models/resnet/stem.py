@@ -1,4 +1,4 @@
-"""Root blocks of a ResNet: from the image to a map of stride 4."""
+"""Stems (root blocks) of a ResNet: from the image to a map of stride 4."""
 
 import jax
 from flax import nnx
@@ -10,7 +10,7 @@ from hybrid_jax.specs import ResNetSpec
 
 
 class Stem(nnx.Module):
-    """One 7x7 convolution and a 3x3 maximum, each with stride 2."""
+    """A 7x7 convolution and a 3x3 max pooling, each with stride 2."""
 
     def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
         self.conv = layers.conv(spec, 3, spec.width, kernel=7, stride=2, rngs=rngs)
@@ -30,7 +30,7 @@ class Stem(nnx.Module):
 
 
 class DeepStem(nnx.Module):
-    """Three 3x3 convolutions instead of the one (ResNet-C and -D, He et al., 2018)."""
+    """Three 3x3 convolutions instead of one 7x7 (ResNet-C and -D, He et al., 2018)."""
 
     def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
         half = spec.width // 2
@@ -52,21 +52,21 @@ class DeepStem(nnx.Module):
         return max_pool(x, padding=self.padding)
 
     def fold_in_place(self) -> None:
-        """Folds each norm into the convolution of its number, see `layers/folding.py`."""
+        """Folds each norm into the convolution before it, see `layers/folding.py`."""
         self.norm1 = folded_norm(self.conv1, self.norm1)
         self.norm2 = folded_norm(self.conv2, self.norm2)
         self.norm3 = folded_norm(self.conv3, self.norm3)
 
 
 def stem(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module:
-    """Returns the root block that the spec asks for."""
+    """Returns the stem that the spec describes."""
     return (DeepStem if spec.root == "deep" else Stem)(spec, rngs=rngs)
 
 
 def _last_norm(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module | None:
     """Returns the norm after the last convolution.
 
-    Blocks with pre-activation begin with one of their own; alone, the root needs it.
+    It is None if pre-activation blocks follow, because these begin with a norm.
     """
     if spec.preactivation and spec.blocks:
         return None
@@ -74,7 +74,7 @@ def _last_norm(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module | None:
 
 
 def _pool_padding(spec: ResNetSpec) -> str:
-    # Without a ReLU before it, it matters what is added: BiT's authors add zeros.
+    # BiT pads with zeros; without a ReLU before the pooling, this changes the maximum.
     if spec.preactivation:
         return "zeros"
     return "same" if spec.norm == "group" else "centered"

@@ -1,4 +1,4 @@
-"""Vision Transformer (Dosovitskiy et al., 2020) in stages: embed, blocks, norm, pool."""
+"""Vision Transformer (Dosovitskiy et al., 2020): embedding, blocks, norm, pooling."""
 
 from collections.abc import Callable, Collection
 
@@ -9,7 +9,7 @@ from flax import nnx
 
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.remat import run_block
-from hybrid_jax.models.layers.transformer import AttentionPool, Block, drop, layer_norm
+from hybrid_jax.models.layers.transformer import AttentionPool, Block, dropout, layer_norm
 from hybrid_jax.models.vit.taps import current_taps
 from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
 from hybrid_jax.specs import ViTSpec
@@ -20,22 +20,21 @@ PIECES = ("embed", "cls", "positions", "attention", "pool")
 
 
 class ViT(nnx.Module):
-    """A staged ViT over an image or over a feature map.
+    """A ViT on an image or on a feature map.
 
-    Whole: `vit(x, train=...)`. By stages: `tokens = vit.embed_map(x, ...)`, then
-    `vit.run_block(i, tokens, ...)` for each block, `vit.norm`, `vit.pool_tokens`.
-    The first `vit.prefix` tokens are the class token and the registers.
+    Call `vit(x, train=...)` for all of it. Or call its steps: `tokens = vit.embed_map(x)`,
+    `vit.run_block(i, tokens, ...)` for each block, `vit.norm`, `vit.pool_tokens`. The first
+    `vit.prefix` tokens are the class token and the register tokens.
 
     Args:
-        spec: every number of the part.
-        grid: (h, w) of the patch grid its learned positions are made for; any other grid
-            is served by resizing them.
+        spec: sizes and numerics.
+        grid: (h, w) of the learned position embeddings; they are resized to any other grid.
         in_channels: C of the input; 3 for an image.
         patch_size: cells of the input per token and side; the spec's if None.
-        without: pieces that are not built, of `PIECES`, because the caller has no use for
-            them or brings its own: "embed", "cls" (the first token is another's),
-            "positions" (none are added to the patches; rotary ones stay), the blocks'
-            "attention", and of the pooling the learned probe ("pool").
+        without: pieces that are not built, of `PIECES`, because the caller replaces them or
+            does not use them: "embed", "cls" (the class token), "positions" (those added
+            to the patches; rotary ones stay), "attention" (of the blocks) and "pool" (the
+            attention pooling).
     """
 
     def __init__(
@@ -52,33 +51,35 @@ class ViT(nnx.Module):
             raise ValueError(f"ViT: without: expected some of {PIECES}, got {without}.")
         self.spec = spec
         has_cls, learned = spec.pool == "cls", spec.positions == "learned"
-        self.prefix = has_cls + spec.registers
+        self.prefix = has_cls + spec.num_register_tokens
         self.embed = (
             _embedding(spec, in_channels, patch_size or spec.patch_size, rngs=rngs)
             if "embed" not in without
-            else _left_out(rngs=rngs)
+            else _not_built(rngs=rngs)
         )
         cls = has_cls and "cls" not in without
         self.cls = nnx.Param(jnp.zeros((1, spec.width))) if cls else None
         self.registers = (
-            _array(spec.registers, spec.width, rngs=rngs) if spec.registers else None
+            _array(spec.num_register_tokens, spec.width, rngs=rngs)
+            if spec.num_register_tokens
+            else None
         )
-        # The class token's own position is kept beside the grid, so that the grid can
-        # have any shape; together they are the (N + 1, D) array of vit_jax.
+        # The position of the class token is a separate array, so that the grid can have
+        # any shape; vit_jax has both in one (N + 1, D) array.
         placed = "positions" not in without
-        position = _array if placed else _left_out
+        position = _array if placed else _not_built
         self.cls_position = (
             position(1, spec.width, rngs=rngs) if has_cls and learned else None
         )
         self.position = position(*grid, spec.width, rngs=rngs) if learned else None
         self.adds_positions = placed and spec.positions != "rope2d"
-        # The ramp ends at the spec's rate; a ramp of one block has only that end.
+        # The last block has the spec's rate, also if it is the only one.
         rates = np.linspace(0.0, spec.drop_path, spec.depth)
         rates[-1:] = spec.drop_path
-        attends = "attention" not in without
+        use_attention = "attention" not in without
         self.blocks = nnx.List(
             [
-                Block(spec, drop_path=float(rate), attends=attends, rngs=rngs)
+                Block(spec, drop_path=float(rate), use_attention=use_attention, rngs=rngs)
                 for rate in rates
             ]
         )
@@ -89,7 +90,7 @@ class ViT(nnx.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Maps (B, H, W, C) to the final map (B, h, w, D) and the pooled (B, D)."""
+        """Maps (B, H, W, C) to the final map (B, h, w, D) and the pooled vector (B, D)."""
         key = key if train else None
         tokens, hw = self.embed_map(x, key=key)
         for index in range(self.spec.depth):
@@ -108,14 +109,14 @@ class ViT(nnx.Module):
         return self.add_prefix(x.reshape(B, h * w, D), key=key), (h, w)
 
     def add_prefix(self, tokens: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-        """Puts class token and registers before (B, N, D) and drops at the spec's rate."""
+        """Prepends the class and register tokens to (B, N, D) and applies dropout."""
         prefix = [
             jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), *token.shape))
             for token in self._prefix_tokens()
         ]
         tokens = jnp.concatenate([*prefix, tokens], axis=1) if prefix else tokens
         key_embed = None if key is None else jax.random.fold_in(key, self.spec.depth)
-        return drop(tokens, rate=self.spec.dropout, key=key_embed)
+        return dropout(tokens, rate=self.spec.dropout, key=key_embed)
 
     def run_block(
         self,
@@ -128,14 +129,17 @@ class ViT(nnx.Module):
         rotation: tuple[np.ndarray, np.ndarray] | None = None,
         attend: Callable | None = None,
     ) -> jax.Array:
-        """Applies block `index` to tokens (B, prefix + N, D) of an (h, w) grid.
+        """Applies block `index` to tokens (B, prefix + N, D).
 
-        `bias`, broadcastable to (B, heads, N, N), is added to the attention logits.
-        Tokens of no single grid come without `hw`; under "rope2d" they bring their own
-        `rotation`. `attend` stands in for the block's attention, see `Block`.
+        Args:
+            hw: (h, w) of the grid of the tokens; None if they have no single grid.
+            key: switches dropout and drop path on.
+            bias: added to the attention logits, broadcastable to (B, heads, N, N).
+            rotation: rotary positions of tokens without `hw`, see `Block`.
+            attend: replaces the block's attention, see `Block`.
         """
         if hw is not None and rotation is None and self.spec.positions == "rope2d":
-            rotation = rope2d(hw, self.spec.width // self.spec.heads)
+            rotation = rope2d(hw, self.spec.width // self.spec.num_heads)
         key = None if key is None else jax.random.fold_in(key, index)
 
         def run(block, tokens, key, bias):
@@ -150,20 +154,20 @@ class ViT(nnx.Module):
         return tokens
 
     def add_to_patches(self, tokens: jax.Array, change: jax.Array) -> jax.Array:
-        """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens alone.
+        """Adds (B, N, D) or a map (B, h, w, D) to the patch tokens.
 
-        Class token and registers have no place in the image and stay as they are.
+        The class token and the register tokens are not changed.
         """
         patches = tokens[:, self.prefix :]
         patches = patches + change.astype(tokens.dtype).reshape(patches.shape)
         return jnp.concatenate([tokens[:, : self.prefix], patches], axis=1)
 
     def to_map(self, tokens: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
-        """Lays the patch tokens out as a map (B, h, w, D)."""
+        """Reshapes the patch tokens to a map (B, h, w, D)."""
         return tokens[:, self.prefix :].reshape(tokens.shape[0], *hw, -1)
 
     def pool_tokens(self, tokens: jax.Array) -> jax.Array:
-        """Reduces normed tokens (B, prefix + N, D) to (B, D) the way the spec says."""
+        """Pools normed tokens (B, prefix + N, D) to (B, D) as `spec.pool` says."""
         if self.spec.pool == "cls":
             return tokens[:, 0]
         patches = tokens[:, self.prefix :]
@@ -207,6 +211,6 @@ def _array(*shape: int, rngs: nnx.Rngs) -> nnx.Param:
     return nnx.Param(_normal(rngs.params(), shape, jnp.float32))
 
 
-def _left_out(*_: int, rngs: nnx.Rngs) -> None:
-    """Draws the key of an array that is not built: all others start as in a whole ViT."""
+def _not_built(*_: int, rngs: nnx.Rngs) -> None:
+    """Skips the random key of an array, so that all others start as in a full ViT."""
     rngs.params()

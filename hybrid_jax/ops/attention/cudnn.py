@@ -1,19 +1,19 @@
 """Attention through cuDNN's fused kernel, for any lengths and biases.
 
-The kernel (jax/_src/cudnn/fused_attention_stablehlo.py, jax 0.10 to 0.12) takes a training
-step of even lengths only, with a bias or without one, and a bias of full lengths only.
-Lengths are padded here, and the padded keys are hidden by their count.
+In training, the kernel (jax/_src/cudnn/fused_attention_stablehlo.py, jax 0.10 to 0.12)
+supports even lengths only, and a bias of the full shape only. So lengths are padded here,
+and padded keys are masked by `key_value_seq_lengths`.
 """
 
 import jax
 import jax.numpy as jnp
 
-_MULTIPLE = 8  # tokens; rows of sixteen-bit tables then begin at multiples of 16 bytes
+_MULTIPLE = 8  # tokens; aligns rows of 16-bit attention weights to 16 bytes
 _WIDEST_HEAD = 128  # on every generation that has the kernel
 
 
 def applies(query: jax.Array) -> bool:
-    """Whether the kernel takes queries (B, N, heads, d) of this width and dtype, here."""
+    """Whether the kernel supports queries (B, N, heads, d) on the first device."""
     head_dim = query.shape[-1]
     fits = head_dim % 8 == 0 and head_dim <= _WIDEST_HEAD
     sixteen_bit = query.dtype in (jnp.bfloat16, jnp.float16)
@@ -23,7 +23,7 @@ def applies(query: jax.Array) -> bool:
 def has_flash_attention() -> bool:
     """Whether the first device is an NVIDIA GPU of the Ampere generation (8.0) or later."""
     capability = getattr(jax.local_devices()[0], "compute_capability", "")
-    # AMD's answer is a name such as gfx90a; other devices have none.
+    # On AMD GPUs it is a name such as gfx90a; other devices have none.
     return capability.replace(".", "").isdigit() and float(capability) >= 8.0
 
 
@@ -35,7 +35,7 @@ def attention(
     bias: jax.Array | None,
     implementation: str = "cudnn",
 ) -> jax.Array:
-    """Attends from every query to every key; arguments as of `ops.attention.attention`.
+    """Returns the attention of every query to every key; arguments as in `dot_product`.
 
     Args:
         implementation: of `jax.nn.dot_product_attention`. "xla" computes the same from
@@ -45,7 +45,7 @@ def attention(
     M = key.shape[1]
     more_queries, more_keys = -N % _MULTIPLE, -M % _MULTIPLE
     if bias is not None:
-        # Over examples and heads the kernel broadcasts by itself.
+        # The kernel broadcasts over examples and heads, but not over lengths.
         bias = jnp.broadcast_to(bias.astype(query.dtype), (*bias.shape[:2], N, M))
         bias = jnp.pad(bias, ((0, 0), (0, 0), (0, more_queries), (0, more_keys)))
     lengths = jnp.full(B, M, jnp.int32) if more_keys else None

@@ -1,8 +1,8 @@
 """Multi-scale deformable attention (Zhu et al., 2020): a few sampled points per query.
 
-Array operations alone: it compiles for every backend and exports. It differentiates in
-reverse mode only (`grad`, `vjp`): the sum over points has a hand-written backward pass, for
-which JAX offers no forward mode (`jvp`, `jacfwd`, `hessian`).
+It consists of array operations only, compiles for every backend and can be exported. It
+supports reverse-mode differentiation only (`grad`, `vjp`), because the sum over points is a
+`custom_vjp`; `jvp`, `jacfwd` and `hessian` raise an error.
 """
 
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ def deformable_attention(
     *,
     sampling: Literal["bilinear", "discrete"] = "bilinear",
 ) -> jax.Array:
-    """Sums the values found at P points of each of L maps, by the weights given.
+    """Returns the weighted sum of values sampled at P points of each of L maps.
 
         out[b, q, n] = sum over l, p of weights[b, q, n, l, p] * values[l][b, point, n]
 
-    A bilinear point reads four cells. The four are packed side by side once per map, so
-    that each point is one gather of 4d numbers: gathers cost by the row, on TPUs most.
-    Gathered rows are not kept for the backward pass, which reads them again: kept, they
-    would be B * Q * heads * P * 4d numbers a level, at high resolution most of the memory
-    of a model. What is kept is the arguments. While it runs, each pass may hold the rows of
-    all levels at once, unless the compiler joins the gathers with the sums.
+    A bilinear point reads four cells. These are concatenated once per map, so that each
+    point is one gather of 4d numbers: the cost of a gather grows with its number of rows,
+    on TPUs most. The gathered rows, B * Q * heads * P * 4d numbers per level, are not
+    stored for the backward pass, which gathers them again; only the arguments are stored.
+    Each pass may still hold the rows of all levels at once, unless the compiler fuses the
+    gathers with the sums.
 
     Args:
         values: L maps (B, h_l, w_l, heads, d).
         locations: (B, Q, heads, L, P, 2), float32, as (x, y) in cells of level l: 0.0 is
             the left or top border of cell 0, the center of cell i is i + 0.5. Cells
-            outside the map count as zero, also as neighbors of a point inside.
-        weights: (B, Q, heads, L, P), usually summing to one over L and P.
-        sampling: "bilinear"; or "discrete", which reads the one cell the point lies in
-            (Lv et al., 2024): a fourth of the reads, and no gradient to `locations`, by
-            nature; values and weights get theirs.
+            outside the map are zero, also as neighbors of a point inside.
+        weights: (B, Q, heads, L, P), usually with sum one over L and P.
+        sampling: "bilinear", or "discrete" (RT-DETRv2, Lv et al., 2024), which reads the
+            cell that contains the point: a fourth of the reads, and no gradient to
+            `locations`.
 
     Returns:
         (B, Q, heads, d) in the dtype of the values; sampled and summed in float32.
@@ -50,8 +50,8 @@ def deformable_attention(
     sample = jax.checkpoint(jax.vmap(_bilinear if sampling == "bilinear" else _discrete))
     total = 0.0
     for level, value in enumerate(values):
-        # Float32: gradients of many points meet in one cell, where sixteen bits add
-        # neither exactly nor, for want of hardware atomics, fast.
+        # float32: the backward pass sums gradients of many points in one cell, which is
+        # inexact in 16 bits, and slow without hardware atomics.
         total = total + sample(
             value.astype(jnp.float32),
             locations[:, :, :, level].astype(jnp.float32),
@@ -64,10 +64,10 @@ def _bilinear(value: jax.Array, locations: jax.Array, weights: jax.Array) -> jax
     """One example: (h, w, heads, d), (Q, heads, P, 2), (Q, heads, P) -> (Q, heads, d)."""
     h, w, heads, d = value.shape
     padded = jnp.pad(value, ((1, 1), (1, 1), (0, 0), (0, 0)))
-    # Row (i, j) holds cells (i-1, j-1), (i-1, j), (i, j-1), (i, j); the rim is zero.
+    # Row (i, j) has cells (i-1, j-1), (i-1, j), (i, j-1), (i, j); the border is zero.
     corners = (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])
     table = jnp.concatenate(corners, axis=-1)  # (h+1, w+1, heads, 4d)
-    # From the center of cell 0; past the rim's centers all is zero, wherever it is.
+    # Relative to the center of cell 0; clipped to the zero border.
     x = jnp.clip(locations[..., 0] - 0.5, -1.0, w)
     y = jnp.clip(locations[..., 1] - 0.5, -1.0, h)
     column = jax.lax.stop_gradient(jnp.minimum(jnp.floor(x), w - 1))
@@ -88,7 +88,7 @@ def _bilinear(value: jax.Array, locations: jax.Array, weights: jax.Array) -> jax
 
 
 def _discrete(value: jax.Array, locations: jax.Array, weights: jax.Array) -> jax.Array:
-    """As `_bilinear`, from the cell each point lies in."""
+    """As `_bilinear`, from the cell that contains each point."""
     h, w, heads, d = value.shape
     column, row = jnp.moveaxis(jnp.floor(jax.lax.stop_gradient(locations)), -1, 0)
     inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
@@ -99,18 +99,18 @@ def _discrete(value: jax.Array, locations: jax.Array, weights: jax.Array) -> jax
 
 
 def _rows(table: jax.Array, cell: jax.Array, heads: int) -> jax.Array:
-    """Gathers (Q, heads, P, C) rows of a (cells * heads, C) table, each head its own."""
+    """Gathers rows (Q, heads, P, C) of a table (cells * heads, C), separately per head."""
     index = cell * heads + jnp.arange(heads)[:, None]
     return jnp.take(table, index, axis=0, mode="clip")
 
 
 @jax.custom_vjp
 def _weigh(rows: jax.Array, shares: jax.Array) -> jax.Array:
-    """Sums rows (Q, heads, P, cells, d) by their shares (Q, heads, P, cells).
+    """Returns the sum of rows (Q, heads, P, cells, d) times shares (Q, heads, P, cells).
 
-    Each way in the form that compilers join with the gather and the scatter around it:
-    forward a product and a sum; backward a dot for the shares. On CPU the one costs half
-    the time of the other's form, and the other a third of what differentiating gives.
+    Forward it is a product and a sum, backward a dot product for the shares: the forms that
+    compilers fuse with the gather and the scatter. On CPU the forward pass takes half the
+    time of an einsum, the backward pass a third of the automatic gradient.
     """
     return (rows * shares[..., None]).sum((-3, -2))
 

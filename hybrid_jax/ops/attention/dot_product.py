@@ -1,4 +1,4 @@
-"""Scaled dot-product attention through the kernel that suits platform and shapes."""
+"""Scaled dot-product attention, with the kernel chosen by platform and shapes."""
 
 import contextlib
 import contextvars
@@ -11,7 +11,7 @@ from hybrid_jax.ops.platform import platform
 
 KERNELS = ("auto", "xla", "cudnn", "tokamax")
 
-# Tokens. Not measured: half of the smallest tile of cuDNN's kernels, 64 x 64.
+# Tokens. Half of the smallest tile (64 x 64) of cuDNN's kernels; not measured.
 _SHORTEST = 32
 
 _KERNEL: contextvars.ContextVar[str] = contextvars.ContextVar("kernel", default="auto")
@@ -19,7 +19,7 @@ _KERNEL: contextvars.ContextVar[str] = contextvars.ContextVar("kernel", default=
 
 @contextlib.contextmanager
 def attention_kernel(name: str) -> Iterator[None]:
-    """Makes `attention` use one of `KERNELS` inside the block; "auto" chooses by itself.
+    """Context manager that sets the kernel of `attention` to one of `KERNELS`.
 
     Raises:
         ValueError: not one of `KERNELS`.
@@ -36,10 +36,10 @@ def attention_kernel(name: str) -> Iterator[None]:
 def attention(
     query: jax.Array, key: jax.Array, value: jax.Array, *, bias: jax.Array | None = None
 ) -> jax.Array:
-    """Attends from every query to every key.
+    """Returns the attention of every query to every key.
 
-    A fused kernel takes only some shapes and dtypes. What it does not take goes through
-    XLA, whatever `attention_kernel` says.
+    Shapes and dtypes that the fused kernel does not support use XLA, whatever
+    `attention_kernel` says.
 
     Args:
         query: (B, N, heads, d) in the compute dtype.
@@ -48,7 +48,7 @@ def attention(
         bias: added to the logits, broadcastable to (B, heads, N, M).
 
     Returns:
-        (B, N, heads, d); the softmax runs in float32 whatever the dtype.
+        (B, N, heads, d); the softmax runs in float32 for any dtype.
     """
     kernel = chosen_kernel(query, key, bias=bias)
     if kernel == "tokamax":
@@ -63,11 +63,11 @@ def attention(
 def chosen_kernel(
     query: jax.Array, key: jax.Array, *, bias: jax.Array | None = None
 ) -> str:
-    """Returns "xla", "cudnn" or "tokamax": the kernel of one call of `attention`.
+    """Returns "xla", "cudnn" or "tokamax": the kernel that a call of `attention` uses.
 
-    "auto" is cuDNN where it applies: it never writes the (N, M) table of weights. A table
-    with one short side is small, and padding that side would cost more than it saves. It is
-    never tokamax, of which no figure on an accelerator is known.
+    "auto" uses cuDNN where it is supported, because it does not write the (N, M) attention
+    weights to memory. For fewer than 32 queries or keys it uses XLA: the weights are small
+    and padding would cost more. It never uses tokamax, which was not measured.
     """
     kernel = _KERNEL.get()
     if kernel == "tokamax":

@@ -1,7 +1,7 @@
-"""Relative positions on a grid: tables over offsets, for any grid, as attention logits.
+"""Relative positions on a grid: learned tables over offsets, as attention logits.
 
-A table for a side of n cells has 2n - 1 entries; entry o + n - 1 belongs to the offset
-o = key - query, from -(n - 1) to n - 1. Cells of a (h, w) grid are counted row by row.
+A table for a side of n cells has 2n - 1 entries; entry o + n - 1 is that of the offset
+o = key - query, from -(n - 1) to n - 1. Cells of an (h, w) grid are in row-major order.
 """
 
 import jax
@@ -10,10 +10,10 @@ import numpy as np
 
 
 def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
-    """Fits a table of offsets to a side of `side` cells by linear interpolation.
+    """Interpolates a table of offsets linearly to a side of `side` cells.
 
-    The ends stay at the ends and offset zero stays at its entry, so that a grid twice as
-    fine reads twice as many steps over the same distances.
+    The largest offsets and offset zero keep their entries, so that a finer grid covers the
+    same distances in more steps.
 
     Args:
         table: 2n - 1 entries along `axis`.
@@ -26,7 +26,7 @@ def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
         return table
     reach = (entries - 1) / 2
     at = reach + np.arange(1 - side, side) * (reach / max(side - 1, 1))
-    # The hat function around each entry: linear interpolation as a matrix.
+    # The matrix of linear interpolation.
     weights = np.maximum(1.0 - np.abs(at[:, None] - np.arange(entries)), 0.0)
     # High precision: on TPU a plain float32 product would round to bfloat16.
     resized = jnp.tensordot(
@@ -36,14 +36,14 @@ def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
 
 
 def by_pair(table: jax.Array, *, axis: int) -> jax.Array:
-    """Spreads a table of 2n - 1 offsets into n queries by n keys.
+    """Expands a table of 2n - 1 offsets to n queries by n keys.
 
-    Entry (i, k) is the table's at offset k - i. Instead of a gather, whose gradient is a
-    scatter, n copies of the table are laid end to end with one cell between them and cut
-    into rows one cell shorter, so that every row starts one offset earlier.
+    Entry (i, k) is the table's entry of offset k - i. This needs no gather (whose gradient
+    is a scatter): n copies of the table, each padded by one cell, are concatenated and
+    reshaped to rows one cell shorter, so that every row starts one offset earlier.
 
     Returns:
-        The table with `axis` replaced by two of length n.
+        The table with `axis` replaced by two axes of length n.
     """
     table = jnp.moveaxis(table, axis, 0)
     entries, rest = table.shape[0], table.shape[1:]
@@ -55,14 +55,14 @@ def by_pair(table: jax.Array, *, axis: int) -> jax.Array:
 
 
 def relative_bias(table: jax.Array, hw: tuple[int, int], *, prefix: int) -> jax.Array:
-    """Returns what a static table adds to the logits of an (h, w) grid (CoAtNet).
+    """Returns the relative position bias of an (h, w) grid (CoAtNet, Dai et al., 2021).
 
     Args:
-        table: (heads, 2h' - 1, 2w' - 1), made for any grid.
-        prefix: tokens before the grid's; nothing is added where one takes part.
+        table: (heads, 2h' - 1, 2w' - 1); it is resized to (h, w).
+        prefix: number of tokens before the grid's; their bias is zero.
 
     Returns:
-        (1, heads, prefix + h * w, prefix + h * w), query before key.
+        (1, heads, prefix + h * w, prefix + h * w), queries before keys.
     """
     h, w = hw
     table = resize_offsets(resize_offsets(table, h, axis=1), w, axis=2)
@@ -72,18 +72,18 @@ def relative_bias(table: jax.Array, hw: tuple[int, int], *, prefix: int) -> jax.
 
 
 def relative_logits(query: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Returns q.r, what a query reads at every offset (Shaw et al., 2018; BoTNet).
+    """Returns the relative logits q.r (Shaw et al., 2018; BoTNet, 2021).
 
-    r is the sum of a row's and a column's vector, so each is multiplied by itself, at the
-    cost of h + w instead of h * w keys, and only the sum has the size of the logits.
+    r is the sum of a row vector and a column vector. Each is multiplied separately, which
+    costs h + w instead of h * w products per query.
 
     Args:
         query: (B, h, w, heads, d).
-        rows: (2h' - 1, d), made for any number of rows.
-        columns: (2w' - 1, d).
+        rows: (2h' - 1, d); it is resized to h rows.
+        columns: (2w' - 1, d); it is resized to w columns.
 
     Returns:
-        (B, heads, h * w, h * w), query before key, in the dtype of `query`.
+        (B, heads, h * w, h * w), queries before keys, in the dtype of `query`.
     """
     B, h, w, heads, _ = query.shape
     of_rows = by_pair(resize_offsets(rows, h, axis=0), axis=0)  # (h, h, d)

@@ -1,9 +1,9 @@
-"""Attention whose tables, (N, M) for each head, are written in the compute dtype.
+"""Attention that writes logits and weights, (N, M) per head, in the compute dtype.
 
-The products of a TPU add up in float32. Plain attention also writes the logits in float32
-and keeps the weights so for the backward pass; an unfused kernel is bound by these bytes.
-Here logits and weights are rounded to the compute dtype as they are written, as in the
-attention of Flax, and only the weights are kept. Softmax and sums run in float32.
+Matrix products of a TPU accumulate in float32. The unfused attention of JAX writes the
+logits and stores the weights in float32, and is bound by this memory traffic. Here both are
+rounded to the compute dtype, as in the attention of Flax, and only the weights are stored
+for the backward pass. Softmax and sums run in float32.
 """
 
 import jax
@@ -18,7 +18,7 @@ def _attention(query, key, value, bias):
 def attention(
     query: jax.Array, key: jax.Array, value: jax.Array, *, bias: jax.Array | None
 ) -> jax.Array:
-    """Attends from every query to every key; arguments as of `ops.attention.attention`."""
+    """Returns the attention of every query to every key; arguments as in `dot_product`."""
     return _attention(query, key, value, bias)
 
 
@@ -51,7 +51,7 @@ def _scaled(query: jax.Array) -> jax.Array:
 
 
 def _summed_to(grad: jax.Array, bias: jax.Array) -> jax.Array:
-    """Sums the gradient of the logits over the axes along which the bias was repeated."""
+    """Sums the gradient of the logits over the axes along which the bias is broadcast."""
     axes = [axis for axis in range(4) if bias.shape[axis] == 1 != grad.shape[axis]]
     return jnp.sum(grad, axis=axes, keepdims=True).astype(bias.dtype)
 

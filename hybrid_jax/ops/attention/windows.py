@@ -1,4 +1,4 @@
-"""Square windows of maps, and attention that stays inside them (ViTDet, Swin)."""
+"""Window attention: attention inside square windows of maps (Swin, 2021; ViTDet, 2022)."""
 
 import math
 from collections.abc import Sequence
@@ -9,37 +9,39 @@ import numpy as np
 
 from hybrid_jax.ops.attention.dot_product import attention
 
-# Added to a logit, it leaves nothing after the softmax; finite, so that bfloat16 holds it.
-_NEVER = -1e9
+# Added to the logits of padding: its exponential is zero; bfloat16 can hold it.
+_MASKED = -1e9
 
 
-def to_windows(x: jax.Array, *, window: int) -> jax.Array:
-    """Cuts (B, h, w, C) into windows (B, n, window**2, C), row by row.
+def to_windows(x: jax.Array, *, window_size: int) -> jax.Array:
+    """Splits (B, h, w, C) into windows (B, n, window_size**2, C), row by row.
 
     Rows and columns are padded with zeros at the end to whole windows, so n is
-    ceil(h / window) * ceil(w / window).
+    ceil(h / window_size) * ceil(w / window_size).
     """
     B, h, w, C = x.shape
-    x = jnp.pad(x, ((0, 0), (0, -h % window), (0, -w % window), (0, 0)))
-    rows, columns = math.ceil(h / window), math.ceil(w / window)
-    x = x.reshape(B, rows, window, columns, window, C).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(B, rows * columns, window * window, C)
+    x = jnp.pad(x, ((0, 0), (0, -h % window_size), (0, -w % window_size), (0, 0)))
+    rows, columns = math.ceil(h / window_size), math.ceil(w / window_size)
+    x = x.reshape(B, rows, window_size, columns, window_size, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, rows * columns, window_size * window_size, C)
 
 
-def from_windows(x: jax.Array, hw: tuple[int, int], *, window: int) -> jax.Array:
-    """Lays windows (B, n, window**2, C) out as the map (B, *hw, C) they were cut from."""
+def from_windows(x: jax.Array, hw: tuple[int, int], *, window_size: int) -> jax.Array:
+    """Inverse of `to_windows`: (B, n, window_size**2, C) to (B, *hw, C)."""
     B, _, _, C = x.shape
-    rows, columns = (math.ceil(side / window) for side in hw)
-    x = x.reshape(B, rows, columns, window, window, C).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(B, rows * window, columns * window, C)[:, : hw[0], : hw[1]]
+    rows, columns = (math.ceil(side / window_size) for side in hw)
+    x = x.reshape(B, rows, columns, window_size, window_size, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, rows * window_size, columns * window_size, C)[:, : hw[0], : hw[1]]
 
 
-def real_cells(hw: tuple[int, int], *, window: int) -> np.ndarray:
-    """Returns (n, window**2) bool: which cells of the windows are of the map."""
-    rows, columns = (np.arange(side + -side % window) < side for side in hw)
+def real_cells(hw: tuple[int, int], *, window_size: int) -> np.ndarray:
+    """Returns (n, window_size**2) bool: False for cells of padding."""
+    rows, columns = (np.arange(side + -side % window_size) < side for side in hw)
     real = rows[:, None] & columns
-    real = real.reshape(len(rows) // window, window, len(columns) // window, window)
-    return real.transpose(0, 2, 1, 3).reshape(-1, window * window)
+    real = real.reshape(
+        len(rows) // window_size, window_size, len(columns) // window_size, window_size
+    )
+    return real.transpose(0, 2, 1, 3).reshape(-1, window_size * window_size)
 
 
 def windowed_attention(
@@ -48,27 +50,27 @@ def windowed_attention(
     value: jax.Array,
     *,
     grids: Sequence[tuple[int, int]],
-    window: int,
+    window_size: int,
 ) -> jax.Array:
-    """Attends inside square windows of one or several grids.
+    """Attention inside square windows of one or several grids.
 
     Args:
         query: (B, P + N, heads, d); the last N tokens are the cells of the grids, one
-            grid after the other, row by row. The P before them belong to no cell: they
-            attend to everything, and everything attends to them.
+            grid after the other, row by row. The first P tokens attend to all tokens, and
+            all tokens attend to them.
         key: as `query`.
         value: as `query`.
         grids: (h, w) of each grid.
-        window: cells per window and side; borders hold smaller ones.
+        window_size: side of a window in cells; windows at the border may be smaller.
 
     Returns:
         (B, P + N, heads, d).
     """
     B, total, heads, d = query.shape
     prefix = total - sum(h * w for h, w in grids)
-    q, k, v = (_all_windows(x, grids, window=window) for x in (query, key, value))
+    q, k, v = (_all_windows(x, grids, window_size=window_size) for x in (query, key, value))
     n, area = q.shape[1:3]
-    # Every window sees the prefix in front of its own cells.
+    # Keys of a window: the first P tokens and its own cells.
     k, v = (
         jnp.concatenate(
             [
@@ -82,47 +84,48 @@ def windowed_attention(
         )
         for x, windows in ((key, k), (value, v))
     )
-    bias = _padding_bias(grids, window=window, prefix=prefix)
+    bias = _padding_bias(grids, window_size=window_size, prefix=prefix)
     if bias is not None:
-        # Fused kernels take a bias of full length only.
+        # Fused kernels need a bias of the full shape.
         bias = jnp.asarray(bias, query.dtype)[None, :, None, None]
         bias = jnp.broadcast_to(bias, (B, n, 1, area, prefix + area))
         bias = bias.reshape(B * n, 1, area, prefix + area)
     q, k, v = (x.reshape(B * n, -1, heads, d) for x in (q, k, v))
     out = attention(q, k, v, bias=bias).reshape(B, n, area, heads * d)
     tokens = [
-        part.reshape(B, -1, heads, d) for part in _all_grids(out, grids, window=window)
+        part.reshape(B, -1, heads, d)
+        for part in _all_grids(out, grids, window_size=window_size)
     ]
     if prefix:
         tokens.insert(0, attention(query[:, :prefix], key, value))
     return jnp.concatenate(tokens, axis=1)
 
 
-def _all_windows(x, grids, *, window):
-    """Cuts each grid's tokens of (B, P + N, heads, d) into (B, n, window**2, heads * d)."""
+def _all_windows(x, grids, *, window_size):
+    """Splits tokens (B, P + N, heads, d) into (B, n, window_size**2, heads * d)."""
     x = x.reshape(*x.shape[:2], -1)
     windows, start = [], x.shape[1] - sum(h * w for h, w in grids)
     for h, w in grids:
         cells = x[:, start : start + h * w].reshape(len(x), h, w, -1)
-        windows.append(to_windows(cells, window=window))
+        windows.append(to_windows(cells, window_size=window_size))
         start += h * w
     return jnp.concatenate(windows, axis=1)
 
 
-def _all_grids(x, grids, *, window):
-    """Undoes `_all_windows`: (B, n, window**2, C) to one (B, h, w, C) per grid."""
+def _all_grids(x, grids, *, window_size):
+    """Inverse of `_all_windows`: one (B, h, w, C) per grid."""
     maps, start = [], 0
     for h, w in grids:
-        n = math.ceil(h / window) * math.ceil(w / window)
-        maps.append(from_windows(x[:, start : start + n], (h, w), window=window))
+        n = math.ceil(h / window_size) * math.ceil(w / window_size)
+        maps.append(from_windows(x[:, start : start + n], (h, w), window_size=window_size))
         start += n
     return maps
 
 
-def _padding_bias(grids, *, window, prefix):
-    """Returns (n, P + window**2), far below zero at padding; None without padding."""
-    real = np.concatenate([real_cells(hw, window=window) for hw in grids])
+def _padding_bias(grids, *, window_size, prefix):
+    """Returns the bias (n, P + window_size**2) of padding; None without padding."""
+    real = np.concatenate([real_cells(hw, window_size=window_size) for hw in grids])
     if real.all():
         return None
     real = np.concatenate([np.ones((len(real), prefix), bool), real], axis=1)
-    return np.where(real, 0.0, _NEVER)
+    return np.where(real, 0.0, _MASKED)

@@ -1,4 +1,4 @@
-"""One file per layout that checkpoints are published in."""
+"""The dialect registry: every module in this folder is one layout of checkpoints."""
 
 from hybrid_jax.registry import Registry
 

@@ -1,10 +1,10 @@
 """`big_vision`: the `.npz` files of big_vision's plain ViTs, SigLIP's image tower included.
 
-The names of `vit_jax`, under `params/` or, beside a text tower, `params/img/`. Positions
-stand at the root and are the patches' alone, or are fixed sines that no file holds; pooled
-is the class token, the mean, or by attention (`MAPHead_0/`). Blocks that were scanned are
-one block whose arrays have an axis for the depth before the others. ViT-B/16 with a class
-token has 200 arrays, scanned 24.
+Names are those of `vit_jax`, under `params/`, or under `params/img/` if there is a text
+tower. The position table is at the root, without a row for the class token; files with
+sincos positions have none. Pooling is by class token, mean or attention (`MAPHead_0/`).
+Scanned blocks are one block whose arrays have a leading axis for the depth. ViT-B/16 with a
+class token has 200 arrays, or 24 if scanned.
 """
 
 import functools
@@ -36,7 +36,7 @@ from hybrid_jax.specs import ViTSpec
 _POSITIONS = "pos_embedding"
 _IMAGE_TOWER = "params/img/"
 _MAP = "MAPHead_0"
-# Where files of other years keep what now stands elsewhere.
+# Keys of older files -> keys of today.
 _MOVED = {
     "Transformer/pos_embedding": _POSITIONS,
     "probe": f"{_MAP}/probe",
@@ -46,12 +46,12 @@ _MOVED_MODULES = ("LayerNorm_0/", "MlpBlock_0/", "MultiHeadDotProductAttention_0
 
 @DIALECTS.register("big_vision")
 class BigVision:
-    """ViTs whose position table, if they have one, stands at the root."""
+    """ViTs with a position table at the root, or with none."""
 
     name = "big_vision"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has a ViT without positions in its encoder."""
+        """Whether a file has a ViT without a position table in its encoder."""
         inside = self.tidy(stored)
         return (
             "embedding/kernel" in inside
@@ -60,14 +60,14 @@ class BigVision:
         )
 
     def tidy(self, stored: Stored) -> Stored:
-        """Takes the image tower out, unstacks its blocks, uses the names of today."""
+        """Selects the image tower, unstacks scanned blocks, and uses today's names."""
         inside = names.without_prefix(stored, _IMAGE_TOWER, "params/", "opt/target/")
         inside = names.with_linen_numbers(_unscanned(inside))
         tower = any(key.startswith(_IMAGE_TOWER) for key in stored)
         return {_placed(key, tower=tower): array for key, array in inside.items()}
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; its pooling is told by what is there."""
+        """Returns the model of a tidied file."""
         pool = _pool(stored)
         table = stored.get(_POSITIONS)
         vit = names.vit_of(
@@ -87,22 +87,22 @@ class BigVision:
         )
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         vit = architecture.vit
         entries = names.vit_entries(vit)
         if vit.pool == "attention":
             entries += _map_entries(vit)
         if vit.positions == "learned":
             entries.append(_position_entry(architecture))
-        # All blocks' arrays of one kind, then the next kind: a stack is read but once.
+        # Sorted by kind of array, so that each stack of scanned blocks is read once.
         entries.sort(key=lambda e: re.sub(r"/\d+/", "/", e.paths[0]))
         return entries + (names.head_entries() if architecture.num_classes else [])
 
 
 def _unscanned(stored: Stored) -> Stored:
-    """Returns the arrays with every stack of blocks as the blocks' own arrays."""
+    """Returns the arrays with every stack of scanned blocks as arrays of single blocks."""
 
-    # As many as are read together: query, key and value.
+    # Query, key and value are read together.
     @functools.lru_cache(maxsize=3)
     def stack(key: str):
         return stored[key].read()
@@ -124,9 +124,9 @@ def _unscanned(stored: Stored) -> Stored:
 
 
 def _placed(key: str, *, tower: bool) -> str:
-    """Returns the key that files of today use for what `key` names."""
+    """Returns the key that today's files use for the array of `key`."""
     if tower and key.startswith("head/"):
-        # Beside a text tower it maps to the space of both, and is no classifier.
+        # With a text tower it is the projection to the joint space, not a classifier.
         return f"img/{key}"
     if key.startswith(_MOVED_MODULES):
         return f"{_MAP}/{key}"
@@ -140,9 +140,9 @@ def _pool(stored: Stored) -> str:
 
 
 def _grid(rows: int, hints: Hints, *, cls: bool) -> tuple[tuple[int, int], bool]:
-    """Returns the grid of a table, and whether the class token has a row before it.
+    """Returns the grid of a table, and whether it has a row for the class token.
 
-    Until 2022 it had one.
+    Files before 2022 have this row.
     """
     if hints.grid:
         return hints.grid, cls and rows == math.prod(hints.grid) + 1
@@ -162,8 +162,8 @@ def _map_entries(vit: ViTSpec) -> list[Entry]:
     ours, attention = "vit/probe_pool", f"{_MAP}/MultiHeadDotProductAttention_0"
     entries = [entry(f"{ours}/probe", f"{_MAP}/probe", tokens(1))]
     for name in ("query", "key", "value", "out"):
-        kernel = out_heads(vit.heads) if name == "out" else in_heads(vit.heads)
-        bias = SAME if name == "out" else in_head_biases(vit.heads)
+        kernel = out_heads(vit.num_heads) if name == "out" else in_heads(vit.num_heads)
+        bias = SAME if name == "out" else in_head_biases(vit.num_heads)
         for kind, codec in (("kernel", kernel), ("bias", bias)):
             path = f"{ours}/{name}/{kind}"
             entries.append(entry(path, f"{attention}/{name}/{kind}", codec))

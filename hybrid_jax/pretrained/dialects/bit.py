@@ -1,8 +1,8 @@
 """`bit`: Google's `.npz` files of BiT (Kolesnikov et al., 2019), such as BiT-M-R50x1.
 
 Keys such as `resnet/block1/unit01/a/standardized_conv2d/kernel`, counted from one; in some
-files a number follows `standardized_conv2d`. The norms stand before their convolutions:
-`a/group_norm` is our `norm0`. Kernels are raw, not standardized. BiT-M-R50x1 has 153.
+files a number follows `standardized_conv2d`. Norms precede their convolutions:
+`a/group_norm` is `norm0` here. Kernels are not standardized. BiT-M-R50x1 has 153 arrays.
 """
 
 import re
@@ -25,23 +25,22 @@ _CONV = "standardized_conv2d"
 _ROOT = f"resnet/root_block/{_CONV}/kernel"
 _HEAD = "resnet/head/conv2d/"
 
-# A 1x1 convolution (1, 1, in, out) that is our linear map (in, out).
+# A 1x1 convolution (1, 1, in, out) that is a linear layer (in, out) here.
 _LINEAR_11IO = one(lambda a: a[0, 0], lambda a: a[None, None])
 
 
 @DIALECTS.register("bit")
 class BiT:
-    """BiT of any width and depth, as its authors published it."""
+    """BiT of any width and depth, in the layout of its authors."""
 
     name = "bit"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has BiT's root block by Google's name."""
+        """Whether a file has BiT's root block under Google's name."""
         return any(key.startswith(f"resnet/root_block/{_CONV}") for key in stored)
 
     def tidy(self, stored: Stored) -> Stored:
-        """Takes the ResNet alone, without the numbers behind some modules' names."""
-        # What stands beside the ResNet, such as the step, is no part of the model.
+        """Returns the ResNet's arrays, without the numbers after some modules' names."""
         return {
             re.sub(rf"/{_CONV}_\d+/", f"/{_CONV}/", key): array
             for key, array in stored.items()
@@ -68,7 +67,7 @@ class BiT:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a ResNet stands."""
+        """Returns the entries of all arrays of such a ResNet."""
         spec = architecture.resnet
         entries = [entry("resnet/stem/conv/kernel", _ROOT, SAME)]
         for stage, count in enumerate(spec.blocks):

@@ -1,14 +1,13 @@
 """`hf_detr`: the detectors of transformers, such as `facebook/detr-resnet-50`.
 
-A ResNet with (frozen) BatchNorm under `model.backbone.conv_encoder.model.`, named as timm
-or as transformers names it, then DETR's encoder, decoder and heads. Files keep the names
-of 2020 (`out_proj`, `fc1`); a state dict of transformers 5 has others (`o_proj`,
-`mlp.fc1`). Both are read. The classifier has one column more than there are classes.
+A ResNet with (frozen) BatchNorm under `model.backbone.conv_encoder.model.`, with the names
+of timm or of transformers, then DETR's encoder, decoder and heads. Files have the names of
+2020 (`out_proj`, `fc1`), a state dict of transformers 5 has others (`o_proj`, `mlp.fc1`);
+both are read. The classifier has one column more than there are classes.
 
-A file does not tell two things: how many heads the attention has (32 channels make one
-where nobody says otherwise, as in all that are published), and whether the last stage
-dilates instead of striding (DC5); that is taken to be not so. Boxes are shares of an
-image without its padding.
+A file does not contain two facts: the number of attention heads (assumed: one per 32
+channels, as in all published models, unless the caller gives it), and whether the last
+stage is dilated (DC5; assumed: no). Boxes are normalized by the image without its padding.
 """
 
 import re
@@ -39,27 +38,27 @@ _HEAD_WIDTH = 32
 
 @DIALECTS.register("hf_detr")
 class HfDetr:
-    """DETR on a ResNet of bottlenecks."""
+    """DETR on a ResNet with bottleneck blocks."""
 
     name = "hf_detr"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has DETR's queries, projection and classifier."""
+        """Whether a file has DETR's queries, projection and classifier."""
         return {f"{_INPUT}.weight", _QUERIES, f"{_CLASSES}.weight"} <= stored.keys()
 
     def tidy(self, stored: Stored) -> Stored:
-        """Names the ResNet as timm does, and the rest as in 2020."""
+        """Renames the ResNet's arrays as in timm, and the others as in 2020."""
         stored = resnet_names.without_counters(stored)
         return {_tidied(key): array for key, array in stored.items()}
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives of it are refused."""
+        """Returns the model of a tidied file; other architectures raise an error."""
         queries, width = stored[_QUERIES].shape
         hidden = stored.get("model.decoder.layers.0.fc1.weight")
         if hidden is None:
             raise UserError(
-                "no array 'model.decoder.layers.0.fc1.weight': not a whole DETR. Use a "
-                "file of a DetrForObjectDetection, saved whole."
+                "expected an array 'model.decoder.layers.0.fc1.weight', got none: not a "
+                "complete DETR. Use a file of a complete DetrForObjectDetection."
             )
         architecture = Architecture(
             fusion="resnet",
@@ -68,15 +67,15 @@ class HfDetr:
             head="detr",
             head_options=dict(
                 strides=(32,),
-                queries=queries,
-                dim=width,
-                heads=_heads_of(width, hints),
+                num_queries=queries,
+                hidden_dim=width,
+                num_heads=_heads_of(width, hints),
                 mlp_dim=hidden.shape[0],
                 encoder_layers=_layers(stored, "encoder"),
                 decoder_layers=_layers(stored, "decoder"),
                 scores="softmax",
                 input_norm=False,
-                shares_of="content",
+                normalized_by="content",
             ),
             preprocessing=Preprocessing(
                 normalization="imagenet", interpolation="bilinear", certain=False
@@ -86,7 +85,7 @@ class HfDetr:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         entries = resnet_names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
         project = "head/memory/project/0"
         entries += [
@@ -117,7 +116,7 @@ def _tidied(key: str) -> str:
 
 
 def _timm_name(key: str) -> str:
-    """Returns timm's name of an array of transformers' ResNet; others keep theirs."""
+    """Returns timm's name for an array of transformers' ResNet; other names unchanged."""
     kind = key.rpartition(".")[2]
     is_conv = ".convolution." in key
     if key.startswith("embedder.embedder."):
@@ -132,13 +131,13 @@ def _timm_name(key: str) -> str:
 
 
 def _heads_of(width: int, hints: Hints) -> int:
-    """Returns the heads that are hinted at, if they can be, or as many as are usual."""
-    if hints.heads and width % hints.heads == 0:
-        return hints.heads
+    """Returns the number of heads from the hints, or one per 32 channels."""
+    if hints.num_heads and width % hints.num_heads == 0:
+        return hints.num_heads
     if width % _HEAD_WIDTH:
         raise UserError(
-            f"the file does not tell how many attention heads its DETR of width {width} "
-            f"has. Say it: load_pretrained(..., heads=...)."
+            f"the file does not contain the number of attention heads its DETR of width "
+            f"{width} has. Pass it: load_pretrained(..., num_heads=...)."
         )
     return width // _HEAD_WIDTH
 
@@ -184,24 +183,24 @@ def _feed_forward(ours: str, theirs: str) -> list[Entry]:
 
 
 def _check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
-    """Refuses a file that holds more or less than such a DETR: it is a relative.
+    """Raises an error for a file with missing or unknown arrays: another architecture.
 
     Raises:
-        UserError: names the first array that has no place, or has no array.
+        UserError: an array is missing or unknown; the message names the first one.
     """
     known = {key: None for entry in entries for key in entry.keys}
     missing = [key for key in known if key not in stored]
     unknown = [key for key in stored if key not in known]
     if missing:
         raise UserError(
-            f"no array {missing[0]!r}, which every DETR on a ResNet has."
-            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) "
-            f"Use a file of a DetrForObjectDetection, saved whole."
+            f"expected an array {missing[0]!r} of a DETR on a ResNet, got none."
+            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"Use a file of a complete DetrForObjectDetection."
         )
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in a DETR of this "
-            f"library ({len(unknown)} such in all), so the file holds a relative, such as "
-            f"Table Transformer or Conditional DETR. Use a file of a "
-            f"DetrForObjectDetection on a ResNet."
+            f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
+            f"unknown arrays): the file holds another architecture, such as Table "
+            f"Transformer or Conditional DETR. Use a file of a DetrForObjectDetection on "
+            f"a ResNet."
         )

@@ -1,10 +1,10 @@
-"""`hf_dpt`: the hybrid under transformers' DPT, such as `Intel/dpt-hybrid-midas`.
+"""`hf_dpt`: the hybrid of transformers' DPT, such as `Intel/dpt-hybrid-midas`.
 
-R50+ViT-B/16 of the ViT paper: three stages of post-activation bottlenecks (`BiT` there, in
-name alone) under `embeddings.backbone.bit.`, raw kernels, then a ViT. With neck and head of
-a DPTForSemanticSegmentation it is read whole, as head `dpt`; those of a depth estimator
-have no place here and are left out. `google/vit-hybrid-base-bit-384` is the same model
-under `vit.`, one name deeper and with a classifier, and is read here too.
+R50+ViT-B/16 of the ViT paper: three stages of post-activation bottlenecks under
+`embeddings.backbone.bit.` (named BiT there), kernels not standardized, then a ViT. Neck and
+head of a DPTForSemanticSegmentation are read as head `dpt`; those of a depth estimator are
+left out. `google/vit-hybrid-base-bit-384` is the same model under `vit.`, one level deeper
+and with a classifier; it is read too.
 """
 
 import dataclasses
@@ -40,17 +40,17 @@ class HfDpt:
     name = "hf_dpt"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has such a ViT behind a ResNet."""
+        """Whether a file has a ViT of transformers after a ResNet."""
         inside = self.tidy(stored)
         return names.is_vit(inside) and _ROOT in inside
 
     def tidy(self, stored: Stored) -> Stored:
-        """Takes off the prefix; names as in DPT, layers as in 2020."""
+        """Removes the prefix and uses the names of DPT, with layers named as in 2020."""
         inside = names.tidied(without_counters(stored), prefixes=_PREFIXES)
         return {_DEEPER.sub(r"embeddings.\1.", key): a for key, a in inside.items()}
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives of it are refused."""
+        """Returns the model of a tidied file; other architectures raise an error."""
         vit = names.vit_of(stored, hints, embed=f"{_EMBED}.weight", resize="bilinear")
         if vit.patch_size != 1:
             raise UserError(
@@ -81,7 +81,7 @@ class HfDpt:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         entries = _resnet_entries(architecture.resnet)
         entries += names.vit_entries(architecture, embed=_EMBED)
         if architecture.head == "dpt":
@@ -100,7 +100,8 @@ def _resnet_of(stored: Stored) -> ResNetSpec:
     stages = sorted({stage for stage, _ in units})
     if not stages or stages != list(range(len(stages))):
         raise UserError(
-            f"the ResNet under {_BACKBONE!r} has the stages {stages}: not a whole one."
+            f"expected consecutive stages of a ResNet under {_BACKBONE!r}, got {stages}. "
+            f"Use a file of a complete model."
         )
     return ResNetSpec(
         blocks=tuple(sum(s == stage for s, _ in units) for stage in stages),
@@ -127,6 +128,6 @@ def _resnet_entries(spec: ResNetSpec) -> list[Entry]:
 
 
 def _conv_norm(ours: str, theirs: str, *, n: str) -> list[Entry]:
-    """Returns where the n-th convolution of a block and its norm stand."""
+    """Returns the entries of the n-th convolution of a block and its norm."""
     conv = entry(f"{ours}/conv{n}/kernel", f"{theirs}.conv{n}.weight", CONV_OIHW)
     return [conv, *names.norm(f"{ours}/norm{n}", f"{theirs}.norm{n}")]

@@ -1,9 +1,9 @@
 """`hf_vit`: the plain ViTs of transformers, such as `google/vit-base-patch16-224`.
 
-`ViTForImageClassification` puts `vit.` before its names, `ViTModel` nothing; `dpt.` stands
-before the same ViT under a depth estimator (DPT-Large). LayerNorms have epsilon 1e-12, the
-default of transformers and Google's value there. The pooler of `ViTModel`, a tanh layer for
-pre-training, is left out. ViT-B/16 with a classifier has 200 arrays.
+The prefix is `vit.` in `ViTForImageClassification`, none in `ViTModel`, and `dpt.` in a
+depth estimator (DPT-Large). The epsilon of LayerNorm is 1e-12, the default of transformers.
+The pooler of `ViTModel`, a tanh layer for pre-training, is left out. ViT-B/16 with a
+classifier has 200 arrays.
 """
 
 from hybrid_jax.pretrained.dialect import (
@@ -23,12 +23,12 @@ _PREFIXES = ("vit.", "dpt.", "")
 
 @DIALECTS.register("hf_vit")
 class HfViT:
-    """ViTs that embed patches of the image itself, with a class token."""
+    """ViTs on image patches, with a class token."""
 
     name = "hf_vit"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has such a ViT and no ResNet before it."""
+        """Whether a file has a ViT of transformers without a ResNet before it."""
         inside = self.tidy(stored)
         return (
             names.is_vit(inside)
@@ -37,13 +37,13 @@ class HfViT:
         )
 
     def tidy(self, stored: Stored) -> Stored:
-        """Takes off the prefix and gives layers their names of 2020."""
+        """Removes the prefix and uses the layer names of 2020."""
         return names.tidied(stored, prefixes=_PREFIXES)
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives of the ViT are refused."""
-        # Nearest to its own way of fitting positions to another size, which is bicubic
-        # without antialiasing; at the file's size nothing is fitted.
+        """Returns the model of a tidied file; other architectures raise an error."""
+        # transformers resizes positions bicubically without antialiasing; this is the
+        # nearest method here.
         vit = names.vit_of(stored, hints, embed=f"{_EMBED}.weight", resize="bicubic_aa")
         head = stored.get("classifier.weight")
         architecture = Architecture(
@@ -57,7 +57,7 @@ class HfViT:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         entries = names.vit_entries(architecture, embed=_EMBED)
         if architecture.num_classes:
             entries += names.linear("head/logits", "classifier")

@@ -1,9 +1,9 @@
 """`timm_bit`: timm's ResNets with StdConv and GroupNorm, such as `resnetv2_50x1_bit`.
 
 Keys such as `stages.0.blocks.0.conv1.weight`, counted from zero; the classifier is a 1x1
-convolution, `head.fc`. Blocks of BiT begin with their norm, so that their `norm1` is our
-`norm0` and so on; a root with a norm tells a ResNet whose activations come last, as that
-of the hybrids. Kernels are raw, not standardized. `resnetv2_50x1_bit` has 153 arrays.
+convolution, `head.fc`. Blocks of BiT begin with their norm, so that their `norm1` is
+`norm0` here, and so on. A root with a norm means post-activation blocks, as in the hybrids.
+Kernels are not standardized. `resnetv2_50x1_bit` has 153 arrays.
 """
 
 from hybrid_jax.errors import UserError
@@ -26,12 +26,12 @@ _FIRST = f"{_BLOCK}conv1.weight"
 
 @DIALECTS.register("timm_bit")
 class TimmBiT:
-    """BiT (Kolesnikov et al., 2019) of any width and depth, as timm has it."""
+    """BiT (Kolesnikov et al., 2019) of any width and depth, in timm's layout."""
 
     name = "timm_bit"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has stages of bottlenecks or relatives, and a root."""
+        """Whether a file has a ResNetV2 with a stem and stages."""
         inside = names.unwrapped(stored, _FIRST)
         return (
             inside is not None
@@ -41,12 +41,12 @@ class TimmBiT:
         )
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives wrapped models timm's plain names."""
+        """Removes the prefix of wrapped models."""
         return names.unwrapped(stored, _FIRST)
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives are refused."""
-        _refuse_relatives(stored)
+        """Returns the model of a tidied file; other architectures raise an error."""
+        _check_variant(stored)
         head = stored.get("head.fc.weight")
         architecture = Architecture(
             fusion="resnet",
@@ -65,13 +65,13 @@ class TimmBiT:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a ResNet stands."""
+        """Returns the entries of all arrays of such a ResNet."""
         spec = architecture.resnet
         if spec.root != "7x7" or spec.shortcut != "strided":
             raise UserError(
-                f"ResNets with StdConv and GroupNorm, as timm publishes them, have "
-                f"root='7x7' and shortcut='strided', got root={spec.root!r} and "
-                f"shortcut={spec.shortcut!r}: there are no names for it."
+                f"expected root='7x7' and shortcut='strided', as timm's ResNets with "
+                f"StdConv and GroupNorm have, got root={spec.root!r} and "
+                f"shortcut={spec.shortcut!r}, for which timm has no names."
             )
         entries = _resnet_entries(spec)
         if architecture.num_classes:
@@ -80,7 +80,7 @@ class TimmBiT:
         return entries
 
 
-def _refuse_relatives(stored: Stored) -> None:
+def _check_variant(stored: Stored) -> None:
     if f"{_BLOCK}conv3.weight" not in stored:
         what = "blocks of two convolutions (18 or 34 layers)"
     elif f"{_BLOCK}norm1.running_mean" in stored:
@@ -90,8 +90,8 @@ def _refuse_relatives(stored: Stored) -> None:
     else:
         return
     raise UserError(
-        f"the file holds a ResNetV2 with {what}, which this library does not have. Use one "
-        f"of BiT, such as resnetv2_50x1_bit."
+        f"the file holds a ResNetV2 with {what}, which this library does not have. Use a "
+        f"BiT, such as resnetv2_50x1_bit."
     )
 
 

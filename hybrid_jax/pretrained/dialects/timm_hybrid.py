@@ -1,8 +1,8 @@
 """`timm_hybrid`: timm's ResNet + ViT hybrids with GroupNorm, such as `vit_small_r26_s32`.
 
-The ResNet stands under `patch_embed.backbone.`, its stages under `stages.{s}.blocks.{u}.`,
-counted from zero; of `vit_tiny_r_s16_p8` there is the root alone, without `stem.` before
-its names. Kernels are raw, not standardized. R26+S/32 has 239 arrays.
+The ResNet is under `patch_embed.backbone.`, its stages under `stages.{s}.blocks.{u}.`,
+counted from zero; `vit_tiny_r_s16_p8` has only the root, without the prefix `stem.`.
+Kernels are not standardized. R26+S/32 has 239 arrays.
 """
 
 import re
@@ -28,28 +28,28 @@ _ROOTS = ("stem.", "")
 
 @DIALECTS.register("timm_hybrid")
 class TimmHybrid:
-    """Hybrids of AugReg (2021) and of the ViT paper (2020), and their like."""
+    """Hybrids of AugReg (2021), of the ViT paper (2020) and similar ones."""
 
     name = "timm_hybrid"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has a ResNet with GroupNorm under the embedding."""
+        """Whether a file has a ResNet with GroupNorm in its patch embedding."""
         prefix = names.prefix_of(stored)
         return prefix is not None and any(
             f"{prefix}{_BACKBONE}{root}conv.weight" in stored for root in _ROOTS
         )
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives wrapped models timm's plain names."""
+        """Removes the prefix of wrapped models."""
         return names.tidied(stored)
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; what is not surely the same is refused."""
+        """Returns the model of a tidied file; unknown variants raise an error."""
         vit = names.vit_of(stored, hints)
         resnet = _resnet_of(stored)
         fusion, options = wiring_of(resnet, vit.patch_size)
         grid, cls_position = names.positions_of(stored, vit, hints)
-        # All published ones take images in [-1, 1]; the crop is as wide as the size asks.
+        # All published ones take images in [-1, 1]; the crop depends on the image size.
         stride = options.get("stride") or 4 * options["patch_size"]
         architecture = Architecture(
             fusion=fusion,
@@ -69,7 +69,7 @@ class TimmHybrid:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         return _resnet_entries(architecture.resnet) + names.vit_entries(architecture)
 
 
@@ -83,7 +83,8 @@ def _resnet_of(stored: Stored) -> ResNetSpec:
     stages = sorted({stage for stage, _ in units})
     if bool(stages) != (root == "stem.") or stages != list(range(len(stages))):
         raise UserError(
-            f"the ResNet under {_BACKBONE!r} has the stages {stages}: not a whole one."
+            f"expected consecutive stages of a ResNet under {_BACKBONE!r}, got {stages}. "
+            f"Use a file of a complete model."
         )
     return ResNetSpec(
         blocks=tuple(sum(s == stage for s, _ in units) for stage in stages),
@@ -108,6 +109,6 @@ def _resnet_entries(spec: ResNetSpec) -> list[Entry]:
 
 
 def _conv_norm(ours: str, n: str, *, theirs: str) -> list[Entry]:
-    """Returns where the n-th convolution of a block and its norm stand."""
+    """Returns the entries of the n-th convolution of a block and its norm."""
     conv = entry(f"{ours}/conv{n}/kernel", f"{theirs}conv{n}.weight", CONV_OIHW)
     return [conv, *names.norm(f"{ours}/norm{n}", f"{theirs}norm{n}")]

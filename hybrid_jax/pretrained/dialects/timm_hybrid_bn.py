@@ -1,7 +1,7 @@
 """`timm_hybrid_bn`: timm's ResNet-D + ViT with BatchNorm, such as `vit_base_resnet50d_224`.
 
-The ResNet stands under `patch_embed.backbone.` by the names it has alone; of the `s16`
-ones the fourth stage is not there.
+The ResNet is under `patch_embed.backbone.`, with the names of a plain ResNet; the `s16`
+models have no fourth stage.
 """
 
 import dataclasses
@@ -23,21 +23,21 @@ _BACKBONE = "patch_embed.backbone."
 
 @DIALECTS.register("timm_hybrid_bn")
 class TimmHybridBN:
-    """Hybrids whose ResNet normalizes over the batch."""
+    """Hybrids whose ResNet has BatchNorm."""
 
     name = "timm_hybrid_bn"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a ViT's embedding has a ResNet with a `bn1` in it."""
+        """Whether a file has a ResNet with BatchNorm in its patch embedding."""
         prefix = timm.prefix_of(stored)
         return prefix is not None and f"{prefix}{_BACKBONE}bn1.weight" in stored
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives wrapped models plain names and leaves the counts of batches out."""
+        """Removes the prefix of wrapped models and the batch counters of BatchNorm."""
         return names.without_counters(timm.tidied(stored))
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives are refused."""
+        """Returns the model of a tidied file; other architectures raise an error."""
         resnet = names.resnet_of(stored, prefix=_BACKBONE)
         vit = timm.vit_of(stored, _with_heads(stored, hints))
         if vit.patch_size != 1:
@@ -63,17 +63,17 @@ class TimmHybridBN:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a hybrid stands."""
+        """Returns the entries of all arrays of such a hybrid."""
         entries = names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
         return entries + timm.vit_entries(architecture)
 
 
 def _with_heads(stored: Stored, hints: Hints) -> Hints:
-    """Returns hints with the heads of `vit_small_resnet*`.
+    """Returns the hints, with the number of heads of `vit_small_resnet*` filled in.
 
-    Those are no ViT-S: 768 wide, with 8 blocks of 8 heads and MLPs of three times the
-    width, which no other published model has.
+    These models have width 768, 8 blocks of 8 heads and an MLP of three times the width,
+    unlike all other published models.
     """
     shape = getattr(stored.get("blocks.0.mlp.fc1.weight"), "shape", None)
     small = shape == (2304, 768) and "blocks.8.norm1.weight" not in stored
-    return dataclasses.replace(hints, heads=hints.heads or (8 if small else None))
+    return dataclasses.replace(hints, num_heads=hints.num_heads or (8 if small else None))

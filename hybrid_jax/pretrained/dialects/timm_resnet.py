@@ -1,8 +1,8 @@
-"""`timm_resnet`: ResNets with BatchNorm, of timm and of torchvision alike.
+"""`timm_resnet`: ResNets with BatchNorm, of timm and of torchvision.
 
 Keys such as `layer1.0.conv1.weight`, the classifier under `fc.`; ResNet-C and -D have
-`conv1.0`, `conv1.3` and `conv1.6` for `conv1`. ResNet-50 has 267 arrays beside the 53
-counts of batches, which are left out.
+`conv1.0`, `conv1.3` and `conv1.6` instead of `conv1`. ResNet-50 has 267 arrays, without the
+53 batch counters, which are left out.
 """
 
 from hybrid_jax.pretrained.codecs import LINEAR_OI, SAME
@@ -22,21 +22,21 @@ _FIRST = "layer1.0.conv1.weight"
 
 @DIALECTS.register("timm_resnet")
 class TimmResNet:
-    """resnet26 to resnet152, as published (v1.5) and as ResNet-C and -D."""
+    """resnet26 to resnet152 (v1.5), and their ResNet-C and -D variants."""
 
     name = "timm_resnet"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has torchvision's first layer and first norm."""
+        """Whether a file has the first layer and the first norm of torchvision's ResNet."""
         inside = names.unwrapped(stored, _FIRST)
         return inside is not None and "bn1.weight" in inside
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives wrapped models plain names and leaves the counts of batches out."""
+        """Removes the prefix of wrapped models and the batch counters of BatchNorm."""
         return names.without_counters(names.unwrapped(stored, _FIRST))
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; relatives are refused."""
+        """Returns the model of a tidied file; other architectures raise an error."""
         head = stored.get("fc.weight")
         architecture = Architecture(
             fusion="resnet",
@@ -53,7 +53,7 @@ class TimmResNet:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a ResNet stands."""
+        """Returns the entries of all arrays of such a ResNet."""
         entries = names.resnet_entries(architecture.resnet)
         if architecture.num_classes:
             entries.append(entry("head/logits/kernel", "fc.weight", LINEAR_OI))

@@ -1,8 +1,9 @@
 """`timm_vit`: timm's plain ViTs: AugReg and MAE, DeiT, DeiT-III, DINOv2.
 
-Keys such as `blocks.0.attn.qkv.weight`, torch's axes. DeiT-III and DINOv2 have LayerScale
-(`blocks.0.ls1.gamma`), DINOv2 may have registers (`reg_token`); where `pos_embed` has no
-row for the class token, its position is part of `cls_token`. ViT-B/16 has 152 arrays.
+Keys such as `blocks.0.attn.qkv.weight`, with torch's order of axes. DeiT-III and DINOv2
+have LayerScale (`blocks.0.ls1.gamma`), DINOv2 may have register tokens (`reg_token`). If
+`pos_embed` has no row for the class token, its position is part of `cls_token`. ViT-B/16
+has 152 arrays.
 """
 
 from hybrid_jax.pretrained.dialect import (
@@ -19,12 +20,12 @@ from hybrid_jax.specs import ViTSpec
 
 @DIALECTS.register("timm_vit")
 class TimmViT:
-    """ViTs that embed patches of the image itself."""
+    """ViTs on image patches."""
 
     name = "timm_vit"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has blocks and an embedding of the image itself."""
+        """Whether a file has blocks and no ResNet in its patch embedding."""
         prefix = names.prefix_of(stored)
         return (
             prefix is not None
@@ -33,11 +34,11 @@ class TimmViT:
         )
 
     def tidy(self, stored: Stored) -> Stored:
-        """Gives wrapped models timm's plain names."""
+        """Removes the prefix of wrapped models."""
         return names.tidied(stored)
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; what is not surely the same is refused."""
+        """Returns the model of a tidied file; unknown variants raise an error."""
         vit = names.vit_of(stored, hints)
         grid, cls_position = names.positions_of(stored, vit, hints)
         architecture = Architecture(
@@ -52,18 +53,19 @@ class TimmViT:
         return architecture
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         return names.vit_entries(architecture)
 
 
 def _usual_images(
     vit: ViTSpec, grid: tuple[int, int], *, cls_position: bool
 ) -> Preprocessing:
-    """Returns how images are prepared for most files of this form.
+    """Returns the preprocessing of most files with these arrays.
 
-    DeiT-III and DINOv2 are told by their LayerScale; DeiT has the very arrays of AugReg.
+    DeiT-III and DINOv2 are recognized by their LayerScale; DeiT has the same arrays as
+    AugReg.
     """
-    deit3 = not cls_position and not vit.registers
+    deit3 = not cls_position and not vit.num_register_tokens
     imagenet = bool(vit.layer_scale) and (deit3 or vit.patch_size == 14)
     return Preprocessing(
         normalization="imagenet" if imagenet else "half",

@@ -1,8 +1,8 @@
 """`vit_jax`: the `.npz` files of ViT (2020) and AugReg (2021), hybrids included.
 
-Flat keys such as `Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel`, with or without
-`opt/target/` before them, modules of a block numbered as before Linen or as Linen does.
-Kernels are raw, not standardized. R26+S/32 has 287 arrays, R50+L/32 551.
+Keys such as `Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel`, with or without the
+prefix `opt/target/`; the modules of a block are numbered as in Linen or as before. Kernels
+are not standardized. R26+S/32 has 287 arrays, R50+L/32 551.
 """
 
 from hybrid_jax.pretrained.codecs import grid_positions, positions
@@ -23,30 +23,30 @@ _POSITIONS = "Transformer/posembed_input/pos_embedding"
 
 @DIALECTS.register("vit_jax")
 class VitJax:
-    """Plain ViTs and ResNet + ViT hybrids, class token in the position table."""
+    """Plain ViTs and ResNet + ViT hybrids, with the class token in the position table."""
 
     name = "vit_jax"
 
     def recognizes(self, stored: Stored) -> bool:
-        """Tells whether a file has its position table in the encoder."""
+        """Whether a file has a position table in its encoder."""
         return any(key.endswith(_POSITIONS) for key in stored)
 
     def tidy(self, stored: Stored) -> Stored:
-        """Takes off what stands before the model, and numbers modules as Linen does."""
+        """Removes the prefix and numbers the modules as Linen does."""
         return names.with_linen_numbers(
             names.without_prefix(stored, "opt/target/", "params/")
         )
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; a head behind a tanh layer is left out."""
+        """Returns the model of a tidied file; a head after a tanh layer is left out."""
         resnet = names.resnet_of(stored)
         cls = "cls" in stored
         vit = names.vit_of(stored, pool="cls" if cls else "mean")
         fusion, options = wiring_of(resnet, vit.patch_size)
         cells = stored[_POSITIONS].shape[1] - cls
         head = stored.get("head/kernel")
-        # The 2020 files have a tanh layer before the classifier, which is no part of the
-        # published hybrids; without it the classifier means nothing.
+        # Files of 2020 have a tanh layer before the classifier, which this library does not
+        # have; the classifier is useless without it.
         classes = 0 if head is None or "pre_logits/kernel" in stored else head.shape[1]
         return Architecture(
             fusion=fusion,
@@ -60,7 +60,7 @@ class VitJax:
         )
 
     def entries(self, architecture: Architecture) -> list[Entry]:
-        """Returns where every array of such a model stands in such a file."""
+        """Returns the entries of all arrays of such a model."""
         resnet, vit = architecture.resnet, architecture.vit
         entries = names.resnet_entries(resnet) if resnet else []
         if vit.pool == "cls":

@@ -1,4 +1,4 @@
-"""Names and shapes that the `.npz` files of Google's JAX libraries share."""
+"""Names and shapes common to the `.npz` files of Google's JAX libraries."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _BLOCK = "Transformer/encoderblock_{i}"
 
 
 def resnet_entries(spec: ResNetSpec) -> list[Entry]:
-    """Returns where the ResNet of a hybrid stands; counting starts at one there."""
+    """Returns the entries of a hybrid's ResNet; files count from one."""
     entries = [
         entry("resnet/stem/conv/kernel", "conv_root/kernel", SAME),
         *norm("resnet/stem/norm", "gn_root"),
@@ -41,7 +41,7 @@ def resnet_entries(spec: ResNetSpec) -> list[Entry]:
 
 
 def vit_entries(spec: ViTSpec) -> list[Entry]:
-    """Returns where embedding, blocks and norm stand, Linen's numbers at the modules."""
+    """Returns the entries of embedding, blocks and norm, with Linen's module numbers."""
     entries = [
         entry("vit/embed/kernel", "embedding/kernel", SAME),
         entry("vit/embed/bias", "embedding/bias", SAME),
@@ -49,12 +49,12 @@ def vit_entries(spec: ViTSpec) -> list[Entry]:
     if spec.pool == "cls":
         entries.append(entry("vit/cls", "cls", tokens(1)))
     for i in range(spec.depth):
-        entries += _block(f"vit/blocks/{i}", _BLOCK.format(i=i), spec.heads)
+        entries += _block(f"vit/blocks/{i}", _BLOCK.format(i=i), spec.num_heads)
     return entries + norm("vit/norm", "Transformer/encoder_norm")
 
 
 def head_entries() -> list[Entry]:
-    """Returns where the classifier stands."""
+    """Returns the entries of the classifier."""
     return [
         entry("head/logits/kernel", "head/kernel", SAME),
         entry("head/logits/bias", "head/bias", SAME),
@@ -62,13 +62,13 @@ def head_entries() -> list[Entry]:
 
 
 def norm(ours: str, theirs: str) -> list[Entry]:
-    """Returns where scale and bias of a norm stand."""
-    # Files of 2020 keep a GroupNorm's vectors as (1, 1, 1, C).
+    """Returns the entries of scale and bias of a norm."""
+    # Files of 2020 store the vectors of GroupNorm as (1, 1, 1, C).
     return [entry(f"{ours}/{x}", f"{theirs}/{x}", VECTOR) for x in ("scale", "bias")]
 
 
 def mlp(ours: str, theirs: str) -> list[Entry]:
-    """Returns where the two linear maps of an MLP stand."""
+    """Returns the entries of the two linear layers of an MLP."""
     return [
         entry(f"{ours}/fc{n + 1}/{kind}", f"{theirs}/Dense_{n}/{kind}", SAME)
         for n in (0, 1)
@@ -76,16 +76,16 @@ def mlp(ours: str, theirs: str) -> list[Entry]:
     ]
 
 
-def _block(ours: str, theirs: str, heads: int) -> list[Entry]:
+def _block(ours: str, theirs: str, num_heads: int) -> list[Entry]:
     attention = f"{theirs}/MultiHeadDotProductAttention_0"
     kernels, biases = (
         tuple(f"{attention}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias")
     )
     entries = norm(f"{ours}/norm1", f"{theirs}/LayerNorm_0")
     entries += [
-        entry(f"{ours}/attn/qkv/kernel", kernels, qkv_heads(heads)),
-        entry(f"{ours}/attn/qkv/bias", biases, qkv_head_biases(heads)),
-        entry(f"{ours}/attn/out/kernel", f"{attention}/out/kernel", out_heads(heads)),
+        entry(f"{ours}/attn/qkv/kernel", kernels, qkv_heads(num_heads)),
+        entry(f"{ours}/attn/qkv/bias", biases, qkv_head_biases(num_heads)),
+        entry(f"{ours}/attn/out/kernel", f"{attention}/out/kernel", out_heads(num_heads)),
         entry(f"{ours}/attn/out/bias", f"{attention}/out/bias", SAME),
     ]
     entries += norm(f"{ours}/norm2", f"{theirs}/LayerNorm_1")
@@ -93,9 +93,9 @@ def _block(ours: str, theirs: str, heads: int) -> list[Entry]:
 
 
 def without_prefix(stored: Stored, *prefixes: str) -> Stored:
-    """Returns the arrays under the first of `prefixes` that any has, else all of them.
+    """Returns the arrays under the first of `prefixes` that occurs, else all arrays.
 
-    What stands beside it, such as an optimizer's state, is no part of the model.
+    Other arrays, such as the optimizer's state, are left out.
     """
     for prefix in prefixes:
         inside = {
@@ -108,7 +108,7 @@ def without_prefix(stored: Stored, *prefixes: str) -> Stored:
     return dict(stored)
 
 
-# Before Linen, Flax numbered the modules of a block one after another.
+# Before Linen, Flax numbered all modules of a block in one sequence.
 _LINEN_NUMBERS = {
     "MultiHeadDotProductAttention_1": "MultiHeadDotProductAttention_0",
     "LayerNorm_2": "LayerNorm_1",
@@ -117,7 +117,7 @@ _LINEN_NUMBERS = {
 
 
 def with_linen_numbers(stored: Stored) -> Stored:
-    """Returns the arrays under Linen's names of the modules inside a block."""
+    """Returns the arrays with Linen's numbers of the modules inside a block."""
     pattern = re.compile("|".join(_LINEN_NUMBERS))
     return {
         pattern.sub(lambda m: _LINEN_NUMBERS[m.group()], key): array
@@ -126,7 +126,7 @@ def with_linen_numbers(stored: Stored) -> Stored:
 
 
 def resnet_of(stored: Stored) -> ResNetSpec | None:
-    """Returns the spec of the ResNet a file holds, None if it holds none."""
+    """Returns the spec of the ResNet in a file, None if there is none."""
     if "conv_root/kernel" not in stored:
         return None
     return ResNetSpec(
@@ -137,7 +137,7 @@ def resnet_of(stored: Stored) -> ResNetSpec | None:
 
 
 def counts(stored: Stored, pattern: str) -> tuple[int, ...]:
-    """Returns how many distinct numbers `pattern` finds in each stage 1, 2, ... of it."""
+    """Returns the number of units of each stage 1, 2, ..., found by `pattern`."""
     found = []
     for stage in range(1, 5):
         matcher = re.compile(pattern.format(stage))
@@ -149,10 +149,10 @@ def counts(stored: Stored, pattern: str) -> tuple[int, ...]:
 
 
 def vit_of(stored: Stored, **fields) -> ViTSpec:
-    """Returns the spec of the ViT a tidied file holds; `fields` are the dialect's.
+    """Returns the spec of the ViT in a tidied file; `fields` are further fields.
 
     Raises:
-        UserError: no blocks in the file, or patches of another form.
+        UserError: no blocks in the file, or patches that are not square.
     """
     numbers = {
         int(m.group(1))
@@ -164,20 +164,20 @@ def vit_of(stored: Stored, **fields) -> ViTSpec:
         raise UserError(
             f"'embedding/kernel': expected (side, side, channels, width), got "
             f"{embed or 'none'}. "
-            f"Use a file of a ViT that embeds square patches, saved whole."
+            f"Use a file of a complete ViT with square patches."
         )
     first = _BLOCK.format(i=0)
     query = stored.get(f"{first}/MultiHeadDotProductAttention_0/query/kernel")
     dense = stored.get(f"{first}/MlpBlock_0/Dense_0/kernel")
     if not numbers or query is None or dense is None:
         raise UserError(
-            "the file has an embedding but no complete first transformer block "
-            f"({first}/…); it is not a whole ViT."
+            f"expected a complete first transformer block ({first}/…), got an embedding "
+            f"without one. Use a file of a complete ViT."
         )
     return ViTSpec(
         width=query.shape[0],
         depth=max(numbers) + 1,
-        heads=query.shape[1],
+        num_heads=query.shape[1],
         mlp_dim=dense.shape[1],
         patch_size=embed[0],
         position_resize="corner_linear",
@@ -191,12 +191,12 @@ def square(count: int, *, where: str) -> tuple[int, int]:
     """Returns the (h, w) of a square grid of `count` cells.
 
     Raises:
-        UserError: no square; the caller must say the grid.
+        UserError: not a square; the caller must pass the grid.
     """
     side = math.isqrt(count)
     if side * side != count:
         raise UserError(
-            f"{where}: {count} positions are no square grid. "
-            f"Say which it is: load_pretrained(..., grid=(rows, columns))."
+            f"{where}: expected a square grid of positions, got {count} positions. Pass "
+            f"the grid: load_pretrained(..., grid=(rows, columns))."
         )
     return side, side

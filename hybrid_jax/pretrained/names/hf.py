@@ -1,7 +1,7 @@
-"""Names and shapes that the ViTs of transformers share, with and without a ResNet.
+"""Names and shapes common to the ViTs of transformers, with and without a ResNet.
 
-Files keep the names of 2020 (`encoder.layer.0.attention.attention.query.weight`); a state
-dict of transformers 5 has others (`layers.0.attention.q_proj.weight`). Both are read.
+Files have the names of 2020 (`encoder.layer.0.attention.attention.query.weight`), a state
+dict of transformers 5 has others (`layers.0.attention.q_proj.weight`); both are read.
 """
 
 import re
@@ -40,7 +40,7 @@ _NEW_LAYER = re.compile(r"layers\.(\d+)\.(.*)\.(weight|bias)")
 
 
 def tidied(stored: Stored, *, prefixes: tuple[str, ...]) -> Stored:
-    """Returns the arrays under the names of 2020, without the first prefix that fits."""
+    """Returns the arrays under the names of 2020, without a prefix."""
     prefix = next((p for p in prefixes if f"{p}{_POSITIONS}" in stored), "")
     return {_classic(key.removeprefix(prefix)): array for key, array in stored.items()}
 
@@ -54,7 +54,7 @@ def _classic(key: str) -> str:
 
 
 def is_vit(stored: Stored) -> bool:
-    """Tells whether tidied arrays are a ViT's; relatives call their norms otherwise."""
+    """Whether tidied arrays are a ViT's; other architectures have other norm names."""
     return {_POSITIONS, f"{_LAYER.format(i=0)}.layernorm_before.weight"} <= stored.keys()
 
 
@@ -63,20 +63,23 @@ def vit_of(stored: Stored, hints: Hints, *, embed: str, resize: str) -> ViTSpec:
 
     Args:
         embed: key of the embedding's kernel.
-        resize: how the library fits positions to another grid.
+        resize: resizing method of positions.
 
     Raises:
-        UserError: the embedding or the first layer is not there, or heads are unknown.
+        UserError: no embedding, no first layer, or an unknown number of heads.
     """
     kernel, hidden = stored.get(embed), stored.get(f"{_FC1.format(i=0)}.weight")
     if kernel is None or hidden is None or len(kernel.shape) != 4:
         raise UserError(
-            f"no convolution {embed!r} or no {_FC1.format(i=0)!r}: not a whole ViT. "
-            f"Use a file of a ViT, saved whole."
+            f"expected a convolution {embed!r} and a layer {_FC1.format(i=0)!r}, got a "
+            f"file without: not a complete ViT. Use a file of a complete ViT."
         )
     width, _, side, other = kernel.shape
     if side != other:
-        raise UserError(f"{embed!r} {kernel.shape}: patches must be square.")
+        raise UserError(
+            f"{embed!r}: expected square patches, got shape {kernel.shape}. Use another "
+            f"file."
+        )
     numbers = [
         int(m.group(1))
         for key in stored
@@ -85,7 +88,7 @@ def vit_of(stored: Stored, hints: Hints, *, embed: str, resize: str) -> ViTSpec:
     return ViTSpec(
         width=width,
         depth=max(numbers) + 1,
-        heads=heads_of(width, hints),
+        num_heads=heads_of(width, hints),
         mlp_dim=hidden.shape[0],
         patch_size=side,
         position_resize=resize,
@@ -98,14 +101,14 @@ def grid_of(stored: Stored, hints: Hints) -> tuple[int, int]:
     """Returns the (h, w) of the position table, whose first row is the class token's.
 
     Raises:
-        UserError: the rows are no square; the caller must say the grid.
+        UserError: not a square grid; the caller must pass the grid.
     """
     cells = stored[_POSITIONS].shape[1] - 1
     return hints.grid or square(cells, where=_POSITIONS)
 
 
 def vit_entries(architecture: Architecture, *, embed: str) -> list[Entry]:
-    """Returns where the ViT stands in a tidied file; `embed` is the embedding's module."""
+    """Returns the entries of the ViT; `embed` is the name of the embedding's module."""
     paths = ("vit/cls_position", "vit/position")
     entries = [
         entry("vit/embed/kernel", f"{embed}.weight", CONV_OIHW),
@@ -119,7 +122,7 @@ def vit_entries(architecture: Architecture, *, embed: str) -> list[Entry]:
 
 
 def norm(ours: str, theirs: str) -> list[Entry]:
-    """Returns where scale and bias of a LayerNorm or GroupNorm stand."""
+    """Returns the entries of scale and bias of a LayerNorm or GroupNorm."""
     return [
         entry(f"{ours}/scale", f"{theirs}.weight", SAME),
         entry(f"{ours}/bias", f"{theirs}.bias", SAME),
@@ -127,7 +130,7 @@ def norm(ours: str, theirs: str) -> list[Entry]:
 
 
 def linear(ours: str, theirs: str) -> list[Entry]:
-    """Returns where kernel and bias of a linear map stand."""
+    """Returns the entries of kernel and bias of a linear layer."""
     return [
         entry(f"{ours}/kernel", f"{theirs}.weight", LINEAR_OI),
         entry(f"{ours}/bias", f"{theirs}.bias", SAME),
@@ -152,13 +155,13 @@ def _layer(ours: str, i: int) -> list[Entry]:
 
 
 def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
-    """Refuses a file whose encoder holds more or less than a ViT: it is another model.
+    """Raises an error for an encoder with missing or unknown arrays: another architecture.
 
     Raises:
-        UserError: names the first array that has no place, or has no array.
+        UserError: an array is missing or unknown; the message names the first one.
     """
     known = {key: None for entry in entries for key in entry.keys}
-    # A token that stands for hidden patches is of use in training alone.
+    # The mask token is used in pre-training only.
     unknown = [
         key
         for key in stored
@@ -169,13 +172,13 @@ def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
     missing = [key for key in known if key not in stored]
     if missing:
         raise UserError(
-            f"no array {missing[0]!r}, which every ViT of this library has."
-            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) "
-            f"Use a file of a ViT with it, saved whole."
+            f"expected an array {missing[0]!r} of a ViT, got none."
+            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"Use a file of a complete ViT."
         )
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in a ViT of this "
-            f"library ({len(unknown)} such in all), so the file holds another model. "
-            f"Use a file of a ViT or of a hybrid of ResNet and ViT."
+            f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
+            f"unknown arrays): the file holds another architecture. Use a file of a ViT "
+            f"or of a hybrid of ResNet and ViT."
         )

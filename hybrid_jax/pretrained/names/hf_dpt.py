@@ -1,7 +1,7 @@
-"""Names that transformers gives neck and head of a DPT that segments.
+"""Names of neck and head of transformers' DPTForSemanticSegmentation.
 
-The file does not tell after which blocks the tokens are taken. As published they are the
-two after three quarters of the blocks and after all: (8, 11) of 12.
+The file does not contain the indices of the blocks whose tokens are used. As in published
+models, these are the blocks after three quarters of the depth and the last: (8, 11) of 12.
 """
 
 from hybrid_jax.errors import UserError, nearest
@@ -11,14 +11,14 @@ from hybrid_jax.pretrained.names.hf import linear, norm
 
 _CLASSES = "head.head.4"
 _LEVELS = 4
-_MAPS = 2  # the finer levels are maps of the ResNet, as they are
+_MAPS = 2  # number of levels that are maps of the ResNet
 _REASSEMBLE = "neck.reassemble_stage"
 _FUSION = "neck.fusion_stage.layers"
 _PARTS = ("neck.", "head.", "auxiliary_head.")
 
 
 def segments(stored: Stored) -> bool:
-    """Tells whether a tidied file has the head of a segmenter; depth has no BatchNorm."""
+    """Whether a tidied file has a segmentation head; heads of depth have no BatchNorm."""
     return {f"{_CLASSES}.weight", "head.head.1.running_mean"} <= stored.keys()
 
 
@@ -28,13 +28,13 @@ def class_count(stored: Stored) -> int:
 
 
 def head_options(stored: Stored, *, depth: int) -> dict:
-    """Returns the options of our head `dpt` that build the file's.
+    """Returns the options of the head `dpt` for the file's neck and head.
 
     Args:
-        depth: blocks of the ViT.
+        depth: number of blocks of the ViT.
 
     Raises:
-        UserError: arrays that every such neck has are not there.
+        UserError: arrays of the neck are missing.
     """
     projections = [
         f"{_REASSEMBLE}.layers.{level}.projection.weight" for level in range(_MAPS, _LEVELS)
@@ -42,25 +42,25 @@ def head_options(stored: Stored, *, depth: int) -> dict:
     for key in ("neck.convs.0.weight", *projections):
         if key not in stored:
             raise UserError(
-                f"no array {key!r}, which every segmenting DPT on a hybrid has."
-                f"{nearest(key, stored)} Use a file of a DPTForSemanticSegmentation with "
-                f"is_hybrid=True, saved whole."
+                f"expected an array {key!r} of a hybrid DPTForSemanticSegmentation, got "
+                f"none.{nearest(key, stored)} Use a file of a complete "
+                f"DPTForSemanticSegmentation with is_hybrid=True."
             )
     return dict(
         strides=(4, 8),
         taps=(max(3 * depth // 4 - 1, 0), depth - 1),
-        hidden=stored["neck.convs.0.weight"].shape[0],
-        reassembled=tuple(stored[key].shape[0] for key in projections),
+        hidden_dim=stored["neck.convs.0.weight"].shape[0],
+        reassemble_channels=tuple(stored[key].shape[0] for key in projections),
         readout="project",
         norm="batch",
-        normed=f"{_FUSION}.0.residual_layer1.batch_norm1.weight" in stored,
-        by_corners=True,
+        residual_norm=f"{_FUSION}.0.residual_layer1.batch_norm1.weight" in stored,
+        align_corners=True,
         auxiliary="auxiliary_head.head.4.weight" in stored,
     )
 
 
 def head_entries(architecture: Architecture) -> list[Entry]:
-    """Returns where every array of our head stands in a tidied file."""
+    """Returns the entries of all arrays of the head."""
     options = architecture.head_options
     entries = []
     for number, level in enumerate(range(_MAPS, _LEVELS)):
@@ -73,7 +73,7 @@ def head_entries(architecture: Architecture) -> list[Entry]:
     for level in range(_LEVELS):
         ours, theirs = f"head/decoder/convs/{level}", f"neck.convs.{level}"
         entries += _conv(ours, theirs, bias=False)
-        entries += _fusion(level, normed=options["normed"])
+        entries += _fusion(level, residual_norm=options["residual_norm"])
     entries += _reading("head", "head.head")
     if options["auxiliary"]:
         entries += _reading("head/auxiliary", "auxiliary_head.head")
@@ -81,13 +81,13 @@ def head_entries(architecture: Architecture) -> list[Entry]:
 
 
 def check_head_keys(stored: Stored, entries: list[Entry]) -> None:
-    """Refuses a neck or head that holds more or less than ours.
+    """Raises an error for a neck or head with missing or unknown arrays.
 
     Raises:
-        UserError: names the first array that has no place, or has no array.
+        UserError: an array is missing or unknown; the message names the first one.
     """
     known = {key: None for e in entries for key in e.keys}
-    # The coarsest level has nothing to be added to: its first unit is never run.
+    # The first unit of the coarsest level is in the file but never used.
     unused = f"{_FUSION}.0.residual_layer1."
     unknown = [
         key
@@ -97,19 +97,20 @@ def check_head_keys(stored: Stored, entries: list[Entry]) -> None:
     missing = [key for key in known if key not in stored]
     if missing:
         raise UserError(
-            f"no array {missing[0]!r}, which every segmenting DPT on a hybrid has."
-            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) Use a "
-            f"file of a DPTForSemanticSegmentation, saved whole."
+            f"expected an array {missing[0]!r} of a hybrid DPTForSemanticSegmentation, got "
+            f"none.{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) Use "
+            f"a file of a complete DPTForSemanticSegmentation."
         )
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in the head 'dpt' "
-            f"({len(unknown)} such in all), so the file holds another decoder."
+            f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
+            f"unknown arrays): the file holds another decoder than the head 'dpt'. Use "
+            f"another file."
         )
 
 
-def _fusion(level: int, *, normed: bool) -> list[Entry]:
-    """Returns where one step stands; transformers counts them from the coarsest."""
+def _fusion(level: int, *, residual_norm: bool) -> list[Entry]:
+    """Returns the entries of one fusion step; transformers counts from the coarsest."""
     ours, theirs = f"head/decoder/fusions/{level}", f"{_FUSION}.{_LEVELS - 1 - level}"
     units = {"sum": "residual_layer2"}
     if level < _LEVELS - 1:
@@ -119,15 +120,15 @@ def _fusion(level: int, *, normed: bool) -> list[Entry]:
         for n in range(2):
             at, key = f"{ours}/{unit}", f"{theirs}.{name}"
             entries += _conv(
-                f"{at}/convs/{n}", f"{key}.convolution{n + 1}", bias=not normed
+                f"{at}/convs/{n}", f"{key}.convolution{n + 1}", bias=not residual_norm
             )
-            if normed:
+            if residual_norm:
                 entries += _batch_norm(f"{at}/norms/{n}", f"{key}.batch_norm{n + 1}")
     return entries
 
 
 def _reading(ours: str, theirs: str) -> list[Entry]:
-    """Returns where convolution, norm and classifier of a reading stand."""
+    """Returns the entries of convolution, norm and classifier of a `PixelClassifier`."""
     return [
         *_conv(f"{ours}/conv/conv", f"{theirs}.0", bias=False),
         *_batch_norm(f"{ours}/conv/norm", f"{theirs}.1"),

@@ -1,7 +1,7 @@
-"""Names and shapes that timm's ViTs share, with and without a ResNet before them.
+"""Names and shapes common to timm's ViTs, with and without a ResNet before them.
 
-A timm file says less than it seems to: two models of one list of arrays may differ in
-their heads, their pooling or their GELU. What is not known to be the same here is refused.
+Two timm models with the same arrays may differ in the number of heads, the pooling or the
+GELU. Variants that this library does not have, or cannot recognize, raise an error.
 """
 
 import math
@@ -27,7 +27,7 @@ from hybrid_jax.specs import ViTSpec
 _EMBED = "patch_embed.proj.weight"
 _PREFIXES = ("", "module.", "model.")
 
-# What other members of timm's family have, and why it has no place here.
+# Arrays of other variants of timm's ViT, and what is different about them.
 _REFUSED = {
     r"dist_token|head_dist\.": "a distilled DeiT, with a second token and a second head",
     r"norm_pre\.": "a norm before the blocks, as CLIP's ViTs",
@@ -38,32 +38,32 @@ _REFUSED = {
     r"blocks\.\d+\.attns\.": "parallel branches in its blocks",
     r".*(rel_pos|relative_position).*": "relative positions",
 }
-# Left out of a model on purpose: only used while DINOv2 was trained, and the tanh layer
-# of 2020, without which the classifier behind it means nothing.
+# Arrays that are left out: the mask token of DINOv2's training, and the tanh layer of 2020,
+# without which the classifier after it is useless.
 _DROPPED = r"mask_token|pre_logits\..*"
 
 
 def prefix_of(stored: Stored) -> str | None:
-    """Returns what stands before every name of a wrapped model; None if it is no ViT."""
+    """Returns the prefix of all names of a wrapped model; None if it is not a ViT."""
     found = (p for p in _PREFIXES if f"{p}{_EMBED}" in stored)
     return next(found, None)
 
 
 def tidied(stored: Stored) -> Stored:
-    """Returns the arrays under timm's own names of 2023 and later."""
+    """Returns the arrays under timm's names since 2023."""
     prefix = prefix_of(stored) or ""
     inside = {key.removeprefix(prefix): array for key, array in stored.items()}
-    # As the authors of DINOv2 call them; they have no positions there either.
+    # The name in files of DINOv2's authors.
     if "register_tokens" in inside:
         inside["reg_token"] = inside.pop("register_tokens")
     return inside
 
 
-def refuse_relatives(stored: Stored) -> None:
-    """Refuses what is spelled like a ViT and computes something else.
+def check_variant(stored: Stored) -> None:
+    """Raises an error for variants of the ViT that this library does not have.
 
     Raises:
-        UserError: names the first array that tells.
+        UserError: the message names the first array of such a variant.
     """
     for pattern, what in _REFUSED.items():
         key = next((key for key in stored if re.match(pattern, key)), None)
@@ -78,9 +78,9 @@ def vit_of(stored: Stored, hints: Hints) -> ViTSpec:
     """Returns the spec of the ViT in a tidied file.
 
     Raises:
-        UserError: not a whole ViT, or one that the arrays do not determine.
+        UserError: not a complete ViT, or an unknown variant.
     """
-    refuse_relatives(stored)
+    check_variant(stored)
     pool = "cls" if "cls_token" in stored else "mean"
     embed, fc1, fc2 = (
         _shape(stored, key, rank=rank)
@@ -93,18 +93,20 @@ def vit_of(stored: Stored, hints: Hints) -> ViTSpec:
             f"of the family."
         )
     if embed[2] != embed[3]:
-        raise UserError(f"{_EMBED!r} {embed}: patches must be square.")
+        raise UserError(
+            f"{_EMBED!r}: expected square patches, got shape {embed}. Use another file."
+        )
     register = stored.get("reg_token")
     return ViTSpec(
         width=embed[0],
         depth=_depth(stored),
-        heads=_heads(embed[0], hints, pool=pool),
+        num_heads=_heads(embed[0], hints, pool=pool),
         mlp_dim=fc1[0],
         patch_size=embed[2],
         pool=pool,
         position_resize="bicubic_aa",
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in stored else 0.0,
-        registers=0 if register is None else register.shape[1],
+        num_register_tokens=0 if register is None else register.shape[1],
         gelu="erf",
         norm_eps=1e-6,
     )
@@ -116,34 +118,35 @@ def positions_of(
     """Returns the (h, w) of the position table, and whether the class token has a row.
 
     Raises:
-        UserError: no table, or rows that are no grid; the caller must say the grid.
+        UserError: no table, or not a square grid; the caller must pass the grid.
     """
     rows = _shape(stored, "pos_embed", rank=3)[1]
     cls = vit.pool == "cls"
     if hints.grid:
         cells = hints.grid[0] * hints.grid[1]
     else:
-        # DeiT-III and ViTs with registers keep no row for the class token.
+        # DeiT-III and ViTs with register tokens have no row for the class token.
         counts = (rows - cls, rows)
         squares = (n for n in counts if n and math.isqrt(n) ** 2 == n)
         cells = next(squares, rows - cls)
     if rows - cells not in (0, int(cls)):
         raise UserError(
-            f"'pos_embed' has {rows} rows, of which the class token has "
-            f"{'one or none' if cls else 'none'}; the grid {hints.grid} has {cells}."
+            f"'pos_embed': expected {cells} rows for the grid {hints.grid}"
+            f"{', or one more for the class token' if cls else ''}, got {rows}. Pass the "
+            f"grid of the file: load_pretrained(..., grid=(rows, columns))."
         )
     return hints.grid or square(cells, where="pos_embed"), cls and rows > cells
 
 
 def classes_of(stored: Stored) -> int:
-    """Returns K of the classifier, 0 if there is none that can be kept."""
+    """Returns K of the classifier, 0 if there is none that can be loaded."""
     if "head.weight" not in stored or any(k.startswith("pre_logits.") for k in stored):
         return 0
     return stored["head.weight"].shape[0]
 
 
 def vit_entries(architecture: Architecture) -> list[Entry]:
-    """Returns where the ViT and the classifier stand in a tidied file."""
+    """Returns the entries of the ViT and the classifier."""
     vit = architecture.vit
     entries = [
         entry("vit/embed/kernel", _EMBED, CONV_OIHW),
@@ -157,8 +160,8 @@ def vit_entries(architecture: Architecture) -> list[Entry]:
     else:
         codec = grid_positions(architecture.grid)
         entries.append(entry("vit/position", "pos_embed", codec))
-    if vit.registers:
-        entries.append(entry("vit/registers", "reg_token", tokens(vit.registers)))
+    if vit.num_register_tokens:
+        entries.append(entry("vit/registers", "reg_token", tokens(vit.num_register_tokens)))
     for i in range(vit.depth):
         entries += _block(i, scaled=bool(vit.layer_scale))
     entries += norm("vit/norm", "norm")
@@ -166,7 +169,7 @@ def vit_entries(architecture: Architecture) -> list[Entry]:
 
 
 def norm(ours: str, theirs: str) -> list[Entry]:
-    """Returns where scale and bias of a LayerNorm or GroupNorm stand."""
+    """Returns the entries of scale and bias of a LayerNorm or GroupNorm."""
     return [
         entry(f"{ours}/scale", f"{theirs}.weight", SAME),
         entry(f"{ours}/bias", f"{theirs}.bias", SAME),
@@ -174,10 +177,10 @@ def norm(ours: str, theirs: str) -> list[Entry]:
 
 
 def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
-    """Refuses a file that holds more or less than a model: it would be another one.
+    """Raises an error for a file with missing or unknown arrays: another architecture.
 
     Raises:
-        UserError: names the first array that has no place, or has no array.
+        UserError: an array is missing or unknown; the message names the first one.
     """
     known = {key: None for entry in entries for key in entry.keys}
     missing = [key for key in known if key not in stored]
@@ -188,15 +191,15 @@ def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
     ]
     if missing:
         raise UserError(
-            f"no array {missing[0]!r}, which every ViT of this library has."
-            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) "
-            f"Use a file of a model with it, saved whole."
+            f"expected an array {missing[0]!r} of a ViT, got none."
+            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"Use a file of a complete model."
         )
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in a ViT of this "
-            f"library ({len(unknown)} such in all), so the file holds another model. "
-            f"Use a file of a ViT, DeiT, DeiT-III or DINOv2."
+            f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
+            f"unknown arrays): the file holds another architecture. Use a file of a ViT, "
+            f"DeiT, DeiT-III or DINOv2."
         )
 
 
@@ -235,8 +238,8 @@ def _depth(stored: Stored) -> int:
 
 
 def _heads(width: int, hints: Hints, *, pool: str) -> int:
-    # Without a class token, timm has files of width 768 with 12 heads and with 16, and
-    # with either GELU: what the caller has to look up, he looks up once.
+    # Without a class token, timm has files of width 768 with 12 and with 16 heads, and with
+    # either GELU, so the caller must give both.
     advice = (
         " and vit_options=dict(gelu='tanh') if it is SigLIP's" if pool == "mean" else ""
     )
@@ -244,11 +247,11 @@ def _heads(width: int, hints: Hints, *, pool: str) -> int:
 
 
 def _shape(stored: Stored, key: str, *, rank: int) -> tuple[int, ...]:
-    """Returns the shape of an array that must be there and have `rank` axes."""
+    """Returns the shape of an array, which must have `rank` axes."""
     if key not in stored or len(stored[key].shape) != rank:
         found = stored[key].shape if key in stored else "none"
         raise UserError(
-            f"expected an array {key!r} with {rank} axes, got {found}: not a ViT that "
-            f"this library has, or not a whole one."
+            f"expected an array {key!r} with {rank} axes, got {found}: an unknown variant "
+            f"of the ViT, or not a complete one. Use another file."
         )
     return stored[key].shape

@@ -1,7 +1,7 @@
-"""Names and shapes of ResNets with BatchNorm, as timm and torchvision have them.
+"""Names and shapes of ResNets with BatchNorm in timm and torchvision.
 
-What the two call by the same names are the same arrays, alone or in front of a ViT. A file
-does not tell everything: `resnetblur50` and `resnetaa50` have the very arrays of resnet50.
+Both use the same names, with and without a ViT. Some variants cannot be recognized:
+`resnetblur50` and `resnetaa50` have the same arrays as resnet50.
 """
 
 import re
@@ -16,7 +16,7 @@ _PREFIXES = ("", "module.", "model.")
 
 
 def unwrapped(stored: Stored, key: str) -> Stored | None:
-    """Returns the arrays without what stands before `key`; None if `key` is not there."""
+    """Returns the arrays without the prefix of `key`; None if there is no `key`."""
     prefix = next((p for p in _PREFIXES if f"{p}{key}" in stored), None)
     if prefix is None:
         return None
@@ -24,7 +24,7 @@ def unwrapped(stored: Stored, key: str) -> Stored | None:
 
 
 def without_counters(stored: Stored) -> Stored:
-    """Returns all but torch's counts of batches, which the running means do not need."""
+    """Returns the arrays without torch's batch counters of BatchNorm."""
     return {
         key: array
         for key, array in stored.items()
@@ -33,18 +33,21 @@ def without_counters(stored: Stored) -> Stored:
 
 
 def block_counts(stored: Stored, pattern: str) -> tuple[int, ...]:
-    """Returns how many blocks each stage has.
+    """Returns the number of blocks of each stage.
 
     Args:
-        pattern: finds the numbers of stage and block at the beginning of a key.
+        pattern: matches the indices of stage and block at the start of a key.
 
     Raises:
-        UserError: no stages, or one that is left out.
+        UserError: no stages, or a missing stage.
     """
     found = {m.groups() for key in stored if (m := re.match(pattern, key))}
     stages = sorted({int(stage) for stage, _ in found})
     if not stages or stages != list(range(stages[0], stages[-1] + 1)):
-        raise UserError(f"the ResNet has the stages {stages}: not a whole one.")
+        raise UserError(
+            f"expected consecutive stages of a ResNet, got {stages}. Use a file of a "
+            f"complete model."
+        )
     return tuple(sum(int(stage) == s for stage, _ in found) for s in stages)
 
 
@@ -52,18 +55,20 @@ def resnet_of(stored: Stored, *, prefix: str = "") -> ResNetSpec:
     """Returns the spec of the ResNet whose names begin with `prefix`.
 
     Raises:
-        UserError: a relative of another form, such as ResNet-18 or ResNeXt.
+        UserError: another architecture, such as ResNet-18 or ResNeXt.
     """
     first = f"{prefix}layer1.0."
     if f"{first}conv3.weight" not in stored:
         raise UserError(
-            f"no array '{first}conv3.weight': a ResNet of basic blocks (18 or 34 layers), "
-            f"which this library does not have. Use one of bottlenecks: 26, 50, 101 or 152."
+            f"expected an array '{first}conv3.weight', got none: a ResNet of basic blocks "
+            f"(18 or 34 layers), which this library does not have. Use ResNet-26, 50, 101 "
+            f"or 152."
         )
     if f"{prefix}bn1.running_mean" not in stored:
         raise UserError(
-            f"no array '{prefix}bn1.running_mean': the norms are not BatchNorms, or the "
-            f"file leaves their statistics out. Use a file of a whole state_dict()."
+            f"expected an array '{prefix}bn1.running_mean', got none: the norms are not "
+            f"BatchNorms, or their statistics are missing. Use a file of a complete "
+            f"state_dict()."
         )
     spec = ResNetSpec(
         blocks=block_counts(stored, rf"{re.escape(prefix)}layer(\d+)\.(\d+)\."),
@@ -77,7 +82,7 @@ def resnet_of(stored: Stored, *, prefix: str = "") -> ResNetSpec:
 
 
 def resnet_entries(spec: ResNetSpec, *, prefix: str = "") -> list[Entry]:
-    """Returns where the ResNet stands."""
+    """Returns the entries of the ResNet."""
     if spec.root == "deep":
         entries = []
         for n, conv, norm in ((1, "conv1.0", "conv1.1"), (2, "conv1.3", "conv1.4")):
@@ -92,7 +97,7 @@ def resnet_entries(spec: ResNetSpec, *, prefix: str = "") -> list[Entry]:
             for n in "123":
                 entries += _conv_norm(ours, theirs, n, names=(f"conv{n}", f"bn{n}"))
             if unit == 0:
-                # The mean of a pooled shortcut is the first of three.
+                # In a pooled shortcut, downsample.0 is the average pooling.
                 numbers = (1, 2) if spec.shortcut == "pooled" else (0, 1)
                 names = tuple(f"downsample.{number}" for number in numbers)
                 entries += _conv_norm(f"{ours}/downsample", theirs, "", names=names)
@@ -100,28 +105,28 @@ def resnet_entries(spec: ResNetSpec, *, prefix: str = "") -> list[Entry]:
 
 
 def check_keys(stored: Stored, entries: Iterable[Entry], *, head: str) -> None:
-    """Refuses a file that holds more or less than a ResNet: it would be another one.
+    """Raises an error for a file with missing or unknown arrays: another architecture.
 
     Args:
-        head: what the names of the classifier begin with; one may be left out.
+        head: prefix of the classifier, which is optional.
 
     Raises:
-        UserError: names the first array that has no place, or has no array.
+        UserError: an array is missing or unknown; the message names the first one.
     """
     known = {key: None for entry in entries for key in entry.keys}
     missing = [key for key in known if key not in stored]
     unknown = [key for key in stored if key not in known and not key.startswith(head)]
     if missing:
         raise UserError(
-            f"no array {missing[0]!r}, which every ResNet of this form has."
-            f"{nearest(missing[0], unknown)} ({len(missing)} are missing in all.) "
-            f"Use a file of a whole model."
+            f"expected an array {missing[0]!r} of a ResNet, got none."
+            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"Use a file of a complete model."
         )
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} {stored[unknown[0]].shape} has no place in a ResNet of this "
-            f"library ({len(unknown)} such in all), so the file holds another model, such "
-            f"as an SE-ResNet. Use one of a ResNet or ResNet-D."
+            f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
+            f"unknown arrays): the file holds another architecture, such as an SE-ResNet. "
+            f"Use a file of a ResNet or ResNet-D."
         )
 
 
@@ -137,10 +142,10 @@ def _conv_norm(ours: str, theirs: str, n: str, *, names: tuple[str, ...]) -> lis
 
 
 def _check_shapes(stored: Stored, spec: ResNetSpec, prefix: str) -> None:
-    """Refuses relatives that have all the names, in other widths.
+    """Raises an error for architectures with the same names and other shapes.
 
     Raises:
-        UserError: names the first array that differs.
+        UserError: the message names the first array with another shape.
     """
     width, half = spec.width, spec.width // 2
     if spec.root == "deep":
@@ -158,7 +163,7 @@ def _check_shapes(stored: Stored, spec: ResNetSpec, prefix: str) -> None:
         found = stored.get(prefix + name)
         if found is not None and found.shape != shape:
             raise UserError(
-                f"'{prefix}{name}': expected {shape} in a ResNet of width {width}, got "
-                f"{found.shape}: another kind of root, ResNeXt's groups or a wide ResNet, "
-                f"which this library does not have. Use a ResNet or ResNet-D."
+                f"'{prefix}{name}': expected shape {shape} in a ResNet of width {width}, "
+                f"got {found.shape}: another root, a ResNeXt or a wide ResNet, which this "
+                f"library does not have. Use a ResNet or ResNet-D."
             )

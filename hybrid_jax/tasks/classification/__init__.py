@@ -1,4 +1,4 @@
-"""Image classification: its loss, its scores and its predictions."""
+"""Image classification: loss, scores and predictions."""
 
 from hybrid_jax.tasks.classification import task
 

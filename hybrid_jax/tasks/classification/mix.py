@@ -1,19 +1,20 @@
-"""Augmentations that run on the device, over whole batches, inside the train step."""
+"""Augmentations of batches on the device, inside the training step."""
 
 import jax
 import jax.numpy as jnp
 
 
 def flip(image: jax.Array, *, rate: float, key: jax.Array) -> jax.Array:
-    """Mirrors each image (B, H, W, 3) left to right with probability `rate`."""
+    """Flips each image (B, H, W, 3) left to right with probability `rate`."""
     flipped = jax.random.bernoulli(key, rate, (image.shape[0], 1, 1, 1))
     return jnp.where(flipped, image[:, :, ::-1], image)
 
 
 def erase(image: jax.Array, *, rate: float, key: jax.Array) -> jax.Array:
-    """Sets a random rectangle of each image to zero, the mean, with probability `rate`.
+    """Sets a random rectangle of each image to zero with probability `rate`.
 
-    Area 2 to 33 % of the image, ratio 0.3 to 3.3 (random erasing, Zhong et al., 2017).
+    Random erasing (Zhong et al., 2017): area 2 to 33 % of the image, aspect ratio 0.3 to
+    3.3. Zero is the mean of normalized images.
     """
     B, H, W, _ = image.shape
     key_rate, key_area, key_ratio, key_place = jax.random.split(key, 4)
@@ -29,12 +30,12 @@ def erase(image: jax.Array, *, rate: float, key: jax.Array) -> jax.Array:
 def mixup(
     image: jax.Array, target: jax.Array, *, alpha: float, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Blends every image and target with its neighbor's (Zhang et al., 2017).
+    """Mixes every image and target with the next one of the batch (Zhang et al., 2017).
 
     Args:
         image: (B, H, W, 3) normalized.
         target: (B, K) class weights.
-        alpha: the blend is drawn from Beta(alpha, alpha), one for the whole batch.
+        alpha: the mixing weight is drawn from Beta(alpha, alpha), once for the batch.
     """
     share = jax.random.beta(key, alpha, alpha).astype(image.dtype)
     return _blend(image, share), _blend(target, share)
@@ -43,15 +44,15 @@ def mixup(
 def cutmix(
     image: jax.Array, target: jax.Array, *, alpha: float, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Pastes one rectangle of every image's neighbor into it (Yun et al., 2019).
+    """Pastes a rectangle of the next image of the batch into each (Yun et al., 2019).
 
-    The target is blended by the area really pasted, which clipping at the border makes
-    smaller than the one drawn. Arguments as in `mixup`.
+    The target is mixed by the pasted area after clipping at the border. Arguments as in
+    `mixup`.
     """
     H, W = image.shape[1:3]
     key_area, key_place = jax.random.split(key)
     area = 1.0 - jax.random.beta(key_area, alpha, alpha)
-    # The rectangle has the image's own proportions.
+    # The rectangle has the aspect ratio of the image.
     box = _boxes(area[None], jnp.full(1, W / H), hw=(H, W), key=key_place)
     share = 1.0 - box.mean().astype(target.dtype)
     pasted = jnp.where(box[..., None], jnp.roll(image, 1, axis=0), image)
@@ -66,7 +67,7 @@ def _boxes(area, ratio, *, hw: tuple[int, int], key: jax.Array) -> jax.Array:
     """Returns (B, H, W) masks of rectangles with centers anywhere in the image.
 
     Args:
-        area: (B,) share of the image, before clipping at the border.
+        area: (B,) fraction of the image, before clipping at the border.
         ratio: (B,) width over height, in pixels.
     """
     H, W = hw

@@ -1,4 +1,4 @@
-"""Image classification: one label, or a weight for every class."""
+"""The classification task: one label per image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ class Classification:
 
     Args:
         task: the `task` branch of a config.
-        info: of the data set; its factors give one more accuracy each.
+        info: classes of the data set; the accuracy of each factor is reported too.
     """
 
     targets = ("label",)
@@ -36,15 +36,15 @@ class Classification:
 
     @staticmethod
     def num_classes(info: DatasetInfo) -> int:
-        """Returns the number of labels.
+        """Returns the number of classes.
 
         Raises:
-            UserError: the images have none.
+            UserError: the data has no labels.
         """
         if not info.num_classes:
             raise UserError(
-                "config.task.name: 'classification' needs a label for every image; the "
-                "data has none. Choose another data.name or task.name."
+                "config.task.name: 'classification' needs a label for every image, but the "
+                "data has no labels. Choose another data.name or task.name."
             )
         return info.num_classes
 
@@ -57,7 +57,7 @@ class Classification:
     def predict(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns the likeliest classes of each image; no score is made of them.
+        """Returns the most probable classes of each image.
 
         Returns:
             `top_labels` (B, min(5, K)) int32 and `top_probabilities` float32, best first.
@@ -67,20 +67,20 @@ class Classification:
         return dict(top_labels=labels, top_probabilities=best)
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
-        """Writes the likeliest classes below the image."""
+        """Writes the most probable classes below the image."""
         labels = self.to_json(prediction)["labels"]
         lines = [f"{row['name']} {100 * row['probability']:.1f} %" for row in labels]
         return draw_lines(image_u8, lines)
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the likeliest classes with names and probabilities."""
+        """Returns the most probable classes with names and probabilities."""
         return labels_to_json(prediction, names=self.info.class_names)
 
     def scorer(self, source: Source) -> None:
-        """Returns none: sums say it all."""
+        """Returns None: `metrics` gives all scores."""
 
     def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
-        """Flips, erases and mixes images; adds `target` (B, K), the mixed labels.
+        """Applies flip, erasing, mixup and cutmix; adds `target` (B, K), the class weights.
 
         Args:
             batch: with `image` (B, H, W, 3) normalized floats and `label` (B,).
@@ -109,24 +109,24 @@ class Classification:
         return dict(batch, image=image, target=target)
 
     def loss(self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]) -> Mean:
-        """Returns the cross-entropy summed over real rows, and their number.
+        """Returns the sum of the cross-entropy over rows without padding, and their count.
 
         Args:
-            batch: with `mask` and `target`, or `label` where nothing was mixed.
+            batch: with `mask` and `target`, or `label` if there is no `target`.
         """
         losses = self._losses(outputs.logits, batch, self.task["label_smoothing"])
         mask = batch["mask"]
-        # Selected, not multiplied: a NaN in a padded row must not reach the sum.
+        # where() instead of a product: a padded row may be NaN.
         losses = jnp.where(mask, losses, 0.0)
         return Mean(jnp.sum(losses), jnp.sum(mask, dtype=jnp.float32))
 
     def metrics(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns sums over real rows: count, loss, hits, calibration."""
+        """Returns sums over rows without padding: count, loss, top-1, top-5, ECE."""
         logits, label, mask = outputs.logits, batch["label"], batch["mask"]
-        # A row's rank is the number of classes scored above its own; a tie counts against
-        # it, so that constant logits earn nothing.
+        # The rank is the number of classes with logits not below the label's: ties count as
+        # errors, so that constant logits score 0.
         own = jnp.take_along_axis(logits, label[:, None], axis=1)
         others = jnp.arange(logits.shape[1]) != label[:, None]
         rank = jnp.sum(~(logits < own) & others, axis=1)
@@ -145,7 +145,7 @@ class Classification:
         return {name: value.astype(jnp.float32) for name, value in sums.items()}
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the scores of a whole set: averages of the sums, `ece` and `count`."""
+        """Returns the scores of a split: averages of the sums, `ece` and `count`."""
         count = float(sums["count"])
         scores = {
             name: float(value) / max(count, 1.0)
@@ -155,12 +155,12 @@ class Classification:
         return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
 
     def _probabilities(self, logits) -> jax.Array:
-        """Returns one for each class, (B, K) float32."""
+        """Returns class probabilities (B, K) float32."""
         softmax = self.task["loss"] == "softmax"
         return jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
 
     def _losses(self, logits, batch, label_smoothing) -> jax.Array:
-        """Returns one loss per row, (B,) float32."""
+        """Returns the loss of each row, (B,) float32."""
         target = batch.get("target")
         if target is None:
             target = jax.nn.one_hot(batch["label"], logits.shape[1])

@@ -1,4 +1,4 @@
-"""Object detection: its loss, its scores and its predictions."""
+"""Object detection: loss, scores and predictions."""
 
 from hybrid_jax.tasks.detection import task
 

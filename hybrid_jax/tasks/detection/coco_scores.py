@@ -1,6 +1,6 @@
 """COCO's average precision and recall of boxes (Lin et al., 2014).
 
-hotcoco computes them: the numbers of pycocotools, to the bit, in a fraction of the time.
+They are computed by hotcoco, which gives the same numbers as pycocotools in less time.
 """
 
 import functools
@@ -21,17 +21,16 @@ _IMAGE, _BOX, _SCORE, _CATEGORY = 0, slice(1, 5), 5, 6
 
 
 class CocoScorer:
-    """Collects boxes and scores them as COCO does, over the images that were evaluated.
+    """Collects boxes and scores them by COCO's rules, over the evaluated images.
 
-    Those are the images passed to `add`, whether or not anything was found in them. One
-    that was passed over, because it or its annotation cannot be read, does not count: none
-    of its objects is a miss. Of each image the 100 best boxes count. Crowds are no
-    misses, and boxes inside them no mistakes. Objects are small below 32² px of area and
-    large above 96²; their area is that of their masks, or of their boxes where there are
-    none.
+    Evaluated are the images passed to `add`, also those without predictions. Images that
+    were skipped because they or their annotations cannot be read are left out, with their
+    objects. The 100 best boxes of each image are used. Crowd regions are neither false
+    negatives, nor are boxes inside them false positives. Objects with an area below 32² px
+    are small, above 96² large; the area is that of the mask, or of the box without mask.
 
     Args:
-        source: the split the predictions are for.
+        source: the split of the predictions.
     """
 
     def __init__(self, source: Source):
@@ -45,9 +44,9 @@ class CocoScorer:
         self._evaluated: hotcoco.COCOeval | None = None
 
     def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
-        """Takes what `Detection.predict` returns for the examples `index` (b,).
+        """Adds the output of `Detection.predict` for the examples `index` (b,).
 
-        Those without a valid box too: their objects are misses.
+        Also for images without a valid box, whose objects are false negatives.
         """
         image, place = np.nonzero(predictions["valid"])
         boxes = np.asarray(predictions["boxes_xyxy_px"], np.float64)[image, place]
@@ -58,15 +57,15 @@ class CocoScorer:
         rows[:, _CATEGORY] = self._category_ids[predictions["labels"][image, place]]
         self._rows.append(rows)
         self._added.update(np.asarray(index).tolist())
-        self.__dict__.pop("truth", None)  # what `cached_property` keeps
+        self.__dict__.pop("truth", None)  # clears the `cached_property`
         self._evaluated = None
 
     def scores(self) -> dict[str, float]:
-        """Returns COCO's 12 numbers and `AP/<name>` of each class, all from 0 to 1.
+        """Returns COCO's 12 numbers and `AP/<name>` of each class, all in [0, 1].
 
-        AP is averaged over IoU 0.50 to 0.95, AR1, AR10 and AR100 are recalls with so many
-        boxes an image; s, m and l stand for small, medium and large objects. -1 where there
-        is no object to be found; averages leave it out.
+        AP is averaged over IoU 0.50 to 0.95; AR1, AR10 and AR100 are recalls with 1, 10 and
+        100 boxes per image; s, m and l are small, medium and large objects. A score is -1
+        if there are no objects; averages leave it out.
         """
         evaluated = self._evaluation()
         scores = {name: float(x) for name, x in evaluated.get_results().items()}
@@ -76,9 +75,9 @@ class CocoScorer:
     def write(self, stem: Any) -> None:
         """Writes `<stem>_results.json` and `<stem>_ap.txt`.
 
-        The first is COCO's list of results, with the ids of the annotation file, which
-        other tools score to the same numbers: nothing is rounded. The second is the usual
-        table with the AP of each class below.
+        The first is a COCO results file with the ids of the annotation file, without
+        rounding, so that other tools compute the same scores. The second is the usual table
+        of scores, with the AP of each class below.
         """
         stem = epath.Path(stem)
         results = ",\n".join(json.dumps(row) for row in self.results())
@@ -90,7 +89,7 @@ class CocoScorer:
         _beside(stem, "_ap.txt").write_text("\n".join(lines) + "\n")
 
     def results(self) -> list[dict[str, Any]]:
-        """Returns the predictions as COCO lists them: image, category, xywh box, score."""
+        """Returns the predictions in COCO's results format."""
         known = {image["id"]: image["original_id"] for image in self.truth["images"]}
         return [
             dict(
@@ -104,11 +103,11 @@ class CocoScorer:
 
     @functools.cached_property
     def truth(self) -> dict[str, list[dict[str, Any]]]:
-        """The images added so far, in COCO's form.
+        """The ground truth of all added images, in COCO's annotation format.
 
-        Ids of images are the source's own where those are numbers, else their index + 1:
-        among boxes of one score those of the lower id count first, so that other ids would
-        make other scores. `original_id` is the source's own in any case.
+        Image ids are those of the source if they are unique integers, else index + 1. They
+        matter because boxes with equal scores are ordered by image id. `original_id` is the
+        id of the source.
         """
         images, annotations = [], []
         for index in sorted(self._added):
@@ -123,7 +122,7 @@ class CocoScorer:
             for image in images:
                 image["id"] = image["index"] + 1
         for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number  # 0 would be no match to pycocotools
+            annotation["id"] = number  # pycocotools takes the id 0 for no match
             annotation["image_id"] = annotation.pop("image")["id"]
         categories = [
             dict(id=int(number), name=name)
@@ -160,13 +159,13 @@ class CocoScorer:
             evaluation = hotcoco.COCOeval(truth, truth.load_res(self._all_rows()), "bbox")
             evaluation.evaluate()
             evaluation.accumulate()
-            evaluation.summary_lines()  # what `summarize` computes, without its printing
+            evaluation.summary_lines()  # like `summarize`, without printing
             self._evaluated = evaluation
         return self._evaluated
 
     def _by_class(self) -> dict[str, float]:
-        # (IoU, recall, class, area, boxes an image); the first area is any, the last
-        # number of boxes 100. Classes come in the order of their ids.
+        # Axes: IoU, recall, class, area, boxes per image; area 0 is "all", the last number
+        # of boxes is 100. Classes are ordered by id.
         precision = self._evaluation().eval["precision"][:, :, :, 0, -1]
         place = np.argsort(np.argsort(self._category_ids))
         scores = {}

@@ -1,4 +1,4 @@
-"""Detection by dense heads: what every cell has to say, and what its answer is worth."""
+"""Loss and scores of dense detection heads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from hybrid_jax.outputs import DenseDetectionOutputs
 from hybrid_jax.tasks.detection.dense_assignment import assign_centers
 from hybrid_jax.tasks.detection.focal_loss import sigmoid_focal_loss
 
-_ANY_BOX = (0.0, 0.0, 1.0, 1.0)  # stands in where there is no object to compare with
+_ANY_BOX = (0.0, 0.0, 1.0, 1.0)  # a valid box for cells without an object
 
 
 def dense_loss(
@@ -21,18 +21,18 @@ def dense_loss(
     batch: Mapping[str, jax.Array],
     options: Mapping[str, Any],
 ) -> Mean:
-    """Returns the sum of three losses and the number of cells that have an object.
+    """Returns the sum of three losses and the number of positive cells.
 
-    All cells of real images tell the classes apart (focal loss); those with an object
-    also fit its box (1 - GIoU) and foretell the IoU they reach (cross-entropy).
+    Class: focal loss over all cells. Box: 1 - GIoU over positive cells. Quality:
+    cross-entropy with the IoU of the predicted box as target, over positive cells.
 
     Args:
-        batch: with boxes, `mask` and `content_yxyx_px` as in `contracts.Batch`; cells
-            in padding have no object.
+        batch: with boxes, `mask` and `content_yxyx_px` as in `contracts.Batch`; cells of
+            padding are negative.
         options: `config.task.detection`.
 
     Returns:
-        Parts `class`, `giou` and `quality`, weighted: they add up to the total.
+        The total, and its weighted parts `class`, `giou` and `quality`.
     """
     index, positive = assign_centers(
         outputs.centers_xy_px,
@@ -58,10 +58,10 @@ def dense_loss(
 
 
 def dense_candidates(outputs: DenseDetectionOutputs) -> tuple[jax.Array, jax.Array]:
-    """Returns boxes (B, N, 4) in px of the model's images and scores (B, N, K).
+    """Returns boxes (B, N, 4) in px of the model's input and scores (B, N, K).
 
-    A score is the geometric mean of the class's probability and the expected IoU: average
-    precision asks for boxes in the order in which they are right and fit.
+    A score is the geometric mean of the class probability and the predicted IoU, as in FCOS
+    (2020).
     """
     quality = jax.nn.sigmoid(outputs.quality_logits)[..., None]
     scores = jnp.sqrt(jax.nn.sigmoid(outputs.logits) * quality)
@@ -71,7 +71,7 @@ def dense_candidates(outputs: DenseDetectionOutputs) -> tuple[jax.Array, jax.Arr
 def _class_term(logits, batch, index, positive, options) -> jax.Array:
     labels = jnp.take_along_axis(batch["box_labels"], index, axis=1)
     target = jax.nn.one_hot(labels, logits.shape[-1]) * positive[..., None]
-    # Selected before and after: what is not asked may be infinite, and its slope NaN.
+    # where() before and after the loss: padded rows may be infinite, with NaN gradients.
     real = batch["mask"][:, None, None]
     losses = sigmoid_focal_loss(
         jnp.where(real, logits, 0.0),
@@ -84,9 +84,9 @@ def _class_term(logits, batch, index, positive, options) -> jax.Array:
 
 def _box_terms(outputs, batch, index, positive) -> dict[str, jax.Array]:
     objects = jnp.take_along_axis(batch["boxes_xyxy_px"], index[..., None], axis=1)
-    asked = positive[..., None]
-    target = jnp.where(asked, objects, jnp.asarray(_ANY_BOX))
-    boxes = jnp.where(asked, outputs.boxes_xyxy_px, jnp.asarray(_ANY_BOX))
+    chosen = positive[..., None]
+    target = jnp.where(chosen, objects, jnp.asarray(_ANY_BOX))
+    boxes = jnp.where(chosen, outputs.boxes_xyxy_px, jnp.asarray(_ANY_BOX))
     quality = optax.sigmoid_binary_cross_entropy(
         jnp.where(positive, outputs.quality_logits, 0.0),
         jax.lax.stop_gradient(iou(boxes, target)),
@@ -98,7 +98,7 @@ def _box_terms(outputs, batch, index, positive) -> dict[str, jax.Array]:
 
 
 def _in_content(centers_xy_px: jax.Array, content_yxyx_px: jax.Array) -> jax.Array:
-    """Returns (B, N) bool: whether the middle of a cell is in the image, not in padding."""
+    """Returns (B, N) bool: whether the center of a cell is not in the padding."""
     top, left, bottom, right = (content_yxyx_px[:, i, None] for i in range(4))
     x, y = centers_xy_px[:, 0], centers_xy_px[:, 1]
     return (x >= left) & (x < right) & (y >= top) & (y < bottom)

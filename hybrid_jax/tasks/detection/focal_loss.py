@@ -1,4 +1,4 @@
-"""The focal loss: cross-entropy that turns away from what is already right."""
+"""The focal loss (Lin et al., 2017)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ def sigmoid_focal_loss(
 ) -> jax.Array:
     """Returns -alpha_t (1 - p_t)^gamma log p_t for every logit (Lin et al., 2017).
 
-    The power is taken of logarithms: that of 1 - p_t itself has an infinite slope at
-    p_t = 1 for a `gamma` below one.
+    The power is computed from logarithms: the gradient of (1 - p_t)^gamma itself is
+    infinite at p_t = 1 for `gamma` < 1.
 
     Args:
-        logits: of any shape and dtype.
-        targets: of the same shape, 0 or 1.
-        alpha: weight of the ones; the zeros have 1 - alpha.
-        gamma: 0.0 is the weighted cross-entropy.
+        logits: any shape and dtype.
+        targets: same shape, 0 or 1.
+        alpha: weight of positives; negatives have 1 - alpha.
+        gamma: focusing parameter; 0.0 for the weighted cross-entropy.
 
     Returns:
         The losses, float32, in the shape of `logits`.

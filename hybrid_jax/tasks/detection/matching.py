@@ -1,7 +1,7 @@
-"""Which of a model's boxes answers for which object: the cheapest one-to-one assignment.
+"""Bipartite matching of predicted boxes and objects (Hungarian algorithm).
 
-The set loss of DETR (Carion et al., 2020). L may stand for any leading axes, such as the
-layers of a decoder and the images of a batch.
+As in DETR (Carion et al., 2020). All functions take any leading axes, such as decoder
+layers and images of a batch.
 """
 
 import jax
@@ -24,31 +24,32 @@ def set_costs(
     focal_alpha: float,
     focal_gamma: float,
 ) -> jax.Array:
-    """Returns the cost (..., Q, M) of letting each box answer for each object.
+    """Returns the matching cost (..., Q, M) of each box and each object.
 
         class_weight * class + l1_weight * |box - object|_1 - giou_weight * GIoU
 
-    The class costs minus its probability under a softmax (Carion et al., 2020); for
-    sigmoids, what the focal loss would lose by it (Zhu et al., 2020).
+    The class cost is minus the probability for a softmax (Carion et al., 2020), or the
+    difference of the focal losses as positive and as negative for sigmoids (Zhu et al.,
+    2020).
 
     Args:
         logits: (..., Q, K), or K + 1 columns with `has_no_object`.
-        boxes_cxcywh: (..., Q, 4), shares of the image.
+        boxes_cxcywh: (..., Q, 4), normalized.
         labels: (..., M) int32.
-        objects_cxcywh: (..., M, 4), shares of the image.
-        has_no_object: whether the logits are of one softmax.
-        focal_alpha: weight of the positives.
+        objects_cxcywh: (..., M, 4), normalized.
+        has_no_object: True for a softmax with a class "no object", False for sigmoids.
+        focal_alpha: weight of positives.
         focal_gamma: exponent.
     """
     logits = logits.astype(jnp.float32)
     if has_no_object:
         costs = -jax.nn.softmax(logits)
     else:
-        losing, winning = jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)
-        hit = -focal_alpha * jnp.exp(focal_gamma * losing) * winning
-        miss = -(1.0 - focal_alpha) * jnp.exp(focal_gamma * winning) * losing
-        costs = hit - miss
-    # A product with ones and zeros would turn one infinite logit into NaN everywhere.
+        log_not_p, log_p = jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)
+        positive = -focal_alpha * jnp.exp(focal_gamma * log_not_p) * log_p
+        negative = -(1.0 - focal_alpha) * jnp.exp(focal_gamma * log_p) * log_not_p
+        costs = positive - negative
+    # A product with one-hot labels would turn one infinite logit into NaN everywhere.
     of_object = jnp.take_along_axis(costs, labels[..., None, :], axis=-1)
     distance = jnp.abs(boxes_cxcywh[..., :, None, :] - objects_cxcywh[..., None, :, :])
     overlap = pairwise_giou(
@@ -59,14 +60,14 @@ def set_costs(
 
 
 def match_objects(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Assigns queries to objects, no query twice, at the least total cost.
+    """Returns the one-to-one assignment of queries to objects with the least total cost.
 
-    With more objects than queries, as many are served as there are queries: those that
-    make the total least. Costs that are not finite are more than any that is.
+    With more objects than queries, only as many objects as queries are matched. A cost that
+    is not finite is taken as larger than all finite ones.
 
     Args:
         costs: (..., Q, M).
-        mask: (..., M) bool, False for columns that are no object.
+        mask: (..., M) bool, False for padded columns.
 
     Returns:
         (..., M) int32, the query of each object, and (..., M) bool, whether it has one.
@@ -76,8 +77,8 @@ def match_objects(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Arr
     if Q == 0 or M == 0:
         return jnp.zeros((*lead, M), jnp.int32), jnp.zeros((*lead, M), bool)
     costs = jax.lax.stop_gradient(costs.astype(jnp.float32))
-    # One axis after the other: examples may lie on several devices, and joining their axis
-    # with another would bring all of them to each.
+    # One vmap per axis: flattening the axes would gather a batch axis that is sharded over
+    # devices.
     match = _match_one
     for _ in lead:
         match = jax.vmap(match)
@@ -86,13 +87,12 @@ def match_objects(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Arr
 
 def _match_one(costs: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     finite = jnp.isfinite(costs)
-    asked = finite & mask
-    most = jnp.max(jnp.where(asked, costs, 0.0), initial=0.0)
-    # Columns of no object cost all queries alike, and more than those of objects: they
-    # neither sway the choice nor take a query that an object could have. No larger than
-    # that, or the small differences between real costs would be lost to rounding.
-    costs = jnp.where(finite, costs, most + 1.0)
-    costs = jnp.where(mask, costs, most + 2.0)
+    largest = jnp.max(jnp.where(finite & mask, costs, 0.0), initial=0.0)
+    # Padded columns have the same cost for all queries, above that of all objects, so that
+    # they do not affect the matching of objects. Not larger than needed, so that small
+    # differences of real costs are not lost to rounding.
+    costs = jnp.where(finite, costs, largest + 1.0)
+    costs = jnp.where(mask, costs, largest + 2.0)
     rows, columns = optax.assignment.hungarian_algorithm(costs)
     query = jnp.zeros(mask.shape, jnp.int32).at[columns].set(rows.astype(jnp.int32))
     return query, jnp.zeros_like(mask).at[columns].set(True) & mask

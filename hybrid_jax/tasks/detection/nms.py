@@ -13,23 +13,21 @@ def nms(
     valid: jax.Array,
     iou_threshold: float,
 ) -> jax.Array:
-    """Says which boxes greedy suppression within each class keeps.
+    """Returns which boxes greedy non-maximum suppression within each class keeps.
 
-    Greedy: box by box, each that is kept removes the later ones of its class that overlap
-    it by more than the threshold. What that yields is the one assignment in which a box is
-    kept exactly if no earlier kept box removes it. It is reached from "all are kept" by
-    repeating that rule for all boxes at once: after i rounds the first i are settled, and
-    as many rounds as the longest chain of removals settle all of them.
+    Greedy suppression keeps a box if and only if no earlier kept box of its class overlaps
+    it by more than the threshold. This rule has one solution. Starting with all boxes kept,
+    it is applied to all boxes at once until nothing changes: after i iterations the first i
+    boxes are final, and the number of iterations is the longest chain of suppressions.
 
     Args:
-        boxes_xyxy: (B, C, 4), the best first; `jax.lax.top_k` sorts so, and keeps the
-            order of equal scores.
+        boxes_xyxy: (B, C, 4), sorted by descending score, as by `jax.lax.top_k`.
         labels: (B, C) int32.
-        valid: (B, C) bool; False for rows that neither remove nor are kept.
-        iou_threshold: overlap from which on, not included, two boxes mean one object.
+        valid: (B, C) bool; rows with False are not kept and suppress nothing.
+        iou_threshold: boxes with a larger IoU are suppressed.
 
     Returns:
-        (B, C) bool. Memory grows with B * C * C.
+        (B, C) bool. The memory is O(B * C * C).
     """
     count = boxes_xyxy.shape[1]
     earlier = jnp.arange(count)[:, None] < jnp.arange(count)

@@ -1,4 +1,4 @@
-"""Object detection: boxes with a class and a score, from dense heads or from sets."""
+"""The detection task, for dense heads and for set-prediction heads."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,14 +25,14 @@ DetectionOutputs = DenseDetectionOutputs | SetDetectionOutputs
 
 @TASKS.register("detection")
 class Detection:
-    """Losses of dense and of set heads; boxes in original px; COCO's average precision.
+    """Losses of dense and set heads; predictions in original px; COCO's average precision.
 
     Args:
         task: the `task` branch of a config.
-        info: of the data set.
+        info: classes of the data set.
 
     Raises:
-        UserError: an option that is for labels alone.
+        UserError: an option that is for classification only.
     """
 
     targets = ("boxes",)
@@ -45,15 +45,15 @@ class Detection:
 
     @staticmethod
     def num_classes(info: DatasetInfo) -> int:
-        """Returns the number of kinds of objects.
+        """Returns the number of classes of objects.
 
         Raises:
             UserError: the data has no boxes.
         """
         if not info.box_names:
             raise UserError(
-                "config.task.name: 'detection' needs boxes with classes; the data has "
-                "none. Choose another data.name, e.g. coco:IMAGES,JSON, or task.name."
+                "config.task.name: 'detection' needs boxes with classes, but the data has "
+                "no boxes. Choose another data.name, e.g. coco:IMAGES,JSON, or task.name."
             )
         return len(info.box_names)
 
@@ -64,9 +64,9 @@ class Detection:
         return model(image, **options)
 
     def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
-        """Mirrors each image, its boxes and its content left to right by chance.
+        """Flips images, boxes and content left to right with probability `flip`.
 
-        `scale_yx` and `offset_yx` stay those of the image as it was.
+        `scale_yx` and `offset_yx` are not changed.
 
         Args:
             batch: with `image` (B, H, W, 3) normalized floats.
@@ -95,7 +95,7 @@ class Detection:
         return dict(batch, **changed)
 
     def loss(self, outputs: DetectionOutputs, batch: Mapping[str, jax.Array]) -> Mean:
-        """Returns the loss of a dense head or of a set, by the type of the outputs."""
+        """Returns the loss of a dense head or of a set head, by the type of the outputs."""
         if _is_dense(outputs):
             return dense_loss(outputs, batch, self.task["detection"])
         return set_loss(outputs, batch, self.task["detection"])
@@ -103,18 +103,18 @@ class Detection:
     def metrics(
         self, outputs: DetectionOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns sums over real rows: `count` images, the loss and what divides it."""
+        """Returns sums: `count` images, `loss`, and `loss_count`, its denominator."""
         loss = self.loss(outputs, batch)
         count = jnp.sum(batch["mask"], dtype=jnp.float32)
         return dict(count=count, loss=loss.total, loss_count=loss.count)
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns `loss`, a mean as in training, and `count`, the images."""
+        """Returns the mean `loss`, as in training, and `count`, the number of images."""
         loss = float(sums["loss"]) / max(float(sums["loss_count"]), 1.0)
         return dict(loss=loss, count=int(sums["count"]))
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
-        """Draws the likely boxes over the image (H, W, 3), in its original size."""
+        """Draws boxes with high scores over the image (H, W, 3) in its original size."""
         found = np.flatnonzero(prediction["valid"])
         return draw_boxes(
             image_u8,
@@ -125,11 +125,11 @@ class Detection:
         )
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the boxes with the names of their classes, best first."""
+        """Returns the boxes with class names, best first."""
         return boxes_to_json(prediction, names=self.info.box_names)
 
     def scorer(self, source: Source) -> Scorer:
-        """Returns what collects the predictions and computes average precision."""
+        """Returns the scorer of COCO's average precision."""
         return CocoScorer(source)
 
     def predict(
@@ -137,15 +137,15 @@ class Detection:
     ) -> dict[str, jax.Array]:
         """Returns the best D = `max_detections` boxes of each image, best first.
 
-        Dense heads answer with many boxes for one object, of which suppression leaves one;
-        of a set every pair of box and class is an answer.
+        Boxes of dense heads are filtered by non-maximum suppression. Each pair of a query
+        and a class of a set head is a detection.
 
         Args:
             batch: with the geometry of `contracts.Batch`.
 
         Returns:
-            `boxes_xyxy_px` (B, D, 4) float32 in px of the original image and inside it,
-            `scores` (B, D), `labels` (B, D) int32, `valid` (B, D) bool; rows that are not
+            `boxes_xyxy_px` (B, D, 4) float32 in px of the original image, clipped to it;
+            `scores` (B, D), `labels` (B, D) int32, `valid` (B, D) bool. Rows that are not
             valid are zero.
         """
         options, room = self.task["detection"], self.task["detection"]["max_detections"]
@@ -165,7 +165,7 @@ class Detection:
             offset_yx=batch["offset_yx"],
             original_hw=batch["original_hw"],
         )
-        # What lies in the padding alone has no area in the image.
+        # Boxes in the padding have no area after clipping.
         valid &= jnp.all(placed[..., 2:] > placed[..., :2], axis=-1)
         rows = dict(boxes_xyxy_px=placed, scores=scores, labels=labels, valid=valid)
         return _packed(rows, room=room)

@@ -1,4 +1,4 @@
-"""Semantic segmentation: its loss, its scores and its predictions."""
+"""Semantic segmentation: loss, scores and predictions."""
 
 from hybrid_jax.tasks.segmentation import task
 

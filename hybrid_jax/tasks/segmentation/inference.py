@@ -1,8 +1,8 @@
-"""Segmentation of an image by several passes of a model: windows, mirrored, at other sizes.
+"""Sliding-window, flipped and multi-scale inference of segmentation models.
 
-All passes are averaged as logits. One window as large as the image, no mirroring and the
-scale 1.0 are therefore exactly the plain pass; published tables of several passes are not
-comparable with those of one.
+The logits of all passes are averaged. One window as large as the image, no flip and the
+scale 1.0 give exactly the single pass. Published scores with several passes are not
+comparable with those of a single pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +20,16 @@ Model = Callable[..., SegmentationOutputs]
 
 
 def check_passes(options: Mapping[str, Any]) -> None:
-    """Checks `config.task.segmentation` before anything is compiled.
+    """Checks the options of inference in `config.task.segmentation`.
 
     Raises:
-        UserError: windows that leave gaps, or scales that are none.
+        UserError: windows that leave gaps, no scales, or scales that are not positive.
     """
     where, share = "config.task.segmentation", options["slide_stride"]
     if not 0.0 < share <= 1.0:
         raise UserError(
-            f"{where}.slide_stride: expected a share in (0, 1], got {share!r}: windows "
-            f"further apart than their side would leave gaps."
+            f"{where}.slide_stride: expected a fraction of the window in (0, 1], so that "
+            f"windows leave no gaps, got {share!r}."
         )
     scales = tuple(options["scales"])
     if not scales or min(scales) <= 0.0:
@@ -46,17 +46,17 @@ def segment(
     content_yxyx_px: jax.Array | None,
     options: Mapping[str, Any],
 ) -> SegmentationOutputs:
-    """Applies a model the way `config.task.segmentation` says.
+    """Applies a model with the inference options of `config.task.segmentation`.
 
     Args:
         model: called as `model(image, content_yxyx_px=...)`.
         image: (B, H, W, 3) normalized.
-        content_yxyx_px: (B, 4), the part of each image that is no padding, or None.
+        content_yxyx_px: (B, 4), the part of each image that is not padding, or None.
         options: `inference`, `window`, `slide_stride`, `flip` and `scales`.
 
     Returns:
-        What the model returns if it is applied once to whole images; else mean logits
-        (B, H, W, K) at stride 1, which take B * H * W * K * 4 bytes.
+        The model's outputs if it is applied once to whole images; else mean logits
+        (B, H, W, K) float32 at stride 1.
     """
     slides, scales = options["inference"] == "slide", tuple(options["scales"])
     if not (slides or options["flip"] or scales != (1.0,)):
@@ -74,7 +74,7 @@ def segment(
 
 
 def _one_size(model: Model, image, content, *, options) -> jax.Array:
-    """Returns logits (B, H, W, K) of one size, with windows and mirrored if so asked."""
+    """Returns logits (B, H, W, K) at one scale, with windows and flip as in `options`."""
 
     def pixels(image, content):
         if options["inference"] != "slide":
@@ -92,7 +92,7 @@ def _one_size(model: Model, image, content, *, options) -> jax.Array:
 
 
 def _slide(model: Model, image, content, *, window: Sequence[int] | None, share: float):
-    """Averages logits (B, H, W, K) over windows, one after the other in memory."""
+    """Averages logits (B, H, W, K) over windows, in a sequential loop to save memory."""
     B, H, W, _ = image.shape
     h, w = (min(side, most) for side, most in zip(window or (H, W), (H, W), strict=True))
     corners = [
@@ -108,7 +108,7 @@ def _slide(model: Model, image, content, *, window: Sequence[int] | None, share:
         top, left = corner
         part = jax.lax.dynamic_slice(image, (0, top, left, 0), (B, h, w, 3))
         moved = content - jnp.stack([top, left, top, left])
-        # A window of padding alone has an empty rectangle.
+        # In a window that has only padding the rectangle is empty.
         inside = jnp.clip(moved, 0, jnp.array([h, w, h, w]))
         return _pixels(model(part, content_yxyx_px=inside), (h, w))
 
@@ -126,10 +126,10 @@ def _slide(model: Model, image, content, *, window: Sequence[int] | None, share:
 
 
 def window_starts(side: int, *, window: int, share: float) -> list[int]:
-    """Returns where windows begin along a side; the last one ends where the side ends.
+    """Returns the start of each window along a side; the last window ends at the border.
 
     Args:
-        share: step between windows, as a share of the window.
+        share: step between windows, as a fraction of the window.
     """
     step = max(1, round(window * share))
     starts = range(0, side - window + step, step)
@@ -149,7 +149,7 @@ def _pixels(outputs: SegmentationOutputs, hw: tuple[int, int]) -> jax.Array:
 
 
 def _resized(image, content, *, hw: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    """Resizes (B, H, W, 3), antialiased, and what part of it is real."""
+    """Returns images (B, *hw, 3), resized with antialiasing, and their content."""
     H, W = image.shape[1:3]
     if hw == (H, W):
         return image, content
@@ -160,7 +160,7 @@ def _resized(image, content, *, hw: tuple[int, int]) -> tuple[jax.Array, jax.Arr
 
 
 def _stretched(logits: jax.Array, hw: tuple[int, int]) -> jax.Array:
-    """Brings the logits (B, h, w, K) of a resized image to (B, *hw, K)."""
+    """Resizes the logits (B, h, w, K) of a resized image to (B, *hw, K)."""
     if logits.shape[1:3] == hw:
         return logits
     rows, columns = (

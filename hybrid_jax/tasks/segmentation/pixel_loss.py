@@ -1,4 +1,4 @@
-"""Cross-entropy of every pixel, from logits that are coarser than the pixels."""
+"""Cross-entropy of pixels, from logits of a coarser stride."""
 
 import functools
 from collections.abc import Callable
@@ -15,20 +15,19 @@ from hybrid_jax.tasks.segmentation.row_strips import map_strips, strip_count
 def pixel_cross_entropy(
     logits: jax.Array, labels: jax.Array, *, stride: int, largest_strip: int | None = None
 ) -> jax.Array:
-    """Returns the cross-entropy summed over all pixels that are not void.
+    """Returns the sum of the cross-entropy over all pixels that are not void.
 
-    The logits are enlarged bilinearly, unless there is one for each pixel, strip by strip,
-    and a strip is computed again in the backward pass where there are several: at full
-    size they may be gigabytes.
+    Logits of a coarser stride are upsampled bilinearly, in strips of rows to save memory.
+    With several strips, each is recomputed in the backward pass.
 
     Args:
         logits: (B, h, w, K); cell (i, j) covers the pixels from (i * stride, j * stride).
         labels: (B, H, W) uint8 class ids, 255 for void.
         stride: px per cell.
-        largest_strip: numbers per image in a strip, see `strip_count`.
+        largest_strip: maximal number of logits per image in a strip, see `strip_count`.
 
     Returns:
-        A float32 scalar; NaN logits of pixels that are void do not reach it.
+        A float32 scalar; logits of void pixels may be NaN.
     """
 
     def losses(scores, labels):
@@ -42,7 +41,7 @@ def pixel_cross_entropy(
 def pixel_hits(
     logits: jax.Array, labels: jax.Array, *, stride: int, largest_strip: int | None = None
 ) -> jax.Array:
-    """Returns the int32 number of pixels whose largest logit is their own class's."""
+    """Returns the number (int32) of pixels whose largest logit is that of their class."""
 
     def hits(scores, labels):
         return jnp.sum(jnp.argmax(scores, -1) == labels, dtype=jnp.int32)
@@ -51,14 +50,14 @@ def pixel_hits(
 
 
 def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: Any):
-    """Sums a measure of (scores (B, r, W, K), labels (B, r, W)) over strips of r rows."""
+    """Sums `measure(scores (B, r, W, K), labels (B, r, W))` over strips of r rows."""
     stride, (H, W) = options["stride"], labels.shape[1:]
     logits = logits.astype(jnp.float32)
     count = strip_count(H, per_row=W * logits.shape[-1], largest=options["largest"])
-    again = jax.checkpoint if count > 1 else lambda function: function
+    remat = jax.checkpoint if count > 1 else lambda function: function
     how = dict(count=count, fills=(0.0, VOID))
     if stride == 1 and logits.shape[1:3] == (H, W):
-        sums = map_strips(again(measure), (logits, labels), axes=(1, 1), **how)
+        sums = map_strips(remat(measure), (logits, labels), axes=(1, 1), **how)
         return jnp.sum(sums, 0)
     rows = axis_weights(centers(H, stride=stride), logits.shape[1])
     columns = axis_weights(centers(W, stride=stride), logits.shape[2])
@@ -66,8 +65,8 @@ def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: 
     def strip(rows, labels, logits):
         return measure(sample(logits, rows, columns), labels)
 
-    enlarged = functools.partial(again(strip), logits=logits)
-    return jnp.sum(map_strips(enlarged, (rows, labels), axes=(0, 1), **how), 0)
+    upsampled = functools.partial(remat(strip), logits=logits)
+    return jnp.sum(map_strips(upsampled, (rows, labels), axes=(0, 1), **how), 0)
 
 
 def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:

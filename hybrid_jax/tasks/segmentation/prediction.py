@@ -1,4 +1,4 @@
-"""From logits to classes in the pixels of the original image, on a canvas of fixed size."""
+"""Predicted classes at the original resolution, on a canvas of fixed size."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,20 +18,19 @@ def original_classes(
     canvas_hw: Sequence[int],
     largest_strip: int | None = None,
 ) -> jax.Array:
-    """Samples the logits at every original pixel and takes the largest one's class.
+    """Returns the class with the largest logit at every pixel of the original image.
 
-    Bilinear between the centers of cells, in one step from the model's stride to the
-    original image, not by way of the image the model was given: scores at the original
-    resolution are of the logits alone.
+    Logits are interpolated bilinearly from the model's stride to the original image in one
+    step.
 
     Args:
         outputs: logits (B, h, w, K).
         geometry: `original_hw`, `scale_yx` and `offset_yx`, see `contracts.Batch`.
         canvas_hw: rows and columns of the result.
-        largest_strip: numbers per image in memory at once, see `ops.row_strips`.
+        largest_strip: maximal number of logits per image in memory, see `strip_count`.
 
     Returns:
-        (B, *canvas_hw) uint8: the image's classes in the top left corner, 255 elsewhere.
+        (B, *canvas_hw) uint8: the classes in the top left corner, 255 elsewhere.
     """
     logits = outputs.logits.astype(jnp.float32)
     Hc, Wc = canvas_hw
@@ -50,7 +49,7 @@ def original_classes(
 
     count = strip_count(Hc, per_row=Wc * logits.shape[-1], largest=largest_strip)
     classes = map_strips(strip, (rows,), axes=(1,), count=count, fills=(0.0,))
-    # (strips, B, rows of a strip, Wc) to rows of the whole.
+    # (strips, B, rows of a strip, Wc) to (B, Hc, Wc).
     B = len(logits)
     classes = jnp.moveaxis(classes, 0, 1).reshape(B, -1, Wc)[:, :Hc]
     height, width = (geometry["original_hw"][:, axis, None, None] for axis in (0, 1))

@@ -1,7 +1,7 @@
-"""Working through an image in strips of rows, one strip in memory at a time.
+"""Processing images in strips of rows, with one strip in memory at a time.
 
-Rows are cut, not images: the axis of the batch may be spread over devices, and a loop over
-it would gather it on each.
+Rows are split and not the batch: the batch axis may be sharded over devices, and a loop
+over it would gather it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Numbers of one image that a strip may have: 16 MiB of float32.
+# Maximal number of elements per image in a strip: 16 MiB of float32.
 LARGEST_STRIP = 2**22
 
 
 def strip_count(rows: int, *, per_row: int, largest: int | None = None) -> int:
-    """Returns into how many strips to cut `rows` of `per_row` numbers each.
+    """Returns the number of strips for `rows` rows of `per_row` elements each.
 
     Args:
-        largest: numbers in a strip at most, unless one row has more; `LARGEST_STRIP` if
-            None.
+        largest: maximal number of elements in a strip, which has at least one row;
+            `LARGEST_STRIP` if None.
     """
     fitting = max((largest or LARGEST_STRIP) // per_row, 1)
     return -(-rows // fitting)
@@ -33,14 +33,14 @@ def map_strips(
     count: int,
     fills: Sequence[Any],
 ) -> Any:
-    """Applies a function to strips and stacks what it returns.
+    """Applies a function to strips and stacks the results.
 
     Args:
         function: takes one strip of each array.
-        arrays: what is cut.
-        axes: the axis of rows in each.
-        count: of strips; rows are added to the last one so that all are alike.
-        fills: what the added rows of each array hold.
+        arrays: the arrays to split.
+        axes: the axis of rows of each array.
+        count: number of strips; the last one is padded to the size of the others.
+        fills: padding value of each array.
 
     Returns:
         The results, each with a leading axis of strips.
@@ -56,7 +56,7 @@ def map_strips(
 
 
 def _cut(array: jax.Array, axis: int, count: int, fill: Any) -> jax.Array:
-    """Moves the strips of one array to a new first axis."""
+    """Splits an array into strips along a new first axis."""
     rows = array.shape[axis]
     each = -(-rows // count)
     pads = [(0, each * count - rows if a == axis else 0) for a in range(array.ndim)]

@@ -1,4 +1,4 @@
-"""Mean IoU and accuracies of classes of pixels, from one confusion matrix."""
+"""Mean IoU and pixel accuracies from a confusion matrix."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ _ABSENT = -1.0
 
 
 class SegmentationScorer:
-    """Counts the pixels of a split by true and predicted class, at original resolution.
+    """Computes the confusion matrix of a split at the original resolution.
 
-    The scores are mmsegmentation's: of sums over the whole split, never means over images;
-    void pixels (255) do not count, whatever is predicted for them.
+    The scores are those of mmsegmentation: from sums over the whole split, not means over
+    images. Void pixels (255) are left out.
 
     Args:
-        source: the split the predictions are for.
+        source: the split of the predictions.
 
     Attributes:
         confusion: (K, K) int64, pixels by true class (rows) and predicted class (columns).
@@ -34,7 +34,7 @@ class SegmentationScorer:
         self.confusion = np.zeros((len(self._names),) * 2, np.int64)
 
     def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
-        """Takes what `Segmentation.predict` returns for the examples `index` (b,).
+        """Adds the output of `Segmentation.predict` for the examples `index` (b,).
 
         Raises:
             UserError: a prediction smaller than its mask, or an unknown class in either.
@@ -48,17 +48,18 @@ class SegmentationScorer:
                     f"prediction for {_where(example, number)}: expected the size of its "
                     f"mask, {truth.shape[0]}x{truth.shape[1]} px (height x width), got "
                     f"{predicted.shape[0]}x{predicted.shape[1]}. Set "
-                    f"config.task.segmentation.canvas to a (height, width) that no image "
-                    f"exceeds, and check that the mask has its image's size."
+                    f"config.task.segmentation.canvas to the (height, width) of the "
+                    f"largest image or more, and check that the mask has the size of its "
+                    f"image."
                 )
             self.confusion += self._counted(truth, predicted, example, number)
 
     def scores(self) -> dict[str, float]:
         """Returns mIoU, mAcc, aAcc, and `IoU/<name>` and `Acc/<name>` of each class.
 
-        aAcc is the share of pixels that are right. A class's IoU is -1 where it is neither
-        in the masks nor in the predictions, its accuracy -1 where it is not in the masks;
-        mIoU and mAcc are means over the other classes (-1 if there are none).
+        aAcc is the fraction of correct pixels. The IoU of a class is -1 if it is neither in
+        the masks nor in the predictions, its accuracy is -1 if it is not in the masks; mIoU
+        and mAcc are means over the other classes (-1 if there are none).
         """
         iou, accuracy = self._by_class()
         right, total = self.confusion.trace(), self.confusion.sum()
@@ -93,27 +94,27 @@ class SegmentationScorer:
         self, truth: np.ndarray, predicted: np.ndarray, example: Mapping, number: int
     ) -> np.ndarray:
         """Returns the (K, K) counts of one image."""
-        # One number of 16 bits for each of all possible pairs, whatever K is.
+        # (true, predicted) as one uint16.
         pairs = truth.astype(np.uint16) * 256 + predicted.astype(np.uint16)
         counts = np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
         counts, classes = counts[:VOID], len(self._names)
         if counts[classes:].any():
             wrong = int(np.flatnonzero(counts.sum(1))[-1])
             raise BadAnnotationError(
-                f"the mask of {_where(example, number)}: expected the classes 0 to "
-                f"{classes - 1} or {VOID} for void, got {wrong}. Correct it, or see "
-                f"config.data.reduce_zero_label."
+                f"mask of {_where(example, number)}: expected class ids 0 to "
+                f"{classes - 1}, or {VOID} for void, got {wrong}. Correct the mask, or "
+                f"see config.data.reduce_zero_label."
             )
         if counts[:, classes:].any():
             raise UserError(
-                f"prediction for {_where(example, number)}: expected the classes 0 to "
-                f"{classes - 1}, got {int(np.flatnonzero(counts.sum(0))[-1])}. The model "
-                f"must be one for these {classes} classes."
+                f"prediction for {_where(example, number)}: expected class ids 0 to "
+                f"{classes - 1}, got {int(np.flatnonzero(counts.sum(0))[-1])}. Use a model "
+                f"with {classes} classes."
             )
         return counts[:classes, :classes]
 
     def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns IoU and accuracy (K,) float64, NaN where there is nothing to divide."""
+        """Returns IoU and accuracy (K,) float64, NaN for 0 / 0."""
         right = self.confusion.diagonal()
         true, predicted = self.confusion.sum(1), self.confusion.sum(0)
         with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Semantic segmentation: one class for every pixel."""
+"""The segmentation task: one class for every pixel."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,11 +26,11 @@ class Segmentation:
 
     Args:
         task: the `task` branch of a config.
-        info: of the data set.
+        info: classes and sizes of the data set.
 
     Raises:
-        UserError: an option that is for labels alone or out of its range, or no canvas for
-            the predictions.
+        UserError: an option that is for classification only or out of range, or no canvas
+            for the predictions.
     """
 
     targets = ("segmentation",)
@@ -49,23 +49,23 @@ class Segmentation:
         """Returns the number of classes of pixels.
 
         Raises:
-            UserError: the data has no masks, or more classes than uint8 ids.
+            UserError: the data has no masks, or more than 255 classes.
         """
         count = len(info.segmentation_names)
         if not count:
             raise UserError(
-                "config.task.name: 'segmentation' needs masks; the data has none. Choose "
-                "another data.name or task.name."
+                "config.task.name: 'segmentation' needs masks, but the data has no masks. "
+                "Choose another data.name or task.name."
             )
         if count > VOID:
             raise UserError(
-                f"config.data.name: expected at most {VOID} classes of pixels, got "
-                f"{count}: masks are uint8, and {VOID} is void. Join classes."
+                f"config.data.name: expected at most {VOID} classes of pixels, because "
+                f"masks are uint8 and {VOID} is void, got {count}. Merge classes."
             )
         return count
 
     def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
-        """Mirrors images, masks and the rectangle of what is no padding alike.
+        """Flips images, masks and content left to right with probability `flip`.
 
         Args:
             batch: with `image` (B, H, W, 3), `segmentation` (B, H, W) and
@@ -88,10 +88,10 @@ class Segmentation:
         )
 
     def loss(self, outputs: SegmentationOutputs, batch: Mapping[str, jax.Array]) -> Mean:
-        """Returns the cross-entropy summed over valid pixels, and their number.
+        """Returns the sum of the cross-entropy over valid pixels, and their number.
 
-        The second reading's is added where there is one, times `auxiliary_weight`; the
-        division by the pixels of the whole batch is the step's.
+        The loss of the auxiliary logits, if there are any, is added with the weight
+        `auxiliary_weight`.
 
         Args:
             batch: with `mask` (B,) and `segmentation` (B, H, W).
@@ -109,9 +109,10 @@ class Segmentation:
     def metrics(
         self, outputs: SegmentationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns sums over real rows: images, valid pixels, loss and hits among them.
+        """Returns sums: `count` images, valid `pixels`, loss and correct pixels.
 
-        They are of the images the model was given; IoU is the scorer's.
+        They are at the resolution of the model's input; the scorer computes the IoU at the
+        original resolution.
         """
         labels, logits, stride = _labels(batch), outputs.logits, outputs.stride
         return dict(
@@ -122,7 +123,7 @@ class Segmentation:
         )
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns `loss` and `pixel_accuracy`, each over all valid pixels, and `count`."""
+        """Returns `loss` and `pixel_accuracy`, means over all valid pixels, and `count`."""
         pixels = max(float(sums["pixels"]), 1.0)
         scores = {name: float(sums[name]) / pixels for name in ("loss", "pixel_accuracy")}
         return scores | dict(count=int(sums["count"]))
@@ -140,35 +141,35 @@ class Segmentation:
     def predict(
         self, outputs: SegmentationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns classes at the original resolution, which `scorer` compares.
+        """Returns the predicted classes at the original resolution.
 
         Returns:
-            `segmentation` (B, Hc, Wc) uint8, the image in the top left corner of a canvas
-            and 255 around it, and `original_hw` (B, 2).
+            `segmentation` (B, Hc, Wc) uint8, with the image in the top left corner of a
+            canvas and 255 elsewhere, and `original_hw` (B, 2).
         """
         classes = original_classes(outputs, batch, canvas_hw=self.canvas_hw)
         return dict(segmentation=classes, original_hw=batch["original_hw"])
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
-        """Lays the classes over the image (H, W, 3), in its original size."""
+        """Draws the classes over the image (H, W, 3) in its original size."""
         names = self.info.segmentation_names
         return draw_segmentation(image_u8, own_pixels(prediction), names=names)
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the classes in the image and their shares of it."""
+        """Returns the classes in the image and their fractions."""
         return pixels_to_json(prediction, names=self.info.segmentation_names)
 
     def scorer(self, source: Source) -> SegmentationScorer:
-        """Returns what scores predictions for a split.
+        """Returns the scorer of a split.
 
         Raises:
-            UserError: its images are larger than the canvas.
+            UserError: images of the split are larger than the canvas.
         """
         largest = source.info.largest_hw
         if largest is not None and not _fits(largest, self.canvas_hw):
             raise UserError(
-                f"config.task.segmentation.canvas: expected at least {tuple(largest)}, the "
-                f"largest image of the split, got {self.canvas_hw}."
+                f"config.task.segmentation.canvas: expected at least {tuple(largest)} px, "
+                f"the size of the largest image of the split, got {self.canvas_hw}."
             )
         return SegmentationScorer(source)
 
@@ -176,33 +177,34 @@ class Segmentation:
 def canvas_of(
     canvas: tuple[int, int] | None, largest_hw: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Returns (rows, columns) that hold every original image.
+    """Returns the (height, width) in px of a canvas for all original images.
 
     Args:
         canvas: `config.task.segmentation.canvas`.
-        largest_hw: as the data set says; rounded up so that sets of about one size share
-            compiled programs.
+        largest_hw: of the data set; rounded up to a multiple of 32, so that data sets of
+            similar size share compiled programs.
 
     Raises:
-        UserError: neither is known, or the canvas is no pair or too small.
+        UserError: neither is given, or the canvas is not a pair or too small.
     """
     if canvas is None and largest_hw is None:
         raise UserError(
-            "config.task.segmentation.canvas: expected a pair of px (height, width) that "
-            "no original image exceeds, got None, and the data does not tell. Set it."
+            "config.task.segmentation.canvas: expected a pair (height, width) in px that "
+            "no original image exceeds, got None, and the data set has no upper bound. "
+            "Set it."
         )
     if canvas is None:
         return tuple(-(-side // 32) * 32 for side in largest_hw)
     canvas = (canvas,) * 2 if isinstance(canvas, int) else tuple(canvas)
     if len(canvas) != 2 or min(canvas) < 1:
         raise UserError(
-            f"config.task.segmentation.canvas: expected a pair of px (height, width), or "
+            f"config.task.segmentation.canvas: expected a pair (height, width) in px, or "
             f"one number for both, got {canvas}."
         )
     if largest_hw is not None and not _fits(largest_hw, canvas):
         raise UserError(
-            f"config.task.segmentation.canvas: expected at least {tuple(largest_hw)}, the "
-            f"data's largest image, got {canvas}."
+            f"config.task.segmentation.canvas: expected at least {tuple(largest_hw)} px, "
+            f"the size of the largest image of the data, got {canvas}."
         )
     return canvas
 
@@ -212,5 +214,5 @@ def _fits(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> bool:
 
 
 def _labels(batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Returns the masks (B, H, W), all void where a row is padding."""
+    """Returns the masks (B, H, W), void in padded rows."""
     return jnp.where(batch["mask"][:, None, None], batch["segmentation"], VOID)

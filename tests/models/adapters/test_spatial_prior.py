@@ -15,7 +15,7 @@ from hybrid_jax.models.adapters.spatial_prior import SpatialPrior
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-VIT = ViTSpec(width=6, depth=1, heads=1, mlp_dim=8)
+VIT = ViTSpec(width=6, depth=1, num_heads=1, mlp_dim=8)
 IMAGE = (41, 75)  # no multiple of any stride
 
 

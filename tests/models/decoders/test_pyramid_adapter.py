@@ -167,8 +167,9 @@ def test_unreachable_stride_is_one_line(given, wanted):
             rngs=nnx.Rngs(params=0),
         )
     assert str(error.value) == (
-        f"head: stride {wanted} cannot be made from the fusion's maps at strides "
-        f"{', '.join(map(str, given))}; choose a power of two."
+        f"head: strides: expected strides that follow from the fusion's maps (strides "
+        f"{', '.join(map(str, given))}) by doubling or halving, got {wanted}. Choose a "
+        f"power of two."
     )
 
 

@@ -132,7 +132,9 @@ def test_selection_refinement_and_points_are_those_of_rtdetr():
             ),
         )
     options = dict(attention="deformable", query_selection=True, input_norm=False)
-    sizes = dict(queries=7, dim=D, heads=4, mlp_dim=24, decoder_layers=LAYERS)
+    sizes = dict(
+        num_queries=7, hidden_dim=D, num_heads=4, mlp_dim=24, decoder_layers=LAYERS
+    )
     head = nnx.eval_shape(
         lambda: DETR(
             CHANNELS,

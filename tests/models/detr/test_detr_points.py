@@ -15,13 +15,13 @@ POINTS = 2
 def attention(levels):
     module = nnx.eval_shape(
         lambda: DeformableAttention(
-            ViTSpec(width=24, heads=3),
+            ViTSpec(width=24, num_heads=3),
             query_dim=5,
             value_dim=7,
             dim=6,
-            heads=3,
+            num_heads=3,
             levels=levels,
-            points=POINTS,
+            num_points=POINTS,
             rngs=nnx.Rngs(params=0),
         )
     )

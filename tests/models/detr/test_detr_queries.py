@@ -8,7 +8,7 @@ from parameters import random_like
 
 from hybrid_jax.models.detr.denoising import Denoising, group_bias
 from hybrid_jax.models.detr.memory import Memory
-from hybrid_jax.models.detr.query_selection import QuerySelection, first_boxes
+from hybrid_jax.models.detr.query_selection import QuerySelection, anchor_boxes
 from hybrid_jax.specs import ViTSpec
 
 LEVELS = ((8, (3, 4)), (16, (2, 2)))
@@ -26,15 +26,15 @@ def memory_of(mask=None, *, seed=0):
     )
 
 
-def test_first_boxes_lie_around_the_cells():
-    boxes = first_boxes(memory_of())
+def test_anchor_boxes_lie_around_the_cells():
+    boxes = anchor_boxes(memory_of())
     # The sixth cell: row 1, column 1 of four; the last: row 1, column 1 of two.
     np.testing.assert_allclose(boxes[5], [12 / 32, 12 / 24, 0.05, 0.05], rtol=1e-6)
     np.testing.assert_allclose(boxes[15], [24 / 32, 24 / 24, 0.1, 0.1], rtol=1e-6)
 
 
 def test_the_best_real_cells_are_chosen():
-    spec = ViTSpec(width=8, heads=2)
+    spec = ViTSpec(width=8, num_heads=2)
     rngs = nnx.Rngs(params=0)
     selection = QuerySelection(spec, 3, has_no_object=False, rngs=rngs)
     selection = nnx.merge(*_randomized(selection))

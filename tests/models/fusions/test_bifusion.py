@@ -16,7 +16,7 @@ from hybrid_jax.models.fusions.bifusion import BiFusedBackbones, SpatialGate
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(1, 1, 1), width=32)
-VIT = ViTSpec(width=24, depth=1, heads=3, mlp_dim=32, patch_size=8)
+VIT = ViTSpec(width=24, depth=1, num_heads=3, mlp_dim=32, patch_size=8)
 HW = (20, 28)  # 5 x 7 cells at stride 4, 3 x 4 at stride 8
 
 
@@ -140,8 +140,8 @@ def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
         ),
         (
             dict(resnet=ResNetSpec(blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

@@ -124,11 +124,14 @@ def test_tables_are_made_for_the_grid_a_block_receives(output_stride, second):
     [
         (dict(replaced=0), "replaced: expected 1 or more blocks, got 0."),
         (dict(stages=3), "stages: expected 1 to 2, as many as the ResNet has, got 3."),
-        (dict(heads=5), "heads: expected a divisor of the bottleneck width 64, got 5."),
+        (
+            dict(num_heads=5),
+            "num_heads: expected a divisor of the bottleneck width 64, got 5.",
+        ),
         (
             dict(resnet=ResNetSpec(blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

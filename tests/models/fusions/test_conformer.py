@@ -16,7 +16,7 @@ from hybrid_jax.models.fusions.conformer import Conformer, blocks_read
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(2, 1, 1), width=32)
-VIT = ViTSpec(width=24, depth=4, heads=3, mlp_dim=40, patch_size=8)
+VIT = ViTSpec(width=24, depth=4, num_heads=3, mlp_dim=40, patch_size=8)
 SIZE = (37, 43)
 
 
@@ -153,8 +153,8 @@ def test_units_of_common_sizes_are_spread_evenly():
         (
             dict(blocks=()),
             {},
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
         (
             {},

@@ -19,7 +19,7 @@ from hybrid_jax.models.fusions.cross_attention import CrossAttentionFusion, Exch
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ViTSpec
 
-SPEC = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40, patch_size=16)
+SPEC = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40, patch_size=16)
 SIZE = (40, 56)  # a 3 x 4 grid of patches whose last row and column hang over
 
 
@@ -221,11 +221,11 @@ def test_defaults_suit_a_small_model():
         (dict(query_stride=-4), "query_stride: expected 1 px or more, got -4."),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
         (
-            dict(vit=dataclasses.replace(SPEC, width=50, heads=5)),
+            dict(vit=dataclasses.replace(SPEC, width=50, num_heads=5)),
             "vit.width: expected a multiple of 4 for the sincos table, got 50.",
         ),
     ],

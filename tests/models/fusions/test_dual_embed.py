@@ -16,7 +16,7 @@ from hybrid_jax.models.fusions.dual_embed import MERGES, DualEmbed
 from hybrid_jax.ops.positions import sincos2d
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-SPEC = ViTSpec(width=24, heads=3)
+SPEC = ViTSpec(width=24, num_heads=3)
 HW = (2, 3)
 
 
@@ -95,7 +95,7 @@ def test_merge_equals_its_formula(merge):
 )
 def test_reads_the_map_nearest_to_the_patch_stride(blocks, output_stride, patch_size, read):
     resnet = ResNetSpec(blocks=blocks, width=32, output_stride=output_stride)
-    vit = ViTSpec(width=24, depth=1, heads=3, mlp_dim=40, patch_size=patch_size)
+    vit = ViTSpec(width=24, depth=1, num_heads=3, mlp_dim=40, patch_size=patch_size)
 
     def run(images):
         fusion = DualEmbed(resnet, vit, image_size=(32, 48), rngs=nnx.Rngs(params=0))
@@ -155,14 +155,14 @@ def _size(hw):
         ),
         (
             dict(merge="cross_attention"),
-            dict(width=50, heads=5),
+            dict(width=50, num_heads=5),
             "fusion 'dual_embed': merge: expected a ViT width divisible by 4 for the "
             "sincos table of 'cross_attention', got 50.",
         ),
     ],
 )
 def test_bad_options_are_one_line(options, vit, message):
-    spec = ViTSpec(**(dict(width=24, depth=1, heads=3, mlp_dim=40) | vit))
+    spec = ViTSpec(**(dict(width=24, depth=1, num_heads=3, mlp_dim=40) | vit))
     with pytest.raises(UserError) as error:
         nnx.eval_shape(
             lambda: DualEmbed(small_fusion.RESNET, spec, **_size((64, 96)), **options)

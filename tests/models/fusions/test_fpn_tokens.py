@@ -134,8 +134,8 @@ def test_learned_positions_at_the_patch_stride_are_the_vits(method):
 
 def test_levels_are_those_the_resnet_has_and_one_more_if_asked():
     assert shapes().channels == {4: 128, 8: 48, 16: 48, 32: 48}
-    assert shapes(levels=[32, 16]).channels == {4: 128, 8: 256, 16: 48, 32: 48}
-    more = shapes(levels=(16,), extra_level=True)
+    assert shapes(strides=[32, 16]).channels == {4: 128, 8: 256, 16: 48, 32: 48}
+    more = shapes(strides=(16,), extra_level=True)
     assert more.channels == {4: 128, 8: 256, 16: 48, 32: 1024, 64: 48}
     guarantees.check_contract(variant(extra_level=True), hw=(200, 40))
     short = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1))
@@ -147,16 +147,16 @@ def test_what_it_cannot_build_is_one_line():
         shapes(attention="local")
     with pytest.raises(UserError, match=r"sampling: expected 'bilinear' or .*'cubic'\."):
         shapes(sampling="cubic")
-    some = r"levels: expected some of"
+    some = r"strides: expected some of"
     for wrong in ((4, 8), (), 16):
         with pytest.raises(UserError, match=rf"{some} \(8, 16, 32\), .*got [(1]"):
-            shapes(levels=wrong)
+            shapes(strides=wrong)
     short = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1))
     with pytest.raises(UserError, match=rf"{some} \(8,\), .*\(8, 16\)\."):
-        shapes(resnet=short, levels=(8, 16))
+        shapes(resnet=short, strides=(8, 16))
     stem = dataclasses.replace(small_fusion.RESNET, blocks=())
     with pytest.raises(UserError, match=r"with stride 8, 16 or 32, got one with \(4,\)\."):
         shapes(resnet=stem)
-    for name in ("channels", "window", "points"):
+    for name in ("channels", "window_size", "num_points"):
         with pytest.raises(UserError, match=rf"{name}: expected 1 or more, got 0\."):
             shapes(**{name: 0})

@@ -14,12 +14,12 @@ from small_fpn_tokens import GRIDS, filled, shapes, variant
 
 from hybrid_jax.models.layers.deformable import cell_centers_px
 
-WINDOWED = variant(attention="windowed", window=3, channels=32)
-DEFORMABLE = variant(attention="deformable", points=2, channels=32, levels=(16, 32))
+WINDOWED = variant(attention="windowed", window_size=3, channels=32)
+DEFORMABLE = variant(attention="deformable", num_points=2, channels=32, strides=(16, 32))
 
 
 def test_a_window_over_everything_is_full_attention():
-    options = dict(levels=(32,), channels=32)
+    options = dict(strides=(32,), channels=32)
     windowed, full = (
         filled(shapes(attention=attention, **options)) for attention in ("windowed", "full")
     )
@@ -32,7 +32,7 @@ def test_a_window_over_everything_is_full_attention():
 
 def test_discrete_points_read_whole_cells():
     """Between cells the two differ; at whole cells from a center there is no blend."""
-    options = dict(attention="deformable", levels=(32,), channels=32)
+    options = dict(attention="deformable", strides=(32,), channels=32)
     bilinear, discrete = (
         filled(shapes(sampling=sampling, **options))
         for sampling in ("bilinear", "discrete")
@@ -79,7 +79,7 @@ def test_points_without_offsets_read_the_place_of_the_query():
 def test_other_attention_keeps_the_promises(fusion):
     guarantees.check_contract(fusion, hw=(97, 131), dtype="bfloat16")
     for options in (
-        dict(positions="rope2d", pool="attention", registers=2),
+        dict(positions="rope2d", pool="attention", num_register_tokens=2),
         dict(positions="sincos2d", pool="mean", remat="full"),
     ):
         vit = dataclasses.replace(small_fusion.VIT, **options)
@@ -89,7 +89,7 @@ def test_other_attention_keeps_the_promises(fusion):
 
 @pytest.mark.parametrize(("pool", "kept"), [("cls", 4), ("mean", 0)])
 def test_attention_of_the_blocks_stays_only_for_a_class_token(pool, kept):
-    vit = dataclasses.replace(small_fusion.VIT, pool=pool, registers=2)
+    vit = dataclasses.replace(small_fusion.VIT, pool=pool, num_register_tokens=2)
     names = names_and_leaves(nnx.state(shapes(vit=vit, attention="deformable")))
     assert sum(name.endswith("attn.qkv.kernel") for name in names) == kept
     assert "vit.registers" not in names
@@ -119,7 +119,7 @@ def test_recomputed_blocks_give_the_same_gradients(fusion):
         blocks = {name: g for name, g in named.items() if "blocks" in name}
         return blocks | {"tokens": of_x}
 
-    grids = {s: GRIDS[s] for s in small_fusion.build(fusion).module.levels}
+    grids = {s: GRIDS[s] for s in small_fusion.build(fusion).module.strides}
     shape = (2, 1 + sum(h * w for h, w in grids.values()), 48)
     rng = np.random.default_rng(0)
     tokens, target = jnp.asarray(rng.standard_normal((2, *shape)), jnp.float32)

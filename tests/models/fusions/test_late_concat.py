@@ -14,7 +14,7 @@ from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(1, 1, 1), width=32)
-VIT = ViTSpec(width=24, depth=1, heads=3, mlp_dim=32, patch_size=8)
+VIT = ViTSpec(width=24, depth=1, num_heads=3, mlp_dim=32, patch_size=8)
 HW = (40, 56)
 
 
@@ -57,7 +57,7 @@ def test_each_half_is_a_part_alone():
 
 
 def test_patches_coarser_than_the_resnet_get_a_map_of_their_own():
-    spec = ViTSpec(width=24, depth=1, heads=3, mlp_dim=32, patch_size=32)
+    spec = ViTSpec(width=24, depth=1, num_heads=3, mlp_dim=32, patch_size=32)
     module = nnx.eval_shape(lambda: build(vit=spec))
     assert list(module.channels) == [4, 8, 16, 32]
     assert module.channels[32] == 24
@@ -65,7 +65,7 @@ def test_patches_coarser_than_the_resnet_get_a_map_of_their_own():
 
 def test_patch_size_that_meets_no_stride_is_refused():
     with pytest.raises(UserError) as error:
-        build(vit=ViTSpec(width=24, depth=1, heads=3, patch_size=14))
+        build(vit=ViTSpec(width=24, depth=1, num_heads=3, patch_size=14))
     assert str(error.value) == (
         "fusion 'late_concat': vit.patch_size: expected a multiple or a divisor of every "
         "stride of the ResNet (4, 8, 16), got 14."

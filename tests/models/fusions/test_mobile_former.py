@@ -17,7 +17,7 @@ from hybrid_jax.models.fusions.mobile_former import MobileFormer, Read, Write
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-SPEC = ViTSpec(width=24, depth=3, heads=3, mlp_dim=40)
+SPEC = ViTSpec(width=24, depth=3, num_heads=3, mlp_dim=40)
 SIZE = (40, 56)
 
 
@@ -56,7 +56,7 @@ def test_read_and_write_equal_loops_over_heads(heads):
         (Read, (tokens32, small), lambda p: _read(tokens, x, p, heads=heads)),
         (Write, (small, tokens32), lambda p: _write(x, tokens, p, heads=heads)),
     ):
-        graph, state = nnx.split(kind(SPEC, 32, heads=heads, rngs=nnx.Rngs(params=0)))
+        graph, state = nnx.split(kind(SPEC, 32, num_heads=heads, rngs=nnx.Rngs(params=0)))
         state = random_like(state)
         ours = nnx.merge(graph, state)(*inputs)
         np.testing.assert_allclose(ours, expected(as_float64(state)), atol=1e-5)
@@ -119,7 +119,7 @@ def test_maps_start_as_the_resnets():
 @pytest.mark.parametrize("pool", ["cls", "mean", "attention"])
 @pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d"])
 def test_vit_holds_only_what_tokens_without_a_place_use(pool, positions):
-    vit = dataclasses.replace(SPEC, pool=pool, positions=positions, registers=2)
+    vit = dataclasses.replace(SPEC, pool=pool, positions=positions, num_register_tokens=2)
     module = build(vit=vit)
     held = {name.split(".")[0] for name in names_and_leaves(nnx.state(module.vit))}
     assert held == {"blocks", "norm"} | ({"probe_pool"} if pool == "attention" else set())
@@ -141,13 +141,19 @@ def test_gradient_reaches_every_parameter_without_a_class_token():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(tokens=1), "tokens: expected 2 or more, got 1."),
-        (dict(heads=3), "heads: expected a divisor of the ResNet's width 32, got 3."),
-        (dict(heads=0), "heads: expected a divisor of the ResNet's width 32, got 0."),
+        (dict(num_tokens=1), "num_tokens: expected 2 or more, got 1."),
+        (
+            dict(num_heads=3),
+            "num_heads: expected a divisor of the ResNet's width 32, got 3.",
+        ),
+        (
+            dict(num_heads=0),
+            "num_heads: expected a divisor of the ResNet's width 32, got 0.",
+        ),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
-            "resnet: expected a ResNet with stages, got a root block alone (size 'r'); "
-            "choose r26, r50, r101 or r152.",
+            "resnet: expected a ResNet with stages, got one without (size 'r'). "
+            "Choose r26, r50, r101 or r152.",
         ),
     ],
 )

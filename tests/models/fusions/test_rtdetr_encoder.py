@@ -24,7 +24,7 @@ class AttentionPooled(RTDETREncoder):
     """One more block and a ViT whose pooling has parameters, for the guarantees."""
 
     def __init__(self, resnet, vit, *, image_size, rngs):
-        vit = dataclasses.replace(vit, pool="attention", registers=2)
+        vit = dataclasses.replace(vit, pool="attention", num_register_tokens=2)
         super().__init__(
             resnet, vit, image_size=image_size, rngs=rngs, depth=2, csp_blocks=1
         )

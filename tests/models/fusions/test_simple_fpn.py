@@ -13,7 +13,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.simple_fpn import SimpleFPN
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
-VIT = ViTSpec(width=32, depth=1, heads=2, mlp_dim=48)
+VIT = ViTSpec(width=32, depth=1, num_heads=2, mlp_dim=48)
 HW = (40, 72)  # a grid of 3 x 5 patches, the last of each side partly outside
 
 

@@ -18,7 +18,7 @@ from hybrid_jax.models.fusions.stage_swap import StageSwap, share_blocks
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 RESNET = ResNetSpec(blocks=(1, 1, 1), width=32)
-VIT = ViTSpec(width=24, depth=3, heads=3, mlp_dim=32, registers=1)
+VIT = ViTSpec(width=24, depth=3, num_heads=3, mlp_dim=32, num_register_tokens=1)
 HW = (36, 60)  # 5 x 8 cells at stride 8, 3 x 4 at stride 16
 
 

@@ -26,7 +26,7 @@ class Stem(ViTAdapter):
     """With the light prior for the guarantees, and one exchange, which compiles fast."""
 
     def __init__(self, *specs, image_size, rngs):
-        options = dict(prior="stem", interactions=1, extra=0)
+        options = dict(prior="stem", num_interactions=1, extra=0)
         super().__init__(*specs, image_size=image_size, rngs=rngs, **options)
 
 
@@ -40,7 +40,7 @@ def shapes_of(**options):
 
 def test_features_equal_the_wiring_written_out():
     """The formula, line by line, from the fusion's own modules and numpy where new."""
-    module = shapes_of(interactions=2, extra=1)
+    module = shapes_of(num_interactions=2, extra=1)
     graph, params = nnx.split(module)
     params = random_like(params)
     images = small_fusion.example_images((33, 65))
@@ -159,7 +159,9 @@ def test_stem_prior_starts_as_the_vit():
     guarantees.check_starts_as_its_donor(Stem)
 
 
-@pytest.mark.parametrize("options", [dict(interactions=1), dict(interactions=3, extra=0)])
+@pytest.mark.parametrize(
+    "options", [dict(num_interactions=1), dict(num_interactions=3, extra=0)]
+)
 @pytest.mark.parametrize("patch_size", [4, 8, 32])
 def test_other_groups_and_patches_give_the_same_strides(options, patch_size):
     vit = dataclasses.replace(small_fusion.VIT, patch_size=patch_size)
@@ -186,26 +188,29 @@ def test_defaults_suit_a_small_model():
     [
         (dict(prior="fpn"), "prior: expected one of ('resnet', 'stem'), got 'fpn'."),
         (
-            dict(interactions=5),
-            "interactions: expected 1 to 4, the blocks of the ViT, got 5.",
+            dict(num_interactions=5),
+            "num_interactions: expected 1 to 4, the number of blocks of the ViT, got 5.",
         ),
         (
-            dict(interactions=0),
-            "interactions: expected 1 to 4, the blocks of the ViT, got 0.",
+            dict(num_interactions=0),
+            "num_interactions: expected 1 to 4, the number of blocks of the ViT, got 0.",
         ),
         (
-            dict(interactions="two"),
-            "interactions: expected 1 to 4, the blocks of the ViT, got 'two'.",
+            dict(num_interactions="two"),
+            "num_interactions: expected 1 to 4, the number of blocks of the ViT, "
+            "got 'two'.",
         ),
         (dict(extra=-1), "extra: expected 0 or more, got -1."),
-        (dict(points=0), "points: expected 1 or more, got 0."),
+        (dict(num_points=0), "num_points: expected 1 or more, got 0."),
         (
             dict(deform_ratio=0.4),
-            "deform_ratio: expected a share of the width 48 that 3 heads divide, got 0.4.",
+            "deform_ratio: expected a fraction of the width 48 that gives a multiple of "
+            "the 3 heads, got 0.4.",
         ),
         (
             dict(ffn_ratio=0.0),
-            "ffn_ratio: expected a share of the width 48 of at least one unit, got 0.0.",
+            "ffn_ratio: expected a fraction of the width 48 that gives at least 1 hidden "
+            "unit, got 0.0.",
         ),
         (
             dict(sampling="cubic"),

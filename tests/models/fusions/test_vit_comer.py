@@ -25,7 +25,7 @@ class Stem(ViTCoMer):
     """With the light prior for the guarantees, and one exchange, which compiles fast."""
 
     def __init__(self, *specs, image_size, rngs):
-        options = dict(prior="stem", interactions=1, extra=0)
+        options = dict(prior="stem", num_interactions=1, extra=0)
         super().__init__(*specs, image_size=image_size, rngs=rngs, **options)
 
 
@@ -34,7 +34,7 @@ def build(*, resnet=small_fusion.RESNET, vit=small_fusion.VIT, **options):
 
 
 def test_mrfp_equals_a_loop_over_taps():
-    vit = dataclasses.replace(small_fusion.VIT, width=8, heads=2)
+    vit = dataclasses.replace(small_fusion.VIT, width=8, num_heads=2)
     module = MRFP(
         small_fusion.RESNET, vit, tuple(SHAPES), ratio=1.0, rngs=nnx.Rngs(params=0)
     )
@@ -68,7 +68,7 @@ def test_mrfp_equals_a_loop_over_taps():
 
 def test_features_equal_the_wiring_written_out():
     """The formula, line by line, from the fusion's own modules."""
-    module = nnx.eval_shape(lambda: build(interactions=2, extra=1))
+    module = nnx.eval_shape(lambda: build(num_interactions=2, extra=1))
     graph, params = nnx.split(module)
     params = random_like(params)
     images = small_fusion.example_images((33, 65))
@@ -133,7 +133,9 @@ def test_other_patches_and_a_dilated_resnet_give_the_resnets_strides(patch_size)
     vit = dataclasses.replace(small_fusion.VIT, patch_size=patch_size)
     output_stride = 32 if patch_size == 32 else 16
     resnet = dataclasses.replace(small_fusion.RESNET, output_stride=output_stride)
-    module = nnx.eval_shape(lambda: build(vit=vit, resnet=resnet, interactions=3, extra=0))
+    module = nnx.eval_shape(
+        lambda: build(vit=vit, resnet=resnet, num_interactions=3, extra=0)
+    )
     images = jax.ShapeDtypeStruct((1, 97, 131, 3), jnp.float32)
     features = nnx.eval_shape(lambda m, x: m(x), module, images)
     expected = {4: (25, 33), 8: (13, 17), 16: (7, 9), 32: (4, 5)}
@@ -157,13 +159,14 @@ def test_defaults_suit_a_small_model():
     [
         (dict(prior="fpn"), "prior: expected one of ('resnet', 'stem'), got 'fpn'."),
         (
-            dict(interactions=9),
-            "interactions: expected 1 to 4, the blocks of the ViT, got 9.",
+            dict(num_interactions=9),
+            "num_interactions: expected 1 to 4, the number of blocks of the ViT, got 9.",
         ),
         (dict(extra=-1), "extra: expected 0 or more, got -1."),
         (
             dict(mrfp_ratio=0.01),
-            "mrfp_ratio: expected a share of the width 48 of at least two units, got 0.01.",
+            "mrfp_ratio: expected a fraction of the width 48 that gives at least 2 hidden "
+            "units, got 0.01.",
         ),
         (
             dict(vit=dataclasses.replace(small_fusion.VIT, patch_size=4)),

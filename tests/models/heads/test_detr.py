@@ -19,13 +19,15 @@ from hybrid_jax.tasks.detection.set_detection import set_loss
 
 CHANNELS = {8: 6, 16: 10}
 K = 3
-SMALL = dict(strides=(8, 16), queries=5, dim=16, heads=2, mlp_dim=24, decoder_layers=2)
-RTDETR = SMALL | dict(attention="deformable", query_selection=True, denoising=6)
+SMALL = dict(
+    strides=(8, 16), num_queries=5, hidden_dim=16, num_heads=2, mlp_dim=24, decoder_layers=2
+)
+RTDETR = SMALL | dict(attention="deformable", query_selection=True, num_denoising=6)
 KINDS = {
     "detr": SMALL | dict(encoder_layers=1, scores="softmax"),
     "deformable": SMALL | dict(encoder_layers=1, attention="deformable"),
     "rtdetr": RTDETR,
-    "full_selection": SMALL | dict(query_selection=True, scores="softmax", denoising=4),
+    "full_selection": SMALL | dict(query_selection=True, scores="softmax", num_denoising=4),
 }
 
 
@@ -94,7 +96,7 @@ def test_what_lies_in_the_padding_is_never_seen(kind):
 
 
 def test_padding_around_an_image_leaves_its_boxes_where_they_are():
-    apply, state = random_head("detr", input_norm=False, shares_of="content")
+    apply, state = random_head("detr", input_norm=False, normalized_by="content")
     alone = features_of()
     framed = features_of((96, 112), content=(32, 16, 80, 96))
     framed = framed.replace(
@@ -119,7 +121,7 @@ def test_answers_do_not_know_the_targets(kind):
     one, other = run(targets=targets_of((6, 1))), run(targets=targets_of((3, 0), seed=2))
     assert_same(one.layers, other.layers, atol=1e-5)
     assert_same(one.layers, apply(state, features).layers, atol=1e-5)
-    assert one.denoising.layers[0].logits.shape == (2, KINDS[kind]["denoising"], K + (
+    assert one.denoising.layers[0].logits.shape == (2, KINDS[kind]["num_denoising"], K + (
         kind == "full_selection"
     ))  # fmt: skip
     differ = np.abs(one.denoising.layers[-1].logits - other.denoising.layers[-1].logits)
@@ -212,10 +214,10 @@ def test_boxes_begin_at_their_references():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(dim=18, heads=4), "multiple of 4 and of heads"),
+        (dict(hidden_dim=18, num_heads=4), "multiple of 4 and of num_heads"),
         (dict(decoder_layers=0), "decoder_layers"),
-        (dict(denoising=3), "even number"),
-        (dict(query_selection=True, shares_of="content"), "shares_of"),
+        (dict(num_denoising=3), "even number"),
+        (dict(query_selection=True, normalized_by="content"), "normalized_by"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):

@@ -76,15 +76,15 @@ def test_readout_tells_the_class_token_to_every_token():
 
 def test_hybrid_learns():
     levels = dict(strides=(4, 8), taps=(0, 1), auxiliary=True)
-    check_learns("dpt", hidden=8, **levels, taps_given=2, updates=20)
+    check_learns("dpt", hidden_dim=8, **levels, taps_given=2, updates=20)
 
 
 def test_maps_alone_learn_with_cells_in_place():
-    check_learns("dpt", hidden=8, by_corners=False, norm="batch", normed=True)
+    check_learns("dpt", hidden_dim=8, align_corners=False, norm="batch", residual_norm=True)
 
 
 def test_logits_reach_every_pixel():
-    out = outputs_shape("dpt", hidden=8, dtype="bfloat16", auxiliary=True)
+    out = outputs_shape("dpt", hidden_dim=8, dtype="bfloat16", auxiliary=True)
     assert out.stride == 1
     assert out.logits.shape == (2, 40, 52, 5)
     assert out.auxiliary_stride == 4
@@ -94,4 +94,4 @@ def test_logits_reach_every_pixel():
 
 def test_a_width_for_each_tap_is_asked_for():
     with pytest.raises(UserError, match="a number for each of the 2 taps"):
-        construct("dpt", strides=(4, 8), taps=(0, 1), reassembled=(WIDTH,))
+        construct("dpt", strides=(4, 8), taps=(0, 1), reassemble_channels=(WIDTH,))

@@ -196,7 +196,7 @@ def test_neck_tells_finer_levels_of_coarser_maps():
 def test_unknown_neck_and_option_are_named():
     with pytest.raises(UserError, match="neck: expected .*fpn.*none.*, got 'pan'"):
         check_options("head 'fcos'", FCOS, dict(neck="pan"))
-    with pytest.raises(UserError, match="no option 'conv'. Did you mean 'convs'"):
+    with pytest.raises(UserError, match="no option 'conv'. Did you mean 'num_convs'"):
         check_options("head 'fcos'", FCOS, dict(conv=3))
 
 
@@ -206,7 +206,7 @@ def test_head_is_clean_in_tree_mode():
     try:
         for flag in flags:
             flax_config.update(flag, False)
-        apply, state = random_head(convs=1)  # not built by another test
+        apply, state = random_head(num_convs=1)  # not built by another test
         outputs = jax.eval_shape(apply, state, maps_of((32, 32)))
     finally:
         for flag, value in before.items():

@@ -36,7 +36,7 @@ def pyramid_pooling(x, p):
 
 
 def test_logits_equal_the_float64_ones():
-    apply, p = random_head("fpn", hidden=8)
+    apply, p = random_head("fpn", hidden_dim=8)
     x = features()
     maps = {s: np.asarray(m, np.float64) for s, m in x.maps.items()}
     maps[32] = pyramid_pooling(maps[32], p["pooling"])
@@ -61,7 +61,7 @@ def test_logits_equal_the_float64_ones():
 
 
 def test_learns():
-    check_learns("fpn", hidden=8)
+    check_learns("fpn", hidden_dim=8)
 
 
 @pytest.mark.parametrize(

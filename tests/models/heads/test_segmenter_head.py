@@ -8,7 +8,7 @@ from small_head import HW, K, check_learns, construct, features, outputs_shape, 
 
 from hybrid_jax.errors import UserError
 
-SMALL = dict(hidden=12, heads=3, depth=2)
+SMALL = dict(hidden_dim=12, num_heads=3, depth=2)
 
 
 def test_logits_equal_the_float64_ones():

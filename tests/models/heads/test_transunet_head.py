@@ -20,7 +20,7 @@ def doubled(x):
 
 
 def test_logits_equal_the_float64_ones():
-    apply, p = random_head("transunet", bottleneck=16, steps=(12, 8, 8))
+    apply, p = random_head("transunet", bottleneck=16, decoder_channels=(12, 8, 8))
     x = features()
     maps = {s: np.asarray(m, np.float64) for s, m in x.maps.items()}
     y = conv_norm(maps[16], p["begin"])
@@ -37,7 +37,7 @@ def test_logits_equal_the_float64_ones():
 
 
 def test_learns():
-    check_learns("transunet", bottleneck=8, steps=(8, 8))
+    check_learns("transunet", bottleneck=8, decoder_channels=(8, 8))
 
 
 def test_reaches_every_pixel_by_default():
@@ -52,11 +52,11 @@ def test_reaches_every_pixel_by_default():
     "options",
     [
         dict(strides=(4, 16)),
-        dict(steps=(8,)),
-        dict(steps=()),
-        dict(steps=(8,) * 5),
+        dict(decoder_channels=(8,)),
+        dict(decoder_channels=()),
+        dict(decoder_channels=(8,) * 5),
     ],
 )
 def test_impossible_steps_are_refused(options):
-    with pytest.raises(UserError, match="strides that double one by one, and a step for"):
+    with pytest.raises(UserError, match="strides that double one by one, and one number"):
         construct("transunet", **options)

@@ -9,11 +9,11 @@ from parameters import as_float64, random_like
 from hybrid_jax.models.layers.cross_attention import CrossAttention
 from hybrid_jax.specs import ViTSpec
 
-SPEC = ViTSpec(width=24, heads=3)
+SPEC = ViTSpec(width=24, num_heads=3)
 
 
 def build(**options):
-    module = CrossAttention(SPEC, 24, 10, heads=3, rngs=nnx.Rngs(params=0), **options)
+    module = CrossAttention(SPEC, 24, 10, num_heads=3, rngs=nnx.Rngs(params=0), **options)
     return nnx.split(module)
 
 
@@ -38,7 +38,7 @@ def test_cross_attention_equals_a_loop_over_heads():
 
 
 def test_silent_starts_at_zero_and_learns_at_once():
-    graph, state = build(silent=True)
+    graph, state = build(zero_init=True)
     x, context = jnp.ones((1, 5, 24)), jax.random.normal(jax.random.key(0), (1, 7, 10))
 
     def loss(state):

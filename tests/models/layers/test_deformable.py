@@ -12,7 +12,7 @@ from parameters import as_float64, random_like
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px, ring
 from hybrid_jax.specs import ViTSpec
 
-SPEC = ViTSpec(width=24, heads=3)
+SPEC = ViTSpec(width=24, num_heads=3)
 SHAPES = {8: (4, 6), 32: (1, 2)}
 
 
@@ -22,9 +22,9 @@ def build(**options):
         query_dim=5,
         value_dim=7,
         dim=6,
-        heads=3,
+        num_heads=3,
         levels=2,
-        points=2,
+        num_points=2,
         rngs=nnx.Rngs(params=0),
         **options,
     )

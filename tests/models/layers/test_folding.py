@@ -47,7 +47,7 @@ def test_every_kind_of_resnet_gives_the_same_folded(kind):
 
 def test_residual_unit_with_norms_gives_the_same_folded():
     unit = random_module(
-        lambda: ResidualUnit(BATCH, 8, normed=True, rngs=nnx.Rngs(params=0))
+        lambda: ResidualUnit(BATCH, 8, residual_norm=True, rngs=nnx.Rngs(params=0))
     )
     check_folding_changes_nothing(unit, images(2, 5, 7, 8))
     assert all(isinstance(norm, FoldedNorm) for norm in unit.norms)
@@ -112,7 +112,9 @@ def test_no_head_has_anything_to_fold_by_default(head):
 
 
 def test_head_with_batch_norm_gives_the_same_folded():
-    head = random_module(lambda: small_head.construct("dpt", norm="batch", normed=True))
+    head = random_module(
+        lambda: small_head.construct("dpt", norm="batch", residual_norm=True)
+    )
     check_folding_changes_nothing(head, small_head.features(taps=0))
     assert not [m for _, m in nnx.iter_modules(head) if isinstance(m, BatchNorm)]
 

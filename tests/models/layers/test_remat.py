@@ -24,7 +24,7 @@ PARTS = {
     "batch": dataclasses.replace(RESNET, norm="batch"),
     "pre-activation": dataclasses.replace(RESNET, preactivation=True),
     "vit": ViTSpec(
-        width=24, depth=2, heads=3, mlp_dim=40, patch_size=8, drop_path=0.3, dropout=0.1
+        width=24, depth=2, num_heads=3, mlp_dim=40, patch_size=8, drop_path=0.3, dropout=0.1
     ),
 }
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hybrid_jax.models.layers.transformer import Block, Mlp, drop
+from hybrid_jax.models.layers.transformer import Block, Mlp, dropout
 from hybrid_jax.specs import ViTSpec
 
-SPEC = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40)
+SPEC = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40)
 
 
 def test_drop_keeps_the_expectation():
     x = jnp.ones((20_000, 1))
-    dropped = drop(x, rate=0.3, key=jax.random.key(0))
+    dropped = dropout(x, rate=0.3, key=jax.random.key(0))
     # Deviation of the mean: sqrt(0.3 / 0.7 / 20000) = 0.0046; four of them.
     assert abs(float(dropped.mean()) - 1.0) < 0.0185
     assert set(np.unique(dropped)) == {np.float32(0.0), np.float32(1.0 / 0.7)}
@@ -25,7 +25,7 @@ def test_drop_keeps_the_expectation():
 
 def test_drop_per_example_takes_whole_examples():
     x = jnp.ones((64, 3, 5))
-    dropped = np.asarray(drop(x, rate=0.5, key=jax.random.key(0), per_example=True))
+    dropped = np.asarray(dropout(x, rate=0.5, key=jax.random.key(0), per_example=True))
     assert (dropped == dropped[:, :1, :1]).all()
     assert 0 < (dropped[:, 0, 0] == 0).sum() < 64
 
@@ -33,7 +33,7 @@ def test_drop_per_example_takes_whole_examples():
 @pytest.mark.parametrize(("rate", "key"), [(0.0, jax.random.key(0)), (0.5, None)])
 def test_drop_without_rate_or_key_changes_nothing(rate, key):
     x = jnp.ones((3, 5))
-    assert drop(x, rate=rate, key=key) is x
+    assert dropout(x, rate=rate, key=key) is x
 
 
 def test_drop_path_skips_both_branches_of_a_block():

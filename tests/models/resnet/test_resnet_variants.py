@@ -213,7 +213,7 @@ def test_every_fusion_takes_the_variant(variant, fusion):
             resnet="r26",
             resnet_options=options,
             vit="ti",
-            vit_options=dict(width=64, depth=4, heads=2, mlp_dim=64),
+            vit_options=dict(width=64, depth=4, num_heads=2, mlp_dim=64),
             num_classes=5,
             image_size=64,
         )

@@ -92,7 +92,7 @@ def test_a_head_asks_for_its_taps_when_the_model_is_built():
     model = defaults("tiny").model
     model.update(head="dpt", dtype="float32")
     model.vit_options.update(pool="cls")
-    model.head_options = dict(dpt=dict(strides=(4, 8), taps=(0, 1), hidden=16))
+    model.head_options = dict(dpt=dict(strides=(4, 8), taps=(0, 1), hidden_dim=16))
 
     def run(images):
         built = build_model(

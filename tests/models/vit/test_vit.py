@@ -15,7 +15,7 @@ from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.positions import resize_grid, sincos2d
 from hybrid_jax.specs import ViTSpec
 
-TINY = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40, patch_size=4)
+TINY = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40, patch_size=4)
 GRID = (3, 5)
 HW = (12, 20)
 
@@ -84,7 +84,7 @@ def test_image_that_is_no_multiple_of_the_patch_is_padded_at_the_end():
 
 
 def test_mean_pool_is_the_mean_of_the_patches_without_registers():
-    run, state = build(with_options(pool="mean", registers=2))
+    run, state = build(with_options(pool="mean", num_register_tokens=2))
     grid_map, pooled = run(state, images_of())
     assert_close(pooled, np.asarray(grid_map).mean((1, 2)))
 
@@ -107,7 +107,7 @@ def test_attention_pool_equals_reference():
 
 
 def test_attention_pool_reads_the_normed_patches():
-    run, state = build(with_options(pool="attention", registers=2))
+    run, state = build(with_options(pool="attention", num_register_tokens=2))
     grid_map, pooled = run(state, images_of())
     tokens = np.asarray(grid_map, np.float64).reshape(2, 15, 24)
     probe = as_float64(state)["probe_pool"]
@@ -177,11 +177,11 @@ def test_sincos_positions_are_added_to_the_patches_and_hold_no_parameters():
 
 
 def test_registers_carry_no_position_and_leave_the_map():
-    run, state = build(with_options(registers=2))
+    run, state = build(with_options(num_register_tokens=2))
     grid_map, _ = run(state, images_of())
     assert grid_map.shape == (2, 3, 5, 24)
     module = nnx.eval_shape(
-        lambda: ViT(with_options(registers=2), grid=GRID, rngs=nnx.Rngs(params=0))
+        lambda: ViT(with_options(num_register_tokens=2), grid=GRID, rngs=nnx.Rngs(params=0))
     )
     assert module.prefix == 3
     # Registers are tokens in the order they stand in, without positions: an
@@ -192,7 +192,7 @@ def test_registers_carry_no_position_and_leave_the_map():
 
 
 def test_registers_change_the_features():
-    run, state = build(with_options(registers=2))
+    run, state = build(with_options(num_register_tokens=2))
     before = run(state, images_of())[1]
     changed = nnx.State(state)
     changed["registers"] = state["registers"].replace(3.0 * state["registers"][...])

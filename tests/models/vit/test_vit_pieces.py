@@ -12,7 +12,7 @@ from parameters import names_and_leaves
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ViTSpec
 
-TINY = ViTSpec(width=24, depth=2, heads=3, mlp_dim=40, patch_size=4)
+TINY = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40, patch_size=4)
 GRID = (3, 5)
 
 
@@ -28,7 +28,7 @@ def fresh(spec=TINY, **kw):
         ({}, ("cls",), {"cls"}),
         ({}, ("positions",), {"position", "cls_position"}),
         (dict(pool="mean"), ("positions",), {"position"}),
-        (dict(pool="attention", registers=2), ("embed", "positions"), None),
+        (dict(pool="attention", num_register_tokens=2), ("embed", "positions"), None),
     ],
 )
 def test_what_is_left_out_changes_no_other_weight(options, without, gone):
@@ -53,7 +53,7 @@ def test_attention_and_probe_are_left_out():
 
 @pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d"])
 def test_without_positions_equal_patches_have_equal_tokens(positions):
-    spec = dataclasses.replace(TINY, positions=positions, registers=2)
+    spec = dataclasses.replace(TINY, positions=positions, num_register_tokens=2)
     vit = ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0), without=("positions",))
     patch = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
     images = jnp.tile(patch, (1, 3, 5, 1))
@@ -73,7 +73,7 @@ def test_unknown_piece_is_refused():
         ViT(TINY, grid=GRID, rngs=nnx.Rngs(params=0), without=("neck",))
 
 
-@pytest.mark.parametrize("options", [{}, dict(pool="mean"), dict(registers=2)])
+@pytest.mark.parametrize("options", [{}, dict(pool="mean"), dict(num_register_tokens=2)])
 @pytest.mark.parametrize("shape", [(2, 15, 24), (2, 3, 5, 24)])
 def test_added_to_the_patches_alone(options, shape):
     vit = nnx.eval_shape(

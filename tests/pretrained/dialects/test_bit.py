@@ -111,7 +111,9 @@ def test_no_other_dialect_knows_it():
 def test_missing_array_is_named(written):
     file, _ = by_hand()
     del file["resnet/block1/unit02/b/group_norm/beta"]
-    with pytest.raises(UserError, match="no array 'resnet/block1/unit02/b/group_norm/beta"):
+    with pytest.raises(
+        UserError, match="expected an array 'resnet/block1/unit02/b/group_norm/beta"
+    ):
         hybrid_jax.load_pretrained(written(file))
 
 

@@ -66,11 +66,11 @@ def check(model, architecture):
     vit, block = architecture.vit, model.blocks[0]
     assert vit.width == model.embed_dim
     assert vit.depth == len(model.blocks)
-    assert vit.heads == block.attn.num_heads
+    assert vit.num_heads == block.attn.num_heads
     assert vit.norm_eps == model.norm.eps == block.norm1.eps
     assert (vit.gelu, block.mlp.act.approximate) == ("erf", "none")
     assert (vit.pool, model.global_pool) == ("cls", "token")
-    assert vit.registers == model.num_reg_tokens
+    assert vit.num_register_tokens == model.num_reg_tokens
     assert bool(vit.layer_scale) == hasattr(block.ls1, "gamma")
     assert architecture.grid == tuple(model.patch_embed.grid_size)
     assert architecture.cls_position != model.no_embed_class

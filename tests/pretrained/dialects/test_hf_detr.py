@@ -94,7 +94,7 @@ def check_equal(outputs, expected, *, content_hw, frame_hw):
 def test_answers_are_theirs(tmp_path, named, way):
     theirs = tiny(named)
     path = WAYS[way](theirs, tmp_path)
-    loaded, report = hybrid_jax.load_pretrained(path, heads=HEADS)
+    loaded, report = hybrid_jax.load_pretrained(path, num_heads=HEADS)
     assert {row.action for row in report.rows} == {"loaded"}
     assert "dialect  hf_detr" in report.notes
     draw = np.random.default_rng(1).standard_normal
@@ -117,7 +117,7 @@ def test_answers_are_theirs(tmp_path, named, way):
 
 def test_entries_write_what_they_read(tmp_path):
     path = WAYS["save_pretrained"](tiny(), tmp_path)
-    opened = open_published(path, hints=Hints(heads=HEADS))
+    opened = open_published(path, hints=Hints(num_heads=HEADS))
     for entry in opened.entries:
         arrays = [opened.stored[key].read() for key in entry.keys]
         again = entry.codec.write(*entry.codec.read(*arrays))
@@ -134,20 +134,20 @@ def test_no_other_dialect_says_yes(tmp_path):
 def test_the_file_decides_the_sizes(tmp_path):
     path = WAYS["save_pretrained"](tiny(), tmp_path)
     architecture = open_published(path, hints=Hints()).architecture
-    assert architecture.head_options["heads"] == 1  # of 32 channels
+    assert architecture.head_options["num_heads"] == 1  # of 32 channels
     assert architecture.num_classes == 5
     # A hint is meant for a ViT where the config has one: what cannot be is passed over.
-    architecture = open_published(path, hints=Hints(heads=12)).architecture
-    assert architecture.head_options["heads"] == 1
+    architecture = open_published(path, hints=Hints(num_heads=12)).architecture
+    assert architecture.head_options["num_heads"] == 1
     assert architecture.resnet.blocks == (1, 2, 1, 1)
 
 
 def test_other_classes_keep_the_boxes_and_chosen_ones_their_rows(tmp_path):
     path = WAYS["save_pretrained"](tiny(), tmp_path)
-    _, report = hybrid_jax.load_pretrained(path, heads=HEADS, num_classes=9)
+    _, report = hybrid_jax.load_pretrained(path, num_heads=HEADS, num_classes=9)
     new = {row.path for row in report.where("new")}
     assert new == {f"head/decoder/head/logits/{n}" for n in ("kernel", "bias")}
-    chosen, _ = hybrid_jax.load_pretrained(path, heads=HEADS, classes=[3, 0])
+    chosen, _ = hybrid_jax.load_pretrained(path, num_heads=HEADS, classes=[3, 0])
     leaves = leaves_by_path(nnx.to_pure_dict(nnx.state(chosen)))
     weight = tiny().class_labels_classifier.weight.detach().numpy()
     np.testing.assert_array_equal(
@@ -160,7 +160,7 @@ def test_other_classes_keep_the_boxes_and_chosen_ones_their_rows(tmp_path):
     [
         (lambda f: f.pop("model.decoder.layernorm.bias"), "model.decoder.layernorm.bias"),
         (lambda f: f.update({"model.encoder.layernorm.weight": np.ones(32)}), "relative"),
-        (lambda f: f.pop("model.decoder.layers.0.fc1.weight"), "not a whole DETR"),
+        (lambda f: f.pop("model.decoder.layers.0.fc1.weight"), "not a complete DETR"),
     ],
 )
 def test_relatives_and_pieces_are_refused(tmp_path, change, message):
@@ -168,4 +168,4 @@ def test_relatives_and_pieces_are_refused(tmp_path, change, message):
     change(arrays)
     safetensors.numpy.save_file(arrays, tmp_path / "changed.safetensors")
     with pytest.raises(UserError, match=message):
-        hybrid_jax.load_pretrained(tmp_path / "changed.safetensors", heads=HEADS)
+        hybrid_jax.load_pretrained(tmp_path / "changed.safetensors", num_heads=HEADS)

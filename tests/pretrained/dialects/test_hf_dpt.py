@@ -48,7 +48,7 @@ def test_fills_every_array_and_drops_neck_and_head(tmp_path, prefix, spelling):
     for key in beside:
         pair.only(key, 4, 3)
     path = save(tmp_path / "x.safetensors", spelling(pair.file))
-    loaded, report = hybrid_jax.load_pretrained(path, heads=HEADS, num_classes=7)
+    loaded, report = hybrid_jax.load_pretrained(path, num_heads=HEADS, num_classes=7)
     check_equal(loaded, pair.ours, new=["head/logits/kernel", "head/logits/bias"])
     dropped = sorted(row.path for row in report.where("dropped"))
     assert dropped == sorted(key.removeprefix(prefix) for key in beside)
@@ -57,7 +57,7 @@ def test_fills_every_array_and_drops_neck_and_head(tmp_path, prefix, spelling):
 
 def test_entries_write_what_they_read(tmp_path):
     path = save(tmp_path / "x.safetensors", by_hand(**DPT).file)
-    opened = open_published(path, hints=Hints(heads=HEADS))
+    opened = open_published(path, hints=Hints(num_heads=HEADS))
     for entry in opened.entries:
         arrays = [opened.stored[key].read() for key in entry.keys]
         again = entry.codec.write(*entry.codec.read(*arrays))
@@ -68,7 +68,7 @@ def test_entries_write_what_they_read(tmp_path):
 def test_classifier_of_the_same_model_is_read(tmp_path):
     pair = by_hand(**CLASSIFIER, classes=CLASSES)
     path = save(tmp_path / "x.safetensors", pair.file)
-    loaded, report = hybrid_jax.load_pretrained(path, heads=HEADS)
+    loaded, report = hybrid_jax.load_pretrained(path, num_heads=HEADS)
     check_equal(loaded, pair.ours)
     assert {row.action for row in report.rows} == {"loaded"}
 
@@ -86,7 +86,7 @@ def test_file_as_deep_as_the_published_one_is_known_to_one_dialect(tmp_path, for
 
 def test_wiring_and_numerics_are_told(tmp_path):
     path = save(tmp_path / "x.safetensors", by_hand(**DPT).file)
-    found = open_published(path, hints=Hints(heads=HEADS)).architecture
+    found = open_published(path, hints=Hints(num_heads=HEADS)).architecture
     assert (found.fusion, dict(found.options)) == ("sequential", dict(stride=16))
     assert (found.resnet.blocks, found.resnet.width) == (BLOCKS, WIDTH)
     assert (found.resnet.numerics, found.vit.gelu) == ("timm", "erf")
@@ -96,23 +96,26 @@ def test_wiring_and_numerics_are_told(tmp_path):
 def test_larger_patches_of_the_map_are_refused(tmp_path):
     path = save(tmp_path / "x.safetensors", by_hand(**DPT, patch=2).file)
     with pytest.raises(UserError, match="embeds patches of 2 cells"):
-        hybrid_jax.load_pretrained(path, heads=HEADS, num_classes=2)
+        hybrid_jax.load_pretrained(path, num_heads=HEADS, num_classes=2)
 
 
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
         # Without norms of its own, a bottleneck is one of the other, true BiT.
-        ("backbone.bit.embedder.norm", "no array 'embeddings.backbone.bit.embedder.norm"),
+        (
+            "backbone.bit.embedder.norm",
+            "expected an array 'embeddings.backbone.bit.embedder.norm",
+        ),
         ("backbone.bit.encoder.stages.1.", r"has the stages \[0, 2\]"),
-        ("layer.1.layernorm_after", "no array 'encoder.layer.1.layernorm_after"),
+        ("layer.1.layernorm_after", "expected an array 'encoder.layer.1.layernorm_after"),
     ],
 )
 def test_file_with_a_hole_is_refused(tmp_path, gone, message):
     file = {k: a for k, a in by_hand(**DPT).file.items() if gone not in k}
     path = save(tmp_path / "x.safetensors", file)
     with pytest.raises(UserError, match=message):
-        hybrid_jax.load_pretrained(path, heads=HEADS, num_classes=2)
+        hybrid_jax.load_pretrained(path, num_heads=HEADS, num_classes=2)
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_maps_and_tokens_are_transformers(tmp_path, hf_files, way, faint):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
     theirs = hf_files.randomized(hf_files.transformers.DPTModel(config), faint=faint)
     path = hf_files.WAYS[way](theirs, tmp_path)
-    ours, _ = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
+    ours, _ = hybrid_jax.load_pretrained(path, num_heads=4, num_classes=3)
     # So dark that the norms' epsilons are heard.
     batch = hf_files.images(64) * (1e-3 if faint else 1.0)
     features, wanted = ours.backbone(batch), hf_files.answer(theirs, batch)
@@ -145,7 +148,7 @@ def test_whole_estimators_are_read(tmp_path, hf_files, kind):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
     theirs = hf_files.randomized(getattr(hf_files.transformers, kind)(config))
     path = hf_files.saved(theirs, tmp_path)
-    ours, report = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
+    ours, report = hybrid_jax.load_pretrained(path, num_heads=4, num_classes=3)
     others = {row.path.split(".")[0] for row in report.where("dropped")}
     assert others <= {"neck", "head", "auxiliary_head"}
     batch = hf_files.images(64)
@@ -157,7 +160,7 @@ def test_unseen_size_resizes_positions_as_transformers_does(tmp_path, hf_files):
     config = hf_files.transformers.DPTConfig(**hf_files.DPT)
     theirs = hf_files.randomized(hf_files.transformers.DPTModel(config))
     path = hf_files.saved(theirs, tmp_path)
-    ours, _ = hybrid_jax.load_pretrained(path, heads=4, num_classes=3, image_size=96)
+    ours, _ = hybrid_jax.load_pretrained(path, num_heads=4, num_classes=3, image_size=96)
     embeddings = theirs.embeddings
     table = embeddings._resize_pos_embed(embeddings.position_embeddings, 6, 6)
     wanted = table.detach().numpy()[0, 1:].reshape(6, 6, -1)

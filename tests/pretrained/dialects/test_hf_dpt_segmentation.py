@@ -45,7 +45,7 @@ def run(model, batch):
 @pytest.mark.parametrize("normed", [True, False])
 def test_logits_are_transformers(tmp_path, way, normed):
     theirs = tiny(use_batch_norm_in_fusion_residual=normed)
-    ours, report = hybrid_jax.load_pretrained(WAYS[way](theirs, tmp_path), heads=4)
+    ours, report = hybrid_jax.load_pretrained(WAYS[way](theirs, tmp_path), num_heads=4)
     assert not report.where("new")
     dropped = {row.path for row in report.where("dropped")}
     assert all("fusion_stage.layers.0.residual_layer1" in path for path in dropped)
@@ -74,20 +74,20 @@ def test_every_level_is_heard():
 def test_second_reading_is_loaded_where_there_is_one(tmp_path):
     with_one = WAYS["save_pretrained"](tiny(), tmp_path)
     file = safetensors.numpy.load_file(with_one)
-    ours, _ = hybrid_jax.load_pretrained(with_one, heads=4)
+    ours, _ = hybrid_jax.load_pretrained(with_one, num_heads=4)
     np.testing.assert_array_equal(
         ours.head.auxiliary.conv.norm.mean[...], file["auxiliary_head.head.1.running_mean"]
     )
     bare = {key: a for key, a in file.items() if not key.startswith("auxiliary_head")}
     safetensors.numpy.save_file(bare, tmp_path / "bare.safetensors")
-    ours, report = hybrid_jax.load_pretrained(tmp_path / "bare.safetensors", heads=4)
+    ours, report = hybrid_jax.load_pretrained(tmp_path / "bare.safetensors", num_heads=4)
     assert ours.head.auxiliary is None
     assert not report.where("new")
 
 
 def test_other_classes_begin_with_a_new_classifier_alone(tmp_path):
     path = WAYS["save_pretrained"](tiny(), tmp_path)
-    ours, report = hybrid_jax.load_pretrained(path, heads=4, num_classes=3)
+    ours, report = hybrid_jax.load_pretrained(path, num_heads=4, num_classes=3)
     new = {row.path for row in report.where("new")}
     ends = {"logits/kernel", "logits/bias"}
     assert new == {f"head/{a}{b}" for a in ("", "auxiliary/") for b in ends}
@@ -95,7 +95,9 @@ def test_other_classes_begin_with_a_new_classifier_alone(tmp_path):
 
 
 def test_entries_write_what_they_read(tmp_path):
-    opened = open_published(WAYS["save_pretrained"](tiny(), tmp_path), hints=Hints(heads=4))
+    opened = open_published(
+        WAYS["save_pretrained"](tiny(), tmp_path), hints=Hints(num_heads=4)
+    )
     assert opened.dialect == "hf_dpt"
     for entry in opened.entries:
         arrays = [opened.stored[key].read() for key in entry.keys]
@@ -107,18 +109,22 @@ def test_entries_write_what_they_read(tmp_path):
 def test_published_model_of_twelve_blocks_has_its_taps(tmp_path):
     theirs = tiny(num_hidden_layers=12, backbone_out_indices=[0, 1, 8, 11])
     path = WAYS["save_pretrained"](theirs, tmp_path)
-    architecture = open_published(path, hints=Hints(heads=4)).architecture
+    architecture = open_published(path, hints=Hints(num_heads=4)).architecture
     assert (architecture.head, architecture.num_classes) == ("dpt", K)
     assert architecture.head_options["taps"] == (8, 11)
-    assert architecture.head_options["reassembled"] == (32, 32)
+    assert architecture.head_options["reassemble_channels"] == (32, 32)
 
 
 @pytest.mark.parametrize(
     ("gone", "more", "message"),
     [
-        ("neck.convs.2", None, "no array 'neck.convs.2.weight', which every segmenting"),
-        ("neck.reassemble_stage.layers.3.projection", None, "no array 'neck.reassemble"),
-        (None, "neck.convs.4.weight", "has no place in the head 'dpt'"),
+        ("neck.convs.2", None, "expected an array 'neck.convs.2.weight' of a hybrid"),
+        (
+            "neck.reassemble_stage.layers.3.projection",
+            None,
+            "expected an array 'neck.reassemble",
+        ),
+        (None, "neck.convs.4.weight", "another decoder than the head 'dpt'"),
     ],
 )
 def test_relatives_and_holes_are_refused(tmp_path, gone, more, message):
@@ -128,4 +134,4 @@ def test_relatives_and_holes_are_refused(tmp_path, gone, more, message):
         file[more] = np.zeros((3, 3), np.float32)
     safetensors.numpy.save_file(file, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=message):
-        hybrid_jax.load_pretrained(tmp_path / "x.safetensors", heads=4)
+        hybrid_jax.load_pretrained(tmp_path / "x.safetensors", num_heads=4)

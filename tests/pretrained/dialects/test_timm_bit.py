@@ -105,7 +105,7 @@ def test_spec_is_timm_s(written):
         ("stages.0.blocks.0.conv3.weight", "", "18 or 34"),
         ("", "stages.0.blocks.0.norm1.running_mean", "BatchNorms"),
         ("stem.conv.weight", "stem.conv1.weight", "a deep root"),
-        ("norm.weight", "", "no array 'norm.weight'"),
+        ("norm.weight", "", "expected an array 'norm.weight'"),
         ("", "stages.0.blocks.0.se.fc1.weight", "'stages.0.blocks.0.se.fc1.weight'"),
     ],
 )

@@ -71,7 +71,7 @@ def written(tmp_path):
 
 def test_every_array_goes_to_its_place(written):
     file, ours = by_hand()
-    model, report = hybrid_jax.load_pretrained(written(file), heads=2)
+    model, report = hybrid_jax.load_pretrained(written(file), num_heads=2)
     found = leaves_by_path(nnx.to_pure_dict(nnx.state(model)))
     assert set(found) == set(ours)
     for path, array in ours.items():
@@ -91,7 +91,11 @@ def test_only_its_dialect_knows_it():
     [
         (f"{BACKBONE}layer1.0.conv3.weight", {}, "basic blocks"),
         ("", {f"{BACKBONE}layer1.0.se.fc1.weight": (4,)}, "se.fc1.weight"),
-        (f"{BACKBONE}layer2.1.bn1.bias", {}, "no array 'patch_embed.backbone.layer2.1"),
+        (
+            f"{BACKBONE}layer2.1.bn1.bias",
+            {},
+            "expected an array 'patch_embed.backbone.layer2.1",
+        ),
         ("", {"patch_embed.proj.weight": (D, 64, 2, 2)}, "patches of 2 cells"),
     ],
 )
@@ -100,7 +104,7 @@ def test_relatives_are_refused(written, removed, added, message):
     file.pop(removed, None)
     file |= {key: np.ones(shape, np.float32) for key, shape in added.items()}
     with pytest.raises(UserError, match=message) as caught:
-        hybrid_jax.load_pretrained(written(file), heads=2)
+        hybrid_jax.load_pretrained(written(file), num_heads=2)
     assert "\n" not in str(caught.value)
 
 
@@ -118,7 +122,7 @@ def test_logits_are_timm_s(tmp_path):
     theirs = files.plain(img_size=48, patch_size=1, embed_layer=embed)
     batch_norm_files.with_statistics(theirs)
     path = files.save(theirs, tmp_path / "model.safetensors")
-    model, report = hybrid_jax.load_pretrained(path, heads=4)
+    model, report = hybrid_jax.load_pretrained(path, num_heads=4)
     assert {row.action for row in report.rows} == {"loaded"}
     batch = files.images((48, 48))
     expected = files.answer(theirs, batch)
@@ -149,5 +153,5 @@ def test_models_of_timm_are_read_as_they_are(name, stride):
     assert architecture.preprocessing.normalization == "imagenet"
     resnet, vit = architecture.resnet, architecture.vit
     assert (resnet.width, resnet.root, resnet.shortcut) == (64, "deep", "pooled")
-    assert vit.heads == model.blocks[0].attn.num_heads
+    assert vit.num_heads == model.blocks[0].attn.num_heads
     assert (vit.width, vit.depth) == (768, len(model.blocks))

@@ -88,7 +88,7 @@ def test_headless_file_needs_a_number_of_classes(written):
     [
         ("layer1.0.conv3.weight", {}, "basic blocks"),
         ("bn1.running_mean", {}, "not BatchNorms"),
-        ("layer2.1.bn2.running_var", {}, "no array 'layer2.1.bn2.running_var'"),
+        ("layer2.1.bn2.running_var", {}, "expected an array 'layer2.1.bn2.running_var'"),
         ("", {"layer1.0.se.fc1.weight": (4, 32, 1, 1)}, "'layer1.0.se.fc1.weight'"),
         ("", {"maxpool.0.weight": (8, 8, 3, 3)}, "'maxpool.0.weight'"),
         ("", {"layer2.0.conv2.weight": (16, 4, 3, 3)}, r"expected \(16, 16, 3, 3\)"),

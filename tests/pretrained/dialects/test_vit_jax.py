@@ -132,7 +132,9 @@ def test_head_behind_a_tanh_layer_is_left_out(tmp_path):
     model = dataclasses.replace(HYBRID, pre_logits=True)
     file = drawn(shapes(model))
     path = save(tmp_path / "x.npz", pre_linen(file))
-    with pytest.raises(UserError, match="no classifier that can be kept: pass num_classes"):
+    with pytest.raises(
+        UserError, match="no classifier that can be loaded: pass num_classes"
+    ):
         hybrid_jax.load_pretrained(path)
     loaded, report = hybrid_jax.load_pretrained(path, num_classes=model.classes)
     assert sorted(row.path for row in report.where("dropped")) == [

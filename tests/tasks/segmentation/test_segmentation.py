@@ -201,7 +201,7 @@ def test_canvas_is_the_users_or_the_datas(canvas, largest, wanted):
 def test_classes_are_those_of_the_masks():
     count = TASKS.get("segmentation").num_classes
     assert count(DatasetInfo(segmentation_names=NAMES, num_classes=9)) == K
-    with pytest.raises(UserError, match="needs masks; the data has none"):
+    with pytest.raises(UserError, match="needs masks, but the data has no masks"):
         count(DatasetInfo(num_classes=9))
     with pytest.raises(UserError, match="at most 255 classes of pixels, got 256"):
         count(DatasetInfo(segmentation_names=("x",) * 256))

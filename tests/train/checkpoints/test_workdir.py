@@ -185,14 +185,17 @@ def test_forget_after_needs_no_file(tmp_path):
 @pytest.mark.parametrize("old", RENAMED_KEYS)
 def test_run_begun_under_an_old_key_continues(tmp_path, old):
     new = RENAMED_KEYS[old]
-    claimed(tmp_path)
+    config = small_config()
+    *branch, name = new.split(".")
+    if len(branch) == 3 and branch[0] == "model":  # no default: set one
+        config.model[branch[1]].unlock()[branch[2]] = {name: 5}
+    claim(epath.Path(tmp_path), config)
     with_checkpoint(tmp_path)
     path = tmp_path / "config.json"
     saved = value = json.loads(path.read_text())
-    *branch, name = new.split(".")
     for key in branch:
         value = value[key]
     value[old.rpartition(".")[2]] = value.pop(name)
     path.write_text(json.dumps(saved))
-    claimed(tmp_path)
-    assert saved_config(epath.Path(tmp_path)).to_dict() == small_config().to_dict()
+    claim(epath.Path(tmp_path), config)
+    assert saved_config(epath.Path(tmp_path)).to_dict() == config.to_dict()

@@ -23,7 +23,7 @@ from train_examples import (
 from hybrid_jax.config import check, defaults
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.ops.normalize_image import normalize
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.profiling.profile import describe
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.optimization.freezing import join, paths_of, split
@@ -220,7 +220,7 @@ def test_frozen_norm_normalizes_by_its_statistics():
     experiment = small_experiment(BATCH_NORM | FROZEN["resnet"][0])
     state, batch = statistics(experiment), host_batch()
     model = merge_model(experiment.graph, state.params, state.mutable)
-    image = normalize(jnp.asarray(batch["image"]), policy="half")
+    image = normalize_image(jnp.asarray(batch["image"]), policy="half")
     losses = []
     for train in (False, True):
         logits = np.asarray(model(image, train=train).logits, np.float64)

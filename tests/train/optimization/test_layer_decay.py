@@ -62,7 +62,7 @@ OPTIONS = {
     "model.vit_options.depth": 4,
     "model.vit_options.patch_size": 8,
     "model.vit_options.pool": "cls",
-    "model.vit_options.registers": 2,
+    "model.vit_options.num_register_tokens": 2,
     "model.dtype": "float32",
 }
 

@@ -185,7 +185,7 @@ def test_moment_dtype_applies_to_the_first_moment_only():
 @pytest.mark.parametrize("pool", ["cls", "attention"])
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_only_kernels_decay(pool, norm):
-    vit = dict(pool=pool, registers=2, layer_scale=0.1)
+    vit = dict(pool=pool, num_register_tokens=2, layer_scale=0.1)
     changes = {"resnet_options.norm": norm}
     changes["dtype"] = "float32"
     changes |= {f"vit_options.{name}": value for name, value in vit.items()}

@@ -1,12 +1,12 @@
-"""Which arrays a compiler keeps in memory from the forward pass for the backward pass.
+"""Estimates which arrays XLA stores in the forward pass for the backward pass.
 
-A gradient reads many arrays of the forward pass, but not all of them are kept. XLA writes
-to memory what products, convolutions, windows and sums return, and what the first three
-are given. Everything elementwise between them becomes part of these operations, forward
-and, a second time, backward: a norm or a GELU costs no memory beyond what goes in and, if
-a product follows, what comes out. So an array that the gradient reads is kept if it is
-such a result or such an operand, and else whatever it can be computed from again is, if
-that is not several arrays as long as it.
+A gradient reads many arrays of the forward pass, but not all of them are stored. XLA writes
+to memory the results of products, convolutions, window operations and reductions, and the
+operands of the first three. It fuses elementwise operations into these, in the forward pass
+and again in the backward pass: a norm or a GELU needs no memory but for its input and, if a
+product follows, its output. So an array that the gradient reads is stored if it is such a
+result or operand. Otherwise the arrays it can be recomputed from are stored, unless these
+are several arrays of at least its size.
 
 Not counted: the padding of tiles, and copies in another layout.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from hybrid_jax.programs.jaxprs import called
 from hybrid_jax.programs.products import CONSTANT, Origin
 
-# What is written to memory and not computed twice.
+# Operations whose results are written to memory and not recomputed.
 _WRITTEN = (
     "dot_general",
     "conv_general_dilated",
@@ -40,7 +40,7 @@ _WRITTEN = (
     "dot_product_attention",  # cuDNN's
     "pure_callback",
 )
-# Of these, which read operands that are in memory; sums compute theirs while they go.
+# Those of them whose operands are in memory; reductions fuse theirs.
 _READS_MEMORY = (
     "dot_general",
     "conv_general_dilated",
@@ -56,7 +56,7 @@ _READS_MEMORY = (
     "pallas_call",
     "dot_product_attention",
 )
-# The same numbers in another order, or fewer: no array of their own.
+# Operations that return the same numbers in another order, or fewer.
 _VIEWS = (
     "reshape",
     "squeeze",
@@ -75,11 +75,11 @@ class Array:
     """One array of a traced function.
 
     Attributes:
-        bytes: of it.
-        origin: labels of the inputs that it was computed from.
+        bytes: size of the array.
+        origin: labels of the inputs that it depends on.
         made_by: name of the operation; "" for an input.
-        sources: arrays that the operation read.
-        is_written: whether it is in memory once it is computed.
+        sources: operands of the operation.
+        is_written: whether it is written to memory.
     """
 
     bytes: int
@@ -90,7 +90,7 @@ class Array:
 
     @property
     def stored(self) -> "Array":
-        """The array whose memory this one is a view of; often itself."""
+        """The array that this one is a view of, or itself."""
         array = self
         while array.made_by in _VIEWS and len(array.sources) == 1:
             array = array.sources[0]
@@ -98,42 +98,42 @@ class Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """What is in memory when the backward pass begins.
+class Residuals:
+    """The arrays in memory when the backward pass begins.
 
     Attributes:
-        arrays: each of them once, in the order of the forward pass, without inputs.
-        written: all arrays that were ever in memory, in that order.
+        arrays: the stored arrays, without inputs, in the order of the forward pass.
+        written: all arrays that the forward pass writes to memory, in order.
     """
 
     arrays: tuple[Array, ...]
     written: tuple[Array, ...]
 
     def workspace(self, origin: Origin) -> int:
-        """Returns the bytes that the backward pass needs beyond what is kept.
+        """Returns the bytes that the backward pass needs beyond the stored arrays.
 
-        It goes through the forward pass from the end and lets go of what it has passed.
-        Where it is, it has a written array and the gradient of it. The worst place counts.
+        The backward pass goes through the forward pass from the end and frees arrays. At
+        each place it needs a written array and its gradient; the result is the maximum.
 
         Args:
-            origin: arrays with all of these labels are looked at.
+            origin: only arrays with all of these labels are counted.
         """
-        kept = {id(array) for array in self.arrays}
+        stored = {id(array) for array in self.arrays}
         total = sum(a.bytes for a in self.arrays if a.origin >= origin)
         behind, worst = 0, total
         for array in self.written:
             if array.origin >= origin:
-                behind += array.bytes if id(array) in kept else 0
+                behind += array.bytes if id(array) in stored else 0
                 worst = max(worst, behind + 2 * array.bytes)
         return worst - total
 
 
-def kept(jaxpr: Any, origins: Sequence[Origin]) -> Kept:
-    """Finds the arrays that must be in memory so that the outputs can be had from them.
+def stored_residuals(jaxpr: Any, origins: Sequence[Origin]) -> Residuals:
+    """Returns the arrays that are stored so that the outputs can be recomputed.
 
     Args:
-        jaxpr: closed or bare; its outputs are what the backward pass reads.
-        origins: a label set for each input. Inputs with an empty one count as constants.
+        jaxpr: a (closed) jaxpr; its outputs are the arrays that the backward pass reads.
+        origins: labels of each input. Inputs without labels are constants.
     """
     inner = getattr(jaxpr, "jaxpr", jaxpr)
     arrays: list[Array] = []
@@ -148,21 +148,21 @@ def kept(jaxpr: Any, origins: Sequence[Origin]) -> Kept:
     for array in (array.stored for array in arrays if id(array) in read):
         needed = _needed(array, found)
         if sum(a.bytes >= array.bytes for a in needed) > 1:
-            array.is_written = True  # one in place of several as long
+            array.is_written = True  # one array instead of several of its size
             needed = [array]
         found |= {id(a) for a in needed}
     written = tuple(array for array in arrays if array.is_written)
-    return Kept(tuple(array for array in written if id(array) in found), written)
+    return Residuals(tuple(array for array in written if id(array) in found), written)
 
 
 def _walk(
     jaxpr: Any, inputs: Sequence[Array | None], arrays: list[Array]
 ) -> list[Array | None]:
-    """Adds every array of a jaxpr and of its calls; None stands for constants."""
+    """Appends all arrays of a jaxpr to `arrays`; returns outputs, None for constants."""
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def read(value) -> Array | None:
-        return None if hasattr(value, "val") else known.get(value)  # literals have no name
+        return None if hasattr(value, "val") else known.get(value)  # "val": a literal
 
     for equation in jaxpr.eqns:
         operands = [read(value) for value in equation.invars]
@@ -184,7 +184,7 @@ def _walk(
 
 
 def _needed(array: Array, found: Set[int]) -> list[Array]:
-    """Returns written arrays, not found before, from which one can be computed again."""
+    """Returns the written arrays, not in `found`, from which `array` can be recomputed."""
     needed, waiting, seen = [], [array], set()
     while waiting:
         one = waiting.pop().stored
@@ -212,7 +212,7 @@ def _mark_written(arrays: Iterable[Array]) -> None:
 
 
 def _narrowed(array: Array, readers: dict[int, list[Array]]) -> Array:
-    """Returns the shorter floats that alone are wanted of a result, if that is so."""
+    """Returns the cast of a result to fewer bytes, if that is all that reads it."""
     following = readers.get(id(array), [])
     if len(following) == 1 and following[0].made_by == "convert_element_type":
         return min(array, following[0], key=lambda a: a.bytes)
@@ -221,5 +221,5 @@ def _narrowed(array: Array, readers: dict[int, list[Array]]) -> Array:
 
 def bytes_of(aval: Any) -> int:
     """Returns the size of an array, from its shape and dtype."""
-    # Random keys have a dtype of their own; their size is of no account.
+    # Random keys have an extended dtype without itemsize; they are counted as 0 bytes.
     return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 0)

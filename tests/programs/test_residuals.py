@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hybrid_jax.programs.kept import kept
+from hybrid_jax.programs.residuals import stored_residuals
 
 X, W = frozenset({"x"}), frozenset({"w"})
 ROWS, IN, OUT = 6, 8, 16
@@ -18,7 +18,7 @@ def residuals_of(function, *shapes, over=1):
         return jax.tree.leaves(jax.vjp(lambda *m: function(*m, *fixed), *moved)[1])
 
     traced = jax.make_jaxpr(forward)(*shapes)
-    found = kept(traced, [W] * over + [X] * (len(shapes) - over))
+    found = stored_residuals(traced, [W] * over + [X] * (len(shapes) - over))
     return sorted((array.bytes, "".join(sorted(array.origin))) for array in found.arrays)
 
 
@@ -135,7 +135,7 @@ def test_workspace_is_what_the_worst_place_needs(last):
     def residuals(w, v, x):
         return jax.tree.leaves(jax.vjp(lambda w, v: jnp.sin(x @ w) @ v, w, v)[1])
 
-    found = kept(jax.make_jaxpr(residuals)(wide, narrow, X_IN), [W, W, X])
+    found = stored_residuals(jax.make_jaxpr(residuals)(wide, narrow, X_IN), [W, W, X])
     row = 4 * ROWS
     assert sum(a.bytes for a in found.arrays) == row * 2 * 4 * OUT
     assert found.workspace(X) == 2 * row * 4 * OUT  # at the operand of the last product
