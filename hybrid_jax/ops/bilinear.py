@@ -5,28 +5,36 @@ centers are clamped. Results are exact to float32 rounding on every backend, and
 gradient needs no scatter.
 """
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
-def centers(count: int, *, stride: float) -> np.ndarray:
+
+def centers(count: int, *, stride: float) -> jax.Array:
     """Returns (count,) float32: positions of pixel centers in a map of this stride."""
-    return ((np.arange(count) + 0.5) / stride - 0.5).astype(np.float32)
+    return jnp.asarray((np.arange(count) + 0.5) / stride - 0.5, jnp.float32)
 
 
-def axis_weights(positions: jax.Array | np.ndarray, size: int) -> jax.Array:
-    """Returns (..., n, size) float32: the weight of each cell at positions (..., n)."""
-    inside = jnp.clip(positions, 0.0, size - 1.0)
-    distance = jnp.abs(inside[..., None] - jnp.arange(size, dtype=jnp.float32))
-    return jnp.maximum(1.0 - distance, 0.0)
+def linear_weights(positions: Array, size: int) -> Array:
+    """Returns (..., n, size): the weight of each cell at positions (..., n), clamped.
+
+    The weights of linear interpolation; numpy arrays give numpy arrays of the same dtype.
+    """
+    xp = jnp if isinstance(positions, jax.Array) else np
+    inside = xp.clip(positions, 0.0, size - 1.0)
+    distance = xp.abs(inside[..., None] - xp.arange(size, dtype=inside.dtype))
+    return xp.maximum(1.0 - distance, 0.0)
 
 
 def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Samples a map (B, h, w, C) on a grid of rows and columns.
 
     Args:
-        rows: (H, h), or (B, H, h) for separate rows per image, from `axis_weights`.
+        rows: (H, h), or (B, H, h) for separate rows per image, from `linear_weights`.
         columns: (W, w) or (B, W, w).
 
     Returns:
@@ -46,7 +54,7 @@ def upsample_align_corners(x: jax.Array, *, factor: int) -> jax.Array:
     code of this library uses `rescale.upsample`.
     """
     rows, columns = (
-        axis_weights(np.linspace(0.0, n - 1.0, n * factor, dtype=np.float32), n)
+        linear_weights(jnp.asarray(np.linspace(0.0, n - 1.0, n * factor), jnp.float32), n)
         for n in x.shape[1:3]
     )
     return sample(x, rows, columns)

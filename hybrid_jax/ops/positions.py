@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hybrid_jax.ops.bilinear import linear_weights
+
 
 def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Array:
     """Resizes a learned grid of position embeddings to another grid.
@@ -56,7 +58,9 @@ def sample_grid(
     if grid.shape[:2] == tuple(hw) == tuple(extent):
         return grid
     rows, columns = (
-        jnp.asarray(_linear((np.arange(new) + 0.5) * old / length - 0.5, old), grid.dtype)
+        jnp.asarray(
+            linear_weights((np.arange(new) + 0.5) * old / length - 0.5, old), grid.dtype
+        )
         for old, new, length in zip(grid.shape[:2], hw, extent, strict=True)
     )
     return jnp.einsum("Hh,hwD,Ww->HWD", rows, grid, columns, precision="highest")
@@ -64,18 +68,7 @@ def sample_grid(
 
 def _corner_linear(old: int, new: int) -> np.ndarray:
     """Returns the (new, old) matrix of corner-aligned linear interpolation."""
-    return _linear(np.linspace(0.0, old - 1, new) if new > 1 else np.zeros(1), old)
-
-
-def _linear(at: np.ndarray, old: int) -> np.ndarray:
-    """Returns the (len(at), old) matrix that interpolates `old` values at `at`, clamped."""
-    at, new = np.clip(at, 0.0, old - 1), len(at)
-    low = np.clip(np.floor(at).astype(int), 0, max(old - 2, 0))
-    share = at - low
-    matrix = np.zeros((new, old))
-    matrix[np.arange(new), low] = 1.0 - share
-    matrix[np.arange(new), np.minimum(low + 1, old - 1)] += share
-    return matrix
+    return linear_weights(np.linspace(0.0, old - 1, new) if new > 1 else np.zeros(1), old)
 
 
 def sincos2d(

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, traverse_util
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
@@ -190,11 +190,4 @@ def put(array, sharding: jax.sharding.Sharding | None) -> jax.Array:
 
 
 def _state(leaves: dict[str, jax.Array]) -> dict:
-    tree: dict = {}
-    for path, leaf in leaves.items():
-        *branches, last = path.split("/")
-        node = tree
-        for name in branches:
-            node = node.setdefault(name, {})
-        node[last] = leaf
-    return nnx.restore_int_paths(tree)
+    return nnx.restore_int_paths(traverse_util.unflatten_dict(leaves, sep="/"))

@@ -14,7 +14,7 @@ from hybrid_jax.pretrained.dialect import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.sidecar import preprocessing_beside
+from hybrid_jax.pretrained.sidecar import read_preprocessing
 from hybrid_jax.pretrained.source import local_file
 
 
@@ -42,7 +42,7 @@ class PublishedFile:
         Raises:
             UserError: a preprocessing that this library does not have.
         """
-        return preprocessing_beside(self.path) or self.architecture.preprocessing
+        return read_preprocessing(self.path) or self.architecture.preprocessing
 
 
 def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile:

@@ -19,7 +19,7 @@ from hybrid_jax.pretrained.dialect import Preprocessing
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
 
 
-def preprocessing_beside(path: str | pathlib.Path) -> Preprocessing | None:
+def read_preprocessing(path: str | pathlib.Path) -> Preprocessing | None:
     """Returns the image preprocessing from the JSON files next to a file of weights.
 
     Args:
@@ -37,9 +37,9 @@ def preprocessing_beside(path: str | pathlib.Path) -> Preprocessing | None:
         ("config.json", _from_timm),
         ("preprocessor_config.json", _from_transformers),
     ):
-        beside = folder / name
-        if beside.is_file():
-            found = read(_object(beside), beside)
+        sidecar = folder / name
+        if sidecar.is_file():
+            found = read(_object(sidecar), sidecar)
             if found is not None:
                 return found
     return None

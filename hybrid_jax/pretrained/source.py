@@ -60,9 +60,9 @@ def _from_hub(url: str) -> pathlib.Path:
             f"{url}: {wanted} cannot be downloaded ({reason}). Check the name and the "
             f"connection, or download the file and pass its path."
         ) from error
-    for beside in _HUB_FILES[1:]:
+    for sidecar in _HUB_FILES[1:]:
         try:
-            huggingface_hub.hf_hub_download(repository, beside)
+            huggingface_hub.hf_hub_download(repository, sidecar)
         except Exception:  # these files are optional
             continue
     return pathlib.Path(path)

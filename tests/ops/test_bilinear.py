@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hybrid_jax.models.decoders.pyramid_pooling import adaptive_mean
-from hybrid_jax.ops.bilinear import axis_weights, centers, sample, upsample_align_corners
+from hybrid_jax.ops.bilinear import centers, linear_weights, sample, upsample_align_corners
 
 
 def example(*shape, seed=0):
@@ -15,7 +15,7 @@ def example(*shape, seed=0):
 @jax.jit
 def sampled(x, rows, columns):
     h, w = x.shape[1:3]
-    return sample(x, axis_weights(rows, h), axis_weights(columns, w))
+    return sample(x, linear_weights(rows, h), linear_weights(columns, w))
 
 
 def at(x, row, column):

@@ -6,7 +6,7 @@ import pytest
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Preprocessing
-from hybrid_jax.pretrained.sidecar import preprocessing_beside
+from hybrid_jax.pretrained.sidecar import read_preprocessing
 
 HALF = [0.5, 0.5, 0.5]
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -21,7 +21,7 @@ def beside(tmp_path):
         for name, content in files.items():
             text = content if isinstance(content, str) else json.dumps(content)
             (tmp_path / f"{name}.json").write_text(text)
-        return preprocessing_beside(tmp_path / "model.safetensors")
+        return read_preprocessing(tmp_path / "model.safetensors")
 
     return read
 

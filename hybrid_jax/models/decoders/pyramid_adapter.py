@@ -43,7 +43,7 @@ class PyramidAdapter(nnx.Module):
         finest = min(channels)
         finer = sorted((s for s in wanted if s < finest), reverse=True)
         for stride in (*finer, *sorted(s for s in wanted if s > finest)):
-            for old, new in _way(tuple(sorted(made)), stride):
+            for old, new in _steps_to(tuple(sorted(made)), stride):
                 width = min(made[old], 256)
                 convs.append(
                     Conv(
@@ -78,7 +78,7 @@ class PyramidAdapter(nnx.Module):
         return dict(sorted(maps.items()))
 
 
-def _way(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
+def _steps_to(given: tuple[int, ...], wanted: int) -> list[tuple[int, int]]:
     """Returns the steps (from stride, to stride) that lead from `given` to `wanted`."""
     if wanted in given:
         return []

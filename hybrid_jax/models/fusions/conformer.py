@@ -85,21 +85,21 @@ class Conformer(nnx.Module):
         """Maps (B, H, W, 3) to the maps and the pooled vectors of both branches."""
         key = key if train else None
         tokens, hw = self.vit.embed_map(images, key=key)
-        x, stride, maps, answer = self.resnet.stem(images, train=train), 4, {}, None
+        x, stride, maps, update = self.resnet.stem(images, train=train), 4, {}, None
         blocks = [(stage, block) for stage in self.resnet.stages for block in stage.blocks]
         for number, (stage, block) in enumerate(blocks):
             y = block.reduce(x, train=train)
-            if answer is not None:
-                y = y + self._bring(answer, y.shape[1:3], old=self.stride, new=stride)
+            if update is not None:
+                y = y + self._bring(update, y.shape[1:3], old=self.stride, new=stride)
             y = block.spatial(y, train=train)
-            stride, answer = stage.stride, None
+            stride, update = stage.stride, None
             if number in self.reads:
                 unit = self.reads.index(number)
                 seen = self._bring(y, hw, old=stride, new=self.stride)
                 tokens = self._run_unit(unit, tokens, seen, hw=hw, key=key)
                 if unit < len(self.ups):
                     patches = self.vit.to_map(tokens, hw=hw)
-                    answer = self.ups[unit](patches, train=train)
+                    update = self.ups[unit](patches, train=train)
             x = maps[stride] = block.expand(x, y, train=train)
         tokens = self.vit.norm(tokens)
         pooled = [x.mean((1, 2)), self.vit.pool_tokens(tokens)]

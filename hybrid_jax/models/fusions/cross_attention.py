@@ -171,14 +171,14 @@ class Exchange(nnx.Module):
         """Maps (B, h, w, C) and tokens (B, prefix + N, D) to both; `hw` of the N tokens."""
         cells = self.norm_map(x)
         normed = _with_positions(self.norm_tokens(tokens), hw, spacing=1.0)
-        answer = self.to_tokens(normed, self._pooled(cells, self.context_factor)[0])
-        tokens = tokens + answer.astype(tokens.dtype)
+        update = self.to_tokens(normed, self._pooled(cells, self.context_factor)[0])
+        tokens = tokens + update.astype(tokens.dtype)
         if self.to_map is None:
             return x, tokens
         queries, grid = self._pooled(cells, self.query_factor)
-        answer = self.to_map(queries, normed).reshape(len(x), *grid, -1)
-        answer = upsample(answer, x.shape[1:3], factor=self.query_factor)
-        return x + answer.astype(x.dtype), tokens
+        update = self.to_map(queries, normed).reshape(len(x), *grid, -1)
+        update = upsample(update, x.shape[1:3], factor=self.query_factor)
+        return x + update.astype(x.dtype), tokens
 
     def _pooled(self, cells, factor):
         """Returns pooled cells (B, M, C) with positions, and their grid (h', w')."""

@@ -144,8 +144,8 @@ class Write(nnx.Module):
         """Maps (B, h, w, C) and (B, M, D) to (B, h, w, C)."""
         tokens = self.norm(tokens)
         key, value = self.key(tokens), self.value(tokens)
-        answer = _attend(x.astype(key.dtype), key, value, num_heads=self.num_heads)
-        return answer.reshape(x.shape)
+        update = _attend(x.astype(key.dtype), key, value, num_heads=self.num_heads)
+        return update.reshape(x.shape)
 
 
 def _attend(query, key, value, *, num_heads):

@@ -58,13 +58,14 @@ def _block(spec: ResNetSpec, *channels: int, last: bool, **options) -> Bottlenec
 
 
 class ResNet(nnx.Module):
-    """A staged ResNet: call it whole, or `stem` and `stages[i]` one by one.
+    """A ResNet. Call all of it, or `stem` and then each of `stages`.
 
-    With pre-activation, the maps between stages are sums that no norm or ReLU has seen,
-    as every block expects them; only the last map has been through both.
+    With pre-activation, the maps between stages are residual sums without norm and ReLU, as
+    the next block expects them; only the last map has norm and ReLU.
 
     Attributes:
-        channels: stride -> C of the map with that stride, root included if it stands alone.
+        channels: stride -> C of each map: those of the stages, or of the root if there are
+            no stages.
     """
 
     def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
@@ -82,7 +83,7 @@ class ResNet(nnx.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> dict[int, jax.Array]:
         """Maps (B, H, W, 3) images to {stride: (B, ceil(H/s), ceil(W/s), C_s)}.
 
-        Where dilation gives two stages one stride, the later one's map stays.
+        Of stages with the same stride (dilation), the map of the last is returned.
         """
         x = self.stem(images, train=train)
         maps = {} if self.stages else {4: x}

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hybrid_jax.ops.bilinear import linear_weights
+
 
 def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
     """Interpolates a table of offsets linearly to a side of `side` cells.
@@ -26,8 +28,7 @@ def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
         return table
     reach = (entries - 1) / 2
     at = reach + np.arange(1 - side, side) * (reach / max(side - 1, 1))
-    # The matrix of linear interpolation.
-    weights = np.maximum(1.0 - np.abs(at[:, None] - np.arange(entries)), 0.0)
+    weights = linear_weights(at, entries)
     # High precision: on TPU a plain float32 product would round to bfloat16.
     resized = jnp.tensordot(
         jnp.asarray(weights, table.dtype), table, (1, axis), precision="highest"

@@ -194,13 +194,13 @@ def _check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
     if missing:
         raise UserError(
             f"expected an array {missing[0]!r} of a DETR on a ResNet, got none."
-            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"{nearest(missing[0], unknown)} ({len(missing)} missing in all.) "
             f"Use a file of a complete DetrForObjectDetection."
         )
     if unknown:
         raise UserError(
             f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
-            f"unknown arrays): the file holds another architecture, such as Table "
+            f"unknown in all): the file holds another architecture, such as Table "
             f"Transformer or Conditional DETR. Use a file of a DetrForObjectDetection on "
             f"a ResNet."
         )

@@ -173,12 +173,12 @@ def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
     if missing:
         raise UserError(
             f"expected an array {missing[0]!r} of a ViT, got none."
-            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"{nearest(missing[0], unknown)} ({len(missing)} missing in all.) "
             f"Use a file of a complete ViT."
         )
     if unknown:
         raise UserError(
             f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
-            f"unknown arrays): the file holds another architecture. Use a file of a ViT "
+            f"unknown in all): the file holds another architecture. Use a file of a ViT "
             f"or of a hybrid of ResNet and ViT."
         )

@@ -98,13 +98,13 @@ def check_head_keys(stored: Stored, entries: list[Entry]) -> None:
     if missing:
         raise UserError(
             f"expected an array {missing[0]!r} of a hybrid DPTForSemanticSegmentation, got "
-            f"none.{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) Use "
+            f"none.{nearest(missing[0], unknown)} ({len(missing)} missing in all.) Use "
             f"a file of a complete DPTForSemanticSegmentation."
         )
     if unknown:
         raise UserError(
             f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
-            f"unknown arrays): the file holds another decoder than the head 'dpt'. Use "
+            f"unknown in all): the file holds another decoder than the head 'dpt'. Use "
             f"another file."
         )
 

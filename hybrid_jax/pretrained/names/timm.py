@@ -69,7 +69,7 @@ def check_variant(stored: Stored) -> None:
         key = next((key for key in stored if re.match(pattern, key)), None)
         if key:
             raise UserError(
-                f"{key!r}: {what}, which ViTs of this library do not have. "
+                f"unknown array {key!r}: {what}, which ViTs of this library do not have. "
                 f"Use a file of a ViT, DeiT, DeiT-III or DINOv2 without it."
             )
 
@@ -88,9 +88,9 @@ def vit_of(stored: Stored, hints: Hints) -> ViTSpec:
     )
     if fc1[0] != fc2[1]:
         raise UserError(
-            f"{_mlp(1)!r} gives {fc1[0]} channels, {_mlp(2)!r} takes {fc2[1]}: a gated "
-            f"MLP (SwiGLU), which ViTs of this library do not have. Use a smaller model "
-            f"of the family."
+            f"{_mlp(2)!r}: expected {fc1[0]} input channels, the outputs of {_mlp(1)!r}, "
+            f"got {fc2[1]}: a gated MLP (SwiGLU), which ViTs of this library do not have. "
+            f"Use a smaller model of the family."
         )
     if embed[2] != embed[3]:
         raise UserError(
@@ -192,13 +192,13 @@ def check_keys(stored: Stored, entries: Iterable[Entry]) -> None:
     if missing:
         raise UserError(
             f"expected an array {missing[0]!r} of a ViT, got none."
-            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"{nearest(missing[0], unknown)} ({len(missing)} missing in all.) "
             f"Use a file of a complete model."
         )
     if unknown:
         raise UserError(
             f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
-            f"unknown arrays): the file holds another architecture. Use a file of a ViT, "
+            f"unknown in all): the file holds another architecture. Use a file of a ViT, "
             f"DeiT, DeiT-III or DINOv2."
         )
 

@@ -119,13 +119,13 @@ def check_keys(stored: Stored, entries: Iterable[Entry], *, head: str) -> None:
     if missing:
         raise UserError(
             f"expected an array {missing[0]!r} of a ResNet, got none."
-            f"{nearest(missing[0], unknown)} ({len(missing)} arrays are missing.) "
+            f"{nearest(missing[0], unknown)} ({len(missing)} missing in all.) "
             f"Use a file of a complete model."
         )
     if unknown:
         raise UserError(
             f"unknown array {unknown[0]!r} {stored[unknown[0]].shape} ({len(unknown)} "
-            f"unknown arrays): the file holds another architecture, such as an SE-ResNet. "
+            f"unknown in all): the file holds another architecture, such as an SE-ResNet. "
             f"Use a file of a ResNet or ResNet-D."
         )
 

@@ -81,12 +81,12 @@ class CocoScorer:
         """
         stem = epath.Path(stem)
         results = ",\n".join(json.dumps(row) for row in self.results())
-        _beside(stem, "_results.json").write_text(f"[{results}]\n")
+        _with_ending(stem, "_results.json").write_text(f"[{results}]\n")
         lines = [*self._evaluation().summary_lines(), "", "AP of each class:"]
         width = max(map(len, self._names), default=0)
         for name, key in zip(self._names, self._keys(), strict=True):
             lines.append(f" {name:{width}}  {self._by_class()[key]:6.3f}")
-        _beside(stem, "_ap.txt").write_text("\n".join(lines) + "\n")
+        _with_ending(stem, "_ap.txt").write_text("\n".join(lines) + "\n")
 
     def results(self) -> list[dict[str, Any]]:
         """Returns the predictions in COCO's results format."""
@@ -186,5 +186,5 @@ def _as_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], 1)
 
 
-def _beside(stem: epath.Path, ending: str) -> epath.Path:
+def _with_ending(stem: epath.Path, ending: str) -> epath.Path:
     return stem.parent / f"{stem.name}{ending}"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.ops.bilinear import axis_weights, centers, sample
+from hybrid_jax.ops.bilinear import centers, linear_weights, sample
 from hybrid_jax.outputs import SegmentationOutputs
 
 Model = Callable[..., SegmentationOutputs]
@@ -142,7 +142,7 @@ def _pixels(outputs: SegmentationOutputs, hw: tuple[int, int]) -> jax.Array:
     if outputs.stride == 1 and logits.shape[1:3] == tuple(hw):
         return logits
     rows, columns = (
-        axis_weights(centers(side, stride=outputs.stride), cells)
+        linear_weights(centers(side, stride=outputs.stride), cells)
         for side, cells in zip(hw, logits.shape[1:3], strict=True)
     )
     return sample(logits, rows, columns)
@@ -164,7 +164,7 @@ def _stretched(logits: jax.Array, hw: tuple[int, int]) -> jax.Array:
     if logits.shape[1:3] == hw:
         return logits
     rows, columns = (
-        axis_weights(centers(side, stride=side / cells), cells)
+        linear_weights(centers(side, stride=side / cells), cells)
         for side, cells in zip(hw, logits.shape[1:3], strict=True)
     )
     return sample(logits, rows, columns)

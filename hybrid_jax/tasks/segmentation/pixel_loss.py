@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from hybrid_jax.contracts import VOID
-from hybrid_jax.ops.bilinear import axis_weights, centers, sample
+from hybrid_jax.ops.bilinear import centers, linear_weights, sample
 from hybrid_jax.tasks.segmentation.row_strips import map_strips, strip_count
 
 
@@ -59,8 +59,8 @@ def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: 
     if stride == 1 and logits.shape[1:3] == (H, W):
         sums = map_strips(remat(measure), (logits, labels), axes=(1, 1), **how)
         return jnp.sum(sums, 0)
-    rows = axis_weights(centers(H, stride=stride), logits.shape[1])
-    columns = axis_weights(centers(W, stride=stride), logits.shape[2])
+    rows = linear_weights(centers(H, stride=stride), logits.shape[1])
+    columns = linear_weights(centers(W, stride=stride), logits.shape[2])
 
     def strip(rows, labels, logits):
         return measure(sample(logits, rows, columns), labels)

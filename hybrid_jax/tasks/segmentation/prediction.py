@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from hybrid_jax.contracts import VOID
-from hybrid_jax.ops.bilinear import axis_weights, sample
+from hybrid_jax.ops.bilinear import linear_weights, sample
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks.segmentation.row_strips import map_strips, strip_count
 
@@ -41,7 +41,7 @@ def original_classes(
             geometry[name][:, axis, None] for name in ("scale_yx", "offset_yx")
         )
         cells = (original_px * scale + offset) / outputs.stride - 0.5  # (B, size)
-        weights.append(axis_weights(cells, logits.shape[1 + axis]))
+        weights.append(linear_weights(cells, logits.shape[1 + axis]))
     rows, columns = weights
 
     def strip(rows):

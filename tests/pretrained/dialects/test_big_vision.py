@@ -163,7 +163,7 @@ def test_grid_that_is_no_square_is_asked_for(tmp_path, model):
     model = dataclasses.replace(model, grid=(2, 3))
     file = drawn(shapes(model))
     path = save(tmp_path / "x.npz", under("params/", file))
-    with pytest.raises(UserError, match=r"positions are no square.*grid="):
+    with pytest.raises(UserError, match=r"square grid of positions.*grid="):
         hybrid_jax.load_pretrained(path)
     loaded, _ = hybrid_jax.load_pretrained(path, grid=(2, 3))
     check_equal(loaded, expected(model, file))

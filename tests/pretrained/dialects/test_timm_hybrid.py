@@ -166,7 +166,11 @@ def test_headless_file_needs_a_number_of_classes(written):
             "",
             "expected an array 'patch_embed.backbone.st",
         ),
-        ("patch_embed.backbone.stages.0.blocks.0.downsample.norm.weight", "", "no array"),
+        (
+            "patch_embed.backbone.stages.0.blocks.0.downsample.norm.weight",
+            "",
+            "expected an array",
+        ),
         ("blocks.1.attn.qkv.bias", "", "expected an array 'blocks.1.attn.qkv.bias'"),
     ],
 )

@@ -133,7 +133,7 @@ def test_rectangular_grid_is_said_by_the_caller(written):
         hybrid_jax.load_pretrained(path, num_heads=2)
     model, _ = hybrid_jax.load_pretrained(path, num_heads=2, grid=(2, 5))
     np.testing.assert_array_equal(model.backbone.vit.position, ours[f"{VIT}position"])
-    with pytest.raises(UserError, match=r"has 11 rows.*\(3, 3\) has 9"):
+    with pytest.raises(UserError, match=r"expected 9 rows for the grid \(3, 3\).*got 11"):
         hybrid_jax.load_pretrained(path, num_heads=2, grid=(3, 3))
 
 
@@ -210,8 +210,8 @@ def test_known_width_tells_heads_only_with_a_class_token():
         ({"blocks.0.attn.rel_pos_h": (5, 12)}, "relative positions"),
         ({"blocks.0.gamma_1": (D,)}, r"unknown array 'blocks.0.gamma_1' \(24,\)"),
         ({"patch_embed.norm.weight": (D,)}, "'patch_embed.norm.weight'"),
-        ({"blocks.0.mlp.fc1.weight": (2 * MLP, D)}, "takes 40: a gated MLP"),
-        ({"patch_embed.proj.weight": (D, 3, 4, 8)}, "patches must be square"),
+        ({"blocks.0.mlp.fc1.weight": (2 * MLP, D)}, "got 40: a gated MLP"),
+        ({"patch_embed.proj.weight": (D, 3, 4, 8)}, "expected square patches"),
         ({"patch_embed.proj.weight": (D, 48)}, "with 4 axes, got"),
         ({"pos_embed": (9, D)}, "with 3 axes, got"),
         ({"blocks.0.ls1.gamma": (D,)}, "expected an array 'blocks.0.ls2.gamma'"),

@@ -114,7 +114,7 @@ def test_grid_that_is_no_square_is_asked_for(tmp_path):
     model = dataclasses.replace(PLAIN, grid=(2, 4))
     file = drawn(shapes(model))
     path = save(tmp_path / "x.npz", file)
-    with pytest.raises(UserError, match=r"8 positions are no square.*grid="):
+    with pytest.raises(UserError, match=r"square grid of positions, got 8.*grid="):
         hybrid_jax.load_pretrained(path)
     loaded, _ = hybrid_jax.load_pretrained(path, grid=(2, 4))
     wanted = expected(model, file)["backbone/vit/position"]

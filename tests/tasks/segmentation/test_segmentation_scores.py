@@ -165,13 +165,13 @@ def test_class_beyond_the_names_is_refused():
     source = Masks()
     rows = predicted(source)
     source.masks[2][0, 0] = 6
-    message = "the mask of 'mask2.png': expected the classes 0 to 5 or 255 .* got 6"
+    message = "mask of 'mask2.png': expected class ids 0 to 5, or 255 .* got 6"
     with pytest.raises(BadAnnotationError, match=message):
         scored(source, rows)
     source.masks[2][0, 0] = 0
     rows["segmentation"][3, 1, 1] = 9
     source.masks[3][1, 1] = 0
-    with pytest.raises(UserError, match="'mask3.png': expected the classes 0 to 5, got 9"):
+    with pytest.raises(UserError, match="'mask3.png': expected class ids 0 to 5, got 9"):
         scored(source, rows)
 
 
