@@ -36,7 +36,8 @@ def test_comments_belong_to_their_keys():
     assert comments["mesh.fsdp_min_elements"].startswith("Under fsdp")
     assert comments["eval.restore"].startswith("--mode=evaluate")
     assert comments["model.attention"].startswith('"xla", "cudnn"')
-    assert comments["model.vit_options.num_register_tokens"].startswith("learned extra tokens")
+    tokens = comments["model.vit_options.num_register_tokens"]
+    assert tokens.startswith("learned extra tokens")
     assert comments["checkpoint.best_metric"].endswith('own; "": none.')
 
 
