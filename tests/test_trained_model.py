@@ -75,7 +75,7 @@ def test_model_is_folded_for_inference(tmp_path, norm):
     }
     with pytest.raises(UserError, match="folded for inference"):
         folded(IMAGES, train=True)
-    with pytest.raises(UserError, match="export: expected a model as it was trained"):
+    with pytest.raises(UserError, match="export: expected a model that is not folded"):
         save_pretrained(folded, tmp_path / "model.npz")
     images = jax.device_put(IMAGES, jax.devices()[0])
     ours = folded(images).logits

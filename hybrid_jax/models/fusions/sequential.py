@@ -81,9 +81,8 @@ def blocks_for_stride(blocks: tuple[int, ...], stride: int) -> tuple[int, ...]:
     strides = (4, 8, 16, 32)[: len(blocks)]
     if stride not in strides:
         raise UserError(
-            f"fusion 'sequential': stride: expected one of the ResNet's {len(blocks)} "
-            f"strides {strides}, got {stride!r}."
-            f"{'' if strides else ' Use the fusion conv_stem for a ResNet without stages.'}"
+            f"fusion 'sequential': stride: expected one of the ResNet's strides "
+            f"{strides or '(none; use the fusion conv_stem)'}, got {stride!r}."
         )
     kept = strides.index(stride) + 1
     return (*blocks[: kept - 1], sum(blocks[kept - 1 :]))

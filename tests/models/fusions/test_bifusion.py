@@ -123,15 +123,18 @@ def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
     [
         (
             dict(strides=(4, 32)),
-            "strides: expected one or more of the ResNet's (4, 8, 16), got (4, 32).",
+            "strides: expected one or more of the ResNet's strides (4, 8, 16), each once, "
+            "got (4, 32).",
         ),
         (
             dict(strides=[]),
-            "strides: expected one or more of the ResNet's (4, 8, 16), got ().",
+            "strides: expected one or more of the ResNet's strides (4, 8, 16), each once, "
+            "got ().",
         ),
         (
             dict(strides=(8, 8)),
-            "strides: expected one or more of the ResNet's (4, 8, 16), got (8, 8).",
+            "strides: expected one or more of the ResNet's strides (4, 8, 16), each once, "
+            "got (8, 8).",
         ),
         (
             dict(vit=ViTSpec(patch_size=14)),

@@ -123,7 +123,10 @@ def test_tables_are_made_for_the_grid_a_block_receives(output_stride, second):
     ("options", "message"),
     [
         (dict(replaced=0), "replaced: expected 1 or more blocks, got 0."),
-        (dict(stages=3), "stages: expected 1 to 2, as many as the ResNet has, got 3."),
+        (
+            dict(stages=3),
+            "stages: expected 1 to 2, the number of stages of the ResNet, got 3.",
+        ),
         (
             dict(num_heads=5),
             "num_heads: expected a divisor of the bottleneck width 64, got 5.",

@@ -194,18 +194,19 @@ def test_defaults_suit_a_small_model():
     [
         (
             dict(exchanges=5),
-            "exchanges: expected 1 to 4, the ResNet's stages, or a tuple of their numbers, "
-            "got 5.",
+            "exchanges: expected 1 to 4, the number of stages of the ResNet, or a tuple of "
+            "stage numbers, got 5.",
         ),
         (
             dict(exchanges="all"),
-            "exchanges: expected 1 to 4, the ResNet's stages, or a tuple of their numbers, "
-            "got 'all'.",
+            "exchanges: expected 1 to 4, the number of stages of the ResNet, or a tuple of "
+            "stage numbers, got 'all'.",
         ),
         *(
             (
                 dict(exchanges=numbers),
-                f"exchanges: expected rising stage numbers from 1 to 4, got {numbers}.",
+                f"exchanges: expected stage numbers from 1 to 4 in increasing order, got "
+                f"{numbers}.",
             )
             for numbers in ((), (0, 2), (2, 5), (3, 1), (2, 2), ("a",))
         ),
@@ -214,8 +215,8 @@ def test_defaults_suit_a_small_model():
                 exchanges=(1, 2),
                 resnet=dataclasses.replace(small_fusion.RESNET, blocks=(1,) * 3),
             ),
-            "exchanges: expected the last stage, 3, among them, since the ViT's map "
-            "replaces its own, got (1, 2).",
+            "exchanges: expected an exchange in the last stage, 3, because the ViT's map "
+            "replaces that of this stage, got (1, 2).",
         ),
         (dict(context_stride=0), "context_stride: expected 1 px or more, got 0."),
         (dict(query_stride=-4), "query_stride: expected 1 px or more, got -4."),

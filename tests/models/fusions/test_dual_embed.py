@@ -156,8 +156,8 @@ def _size(hw):
         (
             dict(merge="cross_attention"),
             dict(width=50, num_heads=5),
-            "fusion 'dual_embed': merge: expected a ViT width divisible by 4 for the "
-            "sincos table of 'cross_attention', got 50.",
+            "fusion 'dual_embed': vit.width: expected a multiple of 4 for the sincos "
+            "table of merge='cross_attention', got 50.",
         ),
     ],
 )

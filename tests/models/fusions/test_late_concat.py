@@ -73,5 +73,5 @@ def test_patch_size_that_meets_no_stride_is_refused():
 
 
 def test_root_block_alone_is_refused():
-    with pytest.raises(UserError, match="resnet: expected a ResNet with stages, got a"):
+    with pytest.raises(UserError, match="resnet: expected a ResNet with stages, got one"):
         build(resnet=ResNetSpec(blocks=()))

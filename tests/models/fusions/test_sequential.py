@@ -38,11 +38,11 @@ def test_blocks_of_coarser_stages_move_into_the_last(stride, blocks):
         (
             dict(output_stride=8),
             16,
-            "stride: expected at most 8, the ResNet's output_stride",
+            "stride: expected 8 or less, the ResNet's output_stride",
         ),
-        (dict(blocks=(1, 1)), 16, r"2 stages; it accepts \(4, 8\)"),
-        (dict(blocks=()), 16, "it accepts none: use conv_stem"),
-        (dict(), 12, "stride 12 is not given by a ResNet of 4 stages"),
+        (dict(blocks=(1, 1)), 16, r"the ResNet's strides \(4, 8\), got 16"),
+        (dict(blocks=()), 16, "none; use the fusion conv_stem"),
+        (dict(), 12, r"strides \(4, 8, 16, 32\), got 12"),
     ],
 )
 def test_stride_it_cannot_give_is_one_line(change, stride, message):

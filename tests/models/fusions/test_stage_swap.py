@@ -191,21 +191,22 @@ def test_defaults_suit_a_small_model():
     [
         (
             dict(pattern="CCTT"),
-            "pattern: expected a letter for each of the ResNet's 3 stages, C's before "
+            "pattern: expected one letter for each of the ResNet's 3 stages, C's before "
             "T's: CTT or CCT, got 'CCTT'.",
         ),
         (
             dict(pattern="CTC"),
-            "pattern: expected a letter for each of the ResNet's 3 stages, C's before "
+            "pattern: expected one letter for each of the ResNet's 3 stages, C's before "
             "T's: CTT or CCT, got 'CTC'.",
         ),
         (
             dict(vit=ViTSpec(depth=1)),
-            "vit.depth: expected 2 or more, a block for each T of CTT, got 1.",
+            "vit.depth: expected 2 or more, one block for each T of CTT, got 1.",
         ),
         (
             dict(resnet=ResNetSpec(blocks=(4,))),
-            "resnet: expected 2 or more stages, one to keep and one to replace, got 1.",
+            "resnet: expected 2 or more stages, at least one to keep and one to replace, "
+            "got 1.",
         ),
     ],
 )

@@ -223,7 +223,7 @@ def test_defaults_suit_a_small_model():
         ),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, blocks=())),
-            "prior: expected a ResNet with maps at two strides or more, got blocks () with "
+            "prior: expected a ResNet with maps at two or more strides, got blocks () with "
             "output stride 32; choose r26 or r50, or prior='stem'.",
         ),
     ],

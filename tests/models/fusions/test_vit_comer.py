@@ -174,7 +174,7 @@ def test_defaults_suit_a_small_model():
         ),
         (
             dict(resnet=dataclasses.replace(small_fusion.RESNET, output_stride=4)),
-            "prior: expected a ResNet with maps at two strides or more, got blocks "
+            "prior: expected a ResNet with maps at two or more strides, got blocks "
             "(1, 1, 1, 1) with output stride 4; choose r26 or r50, or prior='stem'.",
         ),
     ],

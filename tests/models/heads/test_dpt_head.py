@@ -38,7 +38,9 @@ def test_taps_make_the_levels_after_the_maps(strides, taps, levels):
     ],
 )
 def test_impossible_levels_are_refused(strides, taps):
-    with pytest.raises(UserError, match="two or more levels from 4 px on that double"):
+    with pytest.raises(
+        UserError, match="two or more levels whose strides double one by one"
+    ):
         construct("dpt", strides=strides, taps=taps)
 
 
@@ -93,5 +95,5 @@ def test_logits_reach_every_pixel():
 
 
 def test_a_width_for_each_tap_is_asked_for():
-    with pytest.raises(UserError, match="a number for each of the 2 taps"):
+    with pytest.raises(UserError, match="one number for each of the 2 taps"):
         construct("dpt", strides=(4, 8), taps=(0, 1), reassemble_channels=(WIDTH,))
