@@ -68,6 +68,6 @@ def test_strides_and_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"expected at most \(4, 5\).*got \(5, 5\)"):
         to_stride(x, (5, 5), old=8, new=8)
     with pytest.raises(
-        ValueError, match=r"to_stride: hw: expected \(2, 3\), .*got \(2, 2\)"
+        ValueError, match=r"to_stride: hw: expected \(2, 3\) .*got \(2, 2\)"
     ):
         to_stride(x, (2, 2), old=8, new=16)

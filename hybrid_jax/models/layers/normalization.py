@@ -1,4 +1,4 @@
-"""Normalization of feature maps; statistics in float32 whatever the compute dtype."""
+"""Normalization of feature maps; statistics in float32 for any compute dtype."""
 
 import jax
 import jax.numpy as jnp

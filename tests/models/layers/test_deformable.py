@@ -129,7 +129,7 @@ def test_cell_centers_go_row_by_row():
 def test_misuse_is_refused():
     graph, state = build()
     queries, references, maps = example()
-    with pytest.raises(ValueError, match=r"made for 2 maps, got strides \[8\]"):
+    with pytest.raises(ValueError, match=r"maps: expected 2, got strides \[8\]"):
         run(graph, state, queries, references, {8: maps[8]})
     with pytest.raises(ValueError, match="sampling: expected one of"):
         build(sampling="cubic")
