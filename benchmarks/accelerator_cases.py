@@ -15,7 +15,7 @@ from hybrid_jax.models.layers import normalization
 from hybrid_jax.models.resnet import stem
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.train.experiment import Experiment, prepare
-from hybrid_jax.train.parallel.compute_form import mark_standardized
+from hybrid_jax.train.parallel.step_params import mark_standardized
 from hybrid_jax.train.state import merge_model, split_model
 
 

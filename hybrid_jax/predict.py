@@ -25,7 +25,7 @@ from hybrid_jax.tasks.json_predictions import own_pixels
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.experiment import Experiment
-from hybrid_jax.train.folded_run import folded_run
+from hybrid_jax.train.inference_run import inference_run
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.parallel.sharding import replicated
 from hybrid_jax.train.prefetch import DevicePrefetch
@@ -80,7 +80,7 @@ def predict(
     }
     config = changed(config, wanted)
     source = recorded_source(config, path, largest_hw=images.info.largest_hw)
-    experiment, state = folded_run(*restored_run(config, path, source=source))
+    experiment, state = inference_run(*restored_run(config, path, source=source))
     progress = experiment.config.log.progress
     written = _Written(images, folder, experiment.task, progress=progress)
     for rows in _predictions(experiment, state, images):

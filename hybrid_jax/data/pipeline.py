@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.orphans import end_with_parent
+from hybrid_jax.data.worker_exit import end_with_parent
 from hybrid_jax.errors import UserError
 
 # Rows that one thread collates at a time. More make bursts: all threads finish a large

@@ -26,7 +26,7 @@ from hybrid_jax.models.hybrid import build_model, part_specs
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.profiling.description import PARTS, Attention, Description
 from hybrid_jax.profiling.memory_estimate import residual_bytes, step_memory
-from hybrid_jax.programs.products import Origin, Product
+from hybrid_jax.programs.flop_count import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.train.experiment import make_task
 from hybrid_jax.train.optimization.freezing import paths_of

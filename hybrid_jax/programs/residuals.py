@@ -16,8 +16,8 @@ import math
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
+from hybrid_jax.programs.flop_count import CONSTANT, Origin
 from hybrid_jax.programs.jaxprs import called
-from hybrid_jax.programs.products import CONSTANT, Origin
 
 # Operations whose results are written to memory and not recomputed.
 _WRITTEN = (

@@ -14,7 +14,7 @@ from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
 from hybrid_jax.train.checkpoints.workdir import claim, forget_after, has_row
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
-from hybrid_jax.train.optimization.optimizer import make_schedule
+from hybrid_jax.train.optimization.schedule import make_schedule
 from hybrid_jax.train.parallel.distributed import from_main_process, is_main_process
 from hybrid_jax.train.reporting.announce import announce
 from hybrid_jax.train.reporting.log import RunLog

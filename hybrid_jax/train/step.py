@@ -14,14 +14,14 @@ from hybrid_jax.contracts import Task
 from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of, split
 from hybrid_jax.train.optimization.optimizer import Optimizer, branch_of
-from hybrid_jax.train.parallel.compute_form import (
+from hybrid_jax.train.parallel.sharding import batch_sharding
+from hybrid_jax.train.parallel.step_params import (
     cast_dtypes,
     mark_standardized,
     put_together,
     standardize_all,
     standardized_kernels,
 )
-from hybrid_jax.train.parallel.sharding import batch_sharding
 from hybrid_jax.train.state import TrainState, merge_model, mutable_of, path_name
 from hybrid_jax.train.training_loss import loss_on
 

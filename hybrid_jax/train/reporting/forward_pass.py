@@ -6,7 +6,7 @@ from flax import nnx
 
 from hybrid_jax.contracts import Features
 from hybrid_jax.ops.platform import tracing_for
-from hybrid_jax.programs.products import Flow, follow
+from hybrid_jax.programs.flop_count import Flow, follow
 from hybrid_jax.train.optimization.optimizer import branch_of
 from hybrid_jax.train.state import TrainState, merge_model, path_name
 

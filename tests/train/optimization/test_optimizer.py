@@ -9,7 +9,8 @@ from flax import nnx
 from small_run import small_config
 
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.train.optimization.optimizer import branch_of, make_optimizer, make_schedule
+from hybrid_jax.train.optimization.optimizer import branch_of, make_optimizer
+from hybrid_jax.train.optimization.schedule import make_schedule
 from hybrid_jax.train.state import path_name, split_model
 
 STEPS, PEAK = 200, 0.3

@@ -56,7 +56,7 @@ def test_examples_stay_where_they_are(mesh, capfd):
 
 
 def test_two_streams_stay_where_they_are(capfd):
-    # Without `compute_form.put_together` the compiler moves rows of this one.
+    # Without `step_params.put_together` the compiler moves rows of this one.
     check_examples_stay(partition("fsdp8", capfd, fusion="mobile_former", **FOUR_STAGES))
 
 

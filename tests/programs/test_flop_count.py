@@ -10,7 +10,7 @@ from jax.experimental import pallas as pl
 from hybrid_jax.ops import matmul as matmul_file
 from hybrid_jax.ops.attention.dot_product import attention
 from hybrid_jax.ops.matmul import matmul
-from hybrid_jax.programs.products import CONSTANT, follow
+from hybrid_jax.programs.flop_count import CONSTANT, follow
 
 IMAGES, WEIGHTS = frozenset({"images"}), frozenset({"weights"})
 

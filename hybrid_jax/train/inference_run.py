@@ -10,7 +10,9 @@ from hybrid_jax.train.parallel.sharding import state_shardings
 from hybrid_jax.train.state import TrainState, merge_model, split_model
 
 
-def folded_run(experiment: Experiment, state: TrainState) -> tuple[Experiment, TrainState]:
+def inference_run(
+    experiment: Experiment, state: TrainState
+) -> tuple[Experiment, TrainState]:
     """Returns the run with its evaluated parameters folded, for inference alone.
 
     While it works, memory holds what `state` holds and the folded convolutions. What it

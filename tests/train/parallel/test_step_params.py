@@ -7,7 +7,7 @@ import pytest
 from train_examples import host_batch, new_state, put, small_experiment, train_step
 
 from hybrid_jax.models.layers import convolution
-from hybrid_jax.train.parallel import compute_form
+from hybrid_jax.train.parallel import step_params
 from hybrid_jax.train.state import merge_model, path_name
 
 
@@ -20,7 +20,7 @@ def model_of(experiment):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_weights_are_standardized_once_a_step(monkeypatch, accumulate):
     experiment = small_experiment({"train.accumulate": accumulate}, mesh="single")
-    once, standardize = [], compute_form.standardize
+    once, standardize = [], step_params.standardize
 
     def counted(kernel, *, numerics):
         once.append(kernel.shape)
@@ -29,11 +29,11 @@ def test_weights_are_standardized_once_a_step(monkeypatch, accumulate):
     def never(*args, **options):
         raise AssertionError("a convolution standardized its kernel inside the model")
 
-    monkeypatch.setattr(compute_form, "standardize", counted)
+    monkeypatch.setattr(step_params, "standardize", counted)
     monkeypatch.setattr(convolution, "standardize", never)
     batch = put(experiment, host_batch())
     jax.eval_shape(experiment.jitted_train_step(), experiment.shapes, batch)
-    kernels = compute_form.standardized_kernels(model_of(experiment))
+    kernels = step_params.standardized_kernels(model_of(experiment))
     assert len(once) == len(kernels) > 0
 
 
@@ -62,7 +62,7 @@ def test_step_moves_standardized_weights_by_their_own_gradient():
 
     grads = jax.jit(jax.grad(loss))(params)
     after, _ = train_step(experiment)(before, batch)
-    kernels = compute_form.standardized_kernels(model_of(experiment))
+    kernels = step_params.standardized_kernels(model_of(experiment))
     moved = jax.tree.map(lambda a, b: a - b, params, after.params)
     compared = 0
     for (path, ours), theirs in zip(
@@ -77,10 +77,10 @@ def test_step_moves_standardized_weights_by_their_own_gradient():
 
 def test_arrays_in_parts_travel_in_the_compute_dtype():
     experiment = small_experiment({"model.dtype": "bfloat16"}, mesh="fsdp8")
-    dtypes = compute_form.cast_dtypes(model_of(experiment))
+    dtypes = step_params.cast_dtypes(model_of(experiment))
     shapes, shardings = experiment.shapes.params, experiment.shardings.params
     formed = jax.eval_shape(
-        lambda x: compute_form.put_together(x, shardings, dtypes), shapes
+        lambda x: step_params.put_together(x, shardings, dtypes), shapes
     )
     found = {path_name(p): x.dtype for p, x in jax.tree_util.tree_leaves_with_path(formed)}
     split = {
@@ -98,7 +98,7 @@ def test_arrays_in_parts_travel_in_the_compute_dtype():
         jax.grad(
             lambda x: sum(
                 jnp.sum(leaf.astype(jnp.float32))
-                for leaf in jax.tree.leaves(compute_form.put_together(x, shardings, dtypes))
+                for leaf in jax.tree.leaves(step_params.put_together(x, shardings, dtypes))
             )
         ),
         shapes,

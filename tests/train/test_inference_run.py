@@ -1,4 +1,4 @@
-"""`folded_run`: the evaluation step of a folded run gives what the run's own gives."""
+"""`inference_run`: the evaluation step of a folded run gives what the run's own gives."""
 
 import functools
 
@@ -9,7 +9,7 @@ from etils import epath
 from saved_run import config_of, saved
 
 from hybrid_jax.train.checkpoints.restore import restored_run
-from hybrid_jax.train.folded_run import folded_run
+from hybrid_jax.train.inference_run import inference_run
 
 HW = (8, 8)
 
@@ -25,7 +25,7 @@ def test_folded_run_predicts_the_same_from_one_model_on_the_mesh(tmp_path, norm)
     config = config_of("classification", changes)
     saved(epath.Path(tmp_path), config)
     experiment, state = restored_run(config, epath.Path(tmp_path))
-    folded, lean = folded_run(experiment, state)
+    folded, lean = inference_run(experiment, state)
     assert lean.ema is None
     assert not jax.tree.leaves(lean.opt_state)
     assert bool(jax.tree.leaves(state.mutable)) == (norm == "batch")
