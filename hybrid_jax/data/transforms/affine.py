@@ -40,6 +40,8 @@ def warped_targets(sample: Sample, matrix: Matrix) -> Sample:
     Boxes become those around their moved corners. `scale_yx` and `offset_yx` stay: they
     lead to where the pixels lay before.
     """
+    if sample.boxes_xyxy_px is None and sample.mask is None:
+        return sample  # of a label alone nobody asks where the content lies
     # What was outside is gray now, wherever it moves: boxes are cut before and after.
     sample = sample.with_boxes_cut()
     boxes, mask = sample.boxes_xyxy_px, sample.mask

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from hybrid_jax.data.transforms.placement import Placement
 from hybrid_jax.data.transforms.resize import stretched
 from hybrid_jax.data.transforms.sample import Sample
 
@@ -37,11 +36,17 @@ class PadAndCrop:
         # Only the window is copied: np.pad takes ten times as long for small images.
         rows = _reflected(top, length=self.hw[0])
         columns = _reflected(left, length=self.hw[1])
-        shift = Placement(self.hw, self.hw, (-top, -left), self.hw)
-        moved = sample.moved(shift, image=sample.image[rows[:, None], columns])
-        mask = None if sample.mask is None else sample.mask[rows[:, None], columns]
-        # The reflection is no padding: colors change there as elsewhere.
-        return dataclasses.replace(moved, mask=mask, content_yxyx_px=(0, 0, *self.hw))
+        window = rows[:, None], columns
+        boxes, mask, (y, x) = sample.boxes_xyxy_px, sample.mask, sample.offset_yx
+        return dataclasses.replace(
+            sample,
+            image=sample.image[window],
+            # The reflection is no padding: colors change there as elsewhere.
+            content_yxyx_px=(0, 0, *self.hw),
+            offset_yx=(y - top, x - left),
+            boxes_xyxy_px=None if boxes is None else boxes - np.float32([left, top] * 2),
+            mask=None if mask is None else mask[window],
+        )
 
 
 def _reflected(start: int, *, length: int) -> np.ndarray:

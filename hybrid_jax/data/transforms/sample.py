@@ -17,8 +17,8 @@ class Sample:
     """What transforms change: an image with the targets that were asked for.
 
     A transform returns a new sample and never writes into the arrays of the old one, which
-    may be those of the source. One that moves pixels calls `placed` or `moved`, which move
-    boxes, mask and geometry too, so it serves every task.
+    may be those of the source. One that moves pixels moves all: by `placed`, or
+    by itself what is here, boxes, mask and geometry. So it serves every task.
 
     Attributes:
         image: (H, W, 3) uint8.
@@ -60,16 +60,11 @@ class Sample:
         """
         if place.changes_nothing:
             return self
-        image = place.image(self.image, interpolation=interpolation)
-        return self.moved(place, image=image)
-
-    def moved(self, place: Placement, *, image: np.ndarray) -> "Sample":
-        """Returns the same as `placed` for an image that the caller has moved."""
         (scale_y, scale_x), (offset_y, offset_x) = place.scale_yx, place.offset_yx
         boxes, mask = self.boxes_xyxy_px, self.mask
         (old_scale_y, old_scale_x), (old_y, old_x) = self.scale_yx, self.offset_yx
         return Sample(  # `replace` would take as long as all the rest for a small image
-            image=image,
+            image=place.image(self.image, interpolation=interpolation),
             original_hw=self.original_hw,
             content_yxyx_px=place.rectangle(self.content_yxyx_px),
             scale_yx=(old_scale_y * scale_y, old_scale_x * scale_x),
