@@ -116,7 +116,7 @@ def test_help_lists_flags_and_modes():
         ),
         (
             [TINY + ":size=4", "--mode=profile"],
-            "fusion 'sequential': image size 4x4 px is",
+            "fusion 'sequential': image_size: expected 16 px or more",
         ),
         ([TINY, "--mode=predict"], "--mode=predict: expected --input=PATH[,PATH...] with"),
         ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),

@@ -58,4 +58,4 @@ def test_sigterm_is_passed_on():
 
 
 def test_the_training_loop_says_the_words_that_are_looked_for():
-    assert '"stopped by {asked} after' in pathlib.Path(loop.__file__).read_text()
+    assert '"stopped by {self.stop.signal} after' in pathlib.Path(loop.__file__).read_text()

@@ -192,7 +192,7 @@ def test_too_small_an_image_is_one_line_that_says_what_to_do(name):
     with pytest.raises(UserError) as error:
         nnx.eval_shape(lambda: _build(name, image_size=(64, 3)))
     message = str(error.value).partition("\n---")[0]  # JAX notes below, under a trace
-    assert "image size 64x3 px is smaller" in message
+    assert "px or more, the stride of its coarsest map, got 64x3 px." in message
     assert "Set data.image_size to" in message
     assert "\n" not in message
 
