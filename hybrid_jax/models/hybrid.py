@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import jax
 from flax import nnx
 
 from hybrid_jax import config as configuration
-from hybrid_jax.contracts import Features
+from hybrid_jax.contracts import Features, Fusion
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.layers.replaced import with_quick_counts
 from hybrid_jax.models.options import check_options
 from hybrid_jax.models.vit.taps import check_taps, recording
@@ -98,11 +100,30 @@ class Hybrid(nnx.Module):
         hw = images.shape[1:3]
         with recording(getattr(self.head, "taps", ())) as taps:
             features = self.backbone(images, train=train, key=key)
+        _check_promised(self.backbone, features, images)
         blocks = taps.features(image_hw=hw, strides=self.backbone.channels)
         features = features.replace(intermediates=blocks)
         if self.pyramid is None:
             return features
         return features.replace(maps=self.pyramid(features.maps, image_hw=hw, train=train))
+
+
+def _check_promised(backbone: Fusion, features: Features, images: jax.Array) -> None:
+    """Raises `AssertionError` if a fusion returns other shapes than it promises.
+
+    Shapes are known while the model is traced, so a compiled step does not pay for it.
+    """
+    B, H, W, _ = images.shape
+    name = type(backbone).__name__
+    chex.assert_shape(
+        features.pooled, (B, backbone.width), custom_message=f"pooled of {name}"
+    )
+    for stride, channels in backbone.channels.items():
+        chex.assert_shape(
+            features.maps[stride],
+            (B, *grid_of((H, W), stride), channels),
+            custom_message=f"map of stride {stride} of {name}, (B, h, w, C)",
+        )
 
 
 def build_model(

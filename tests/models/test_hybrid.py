@@ -166,6 +166,19 @@ def test_unreachable_stride_of_a_head_is_refused():
         build(strides=(24,))
 
 
+@pytest.mark.parametrize(
+    ("channels", "width", "words"),
+    [({8: 6}, 5, "map of stride 8 of Grid"), ({8: 5}, 4, "pooled of Grid")],
+)
+def test_a_fusion_that_returns_other_shapes_than_it_promises_is_named(
+    channels, width, words
+):
+    model = build()
+    model.backbone.channels, model.backbone.width = channels, width
+    with pytest.raises(AssertionError, match=words):
+        model(IMAGES)
+
+
 def test_taps_of_a_fusion_without_a_vit_are_refused():
     with pytest.raises(UserError, match="expected a fusion with a ViT, got Grid"):
         build(taps=(2, 5))
