@@ -76,7 +76,7 @@ def test_exchange_equals_its_formula(query_stride):
             stride=stride,
             context_stride=16,
             query_stride=query_stride,
-            answers_map=True,
+            updates_map=True,
             rngs=nnx.Rngs(params=0),
         )
     )
@@ -127,10 +127,16 @@ def test_exchanges_follow_the_count_or_the_stages_named(exchanges, after):
 
 
 class Early(CrossAttentionFusion):
-    """Meets after the first stage alone, where much could be left without a reader."""
+    """Meets after the first stage, where much could be left without a reader.
 
-    def __init__(self, *specs, image_size, rngs):
-        super().__init__(*specs, image_size=image_size, rngs=rngs, exchanges=(1,))
+    Of three stages the ViT's map replaces the last, which then has to meet it too.
+    """
+
+    def __init__(self, resnet_spec, vit_spec, *, image_size, rngs):
+        exchanges = (1, 3) if len(resnet_spec.blocks) == 3 else (1,)
+        super().__init__(
+            resnet_spec, vit_spec, image_size=image_size, rngs=rngs, exchanges=exchanges
+        )
 
 
 def test_an_early_exchange_leaves_nothing_without_gradient():
