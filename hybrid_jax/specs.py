@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from hybrid_jax.errors import UserError, nearest
 
+Dtype = Literal["float32", "bfloat16"]
+"""A compute dtype."""
+
 REMAT = ("none", "dots", "full")
 
 
@@ -47,7 +50,7 @@ class ResNetSpec:
     shortcut: Literal["strided", "pooled"] = "strided"
     output_stride: Literal[4, 8, 16, 32] = 32
     remat: Literal["none", "dots", "full"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
         _check_choices(self, norm=("group", "batch"), numerics=("vit_jax", "timm"))
@@ -121,7 +124,7 @@ class ViTSpec:
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
     remat: Literal["none", "dots", "full"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
         _check_choices(self, pool=("cls", "mean", "attention"), gelu=("tanh", "erf"))
