@@ -12,6 +12,9 @@ from hybrid_jax.errors import UserError, nearest
 Dtype = Literal["float32", "bfloat16"]
 """A compute dtype."""
 
+PositionResize = Literal["corner_linear", "bilinear", "bicubic_aa"]
+"""Interpolation of a learned position grid, see `resize_grid`."""
+
 REMAT = ("none", "dots", "full")
 
 
@@ -116,7 +119,7 @@ class ViTSpec:
     patch_size: int = 16
     pool: Literal["cls", "mean", "attention"] = "cls"
     positions: Literal["learned", "sincos2d", "rope2d"] = "learned"
-    position_resize: Literal["corner_linear", "bilinear", "bicubic_aa"] = "bilinear"
+    position_resize: PositionResize = "bilinear"
     drop_path: float = 0.0
     dropout: float = 0.0
     layer_scale: float = 0.0
