@@ -6,6 +6,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
@@ -40,6 +41,7 @@ def export(
     experiment, state = restored_run(config, path, source=source)
     config = experiment.config
     model = merge_model(experiment.graph, state.eval_params, state.mutable)
+    assert isinstance(model, Hybrid)
     file = pathlib.Path(output or pathlib.Path(path) / "export" / f"model.{format}")
     images = Preprocessing(
         normalization=config.model.normalization,

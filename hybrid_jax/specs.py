@@ -9,6 +9,12 @@ from typing import Any, Literal
 
 from hybrid_jax.errors import UserError, nearest
 
+Dtype = Literal["float32", "bfloat16"]
+"""A compute dtype."""
+
+PositionResize = Literal["corner_linear", "bilinear", "bicubic_aa"]
+"""Interpolation of a learned position grid, see `resize_grid`."""
+
 REMAT = ("none", "dots", "full")
 
 
@@ -47,7 +53,7 @@ class ResNetSpec:
     shortcut: Literal["strided", "pooled"] = "strided"
     output_stride: Literal[4, 8, 16, 32] = 32
     remat: Literal["none", "dots", "full"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
         _check_choices(self, norm=("group", "batch"), numerics=("vit_jax", "timm"))
@@ -113,7 +119,7 @@ class ViTSpec:
     patch_size: int = 16
     pool: Literal["cls", "mean", "attention"] = "cls"
     positions: Literal["learned", "sincos2d", "rope2d"] = "learned"
-    position_resize: Literal["corner_linear", "bilinear", "bicubic_aa"] = "bilinear"
+    position_resize: PositionResize = "bilinear"
     drop_path: float = 0.0
     dropout: float = 0.0
     layer_scale: float = 0.0
@@ -121,7 +127,7 @@ class ViTSpec:
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
     remat: Literal["none", "dots", "full"] = "none"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
         _check_choices(self, pool=("cls", "mean", "attention"), gelu=("tanh", "erf"))

@@ -54,6 +54,7 @@ def load_trained(
     experiment, state = restored_run(config, path, source=source)
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
     model = merge_model(experiment.graph, *arrays)
+    assert isinstance(model, Hybrid)
     del state, arrays  # so that each kernel goes when its folded one has come
     if folded:
         fold(model)

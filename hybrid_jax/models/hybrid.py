@@ -1,5 +1,6 @@
 """A complete model: a fusion as backbone, a head, and a pyramid adapter between them."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +9,12 @@ import jax
 from flax import nnx
 
 from hybrid_jax import config as configuration
-from hybrid_jax.contracts import Features, Fusion
+from hybrid_jax.contracts import Features, Fusion, Head
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.replaced import with_quick_counts
 from hybrid_jax.models.options import check_options
 from hybrid_jax.models.vit.taps import check_taps, recording
@@ -35,7 +36,12 @@ class Hybrid(nnx.Module):
     """
 
     def __init__(
-        self, backbone: nnx.Module, head: nnx.Module, *, pyramid=None, attention="auto"
+        self,
+        backbone: Fusion,
+        head: Head,
+        *,
+        pyramid: PyramidAdapter | None = None,
+        attention: str = "auto",
     ):
         self.backbone = backbone
         self.pyramid = pyramid
@@ -85,27 +91,28 @@ class Hybrid(nnx.Module):
     def _outputs(self, images, *, train, key, content_yxyx_px, targets) -> Outputs:
         keys = (None, None) if key is None else jax.random.split(key)
         features = self.features(images, train=train, key=keys[0])
-        features = features.replace(image_hw=images.shape[1:3])
+        features = dataclasses.replace(features, image_hw=hw_of(images))
         if content_yxyx_px is not None:
-            mask = rectangle_mask(content_yxyx_px, hw=images.shape[1:3])
-            features = features.replace(mask=mask)
+            mask = rectangle_mask(content_yxyx_px, hw=hw_of(images))
+            features = dataclasses.replace(features, mask=mask)
         reads_targets = getattr(self.head, "reads_targets", False)
-        more = dict(targets=targets) if reads_targets and train else {}
+        more: dict[str, Any] = dict(targets=targets) if reads_targets and train else {}
         return self.head(features, train=train, key=keys[1], **more)
 
     def features(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Returns features of images (B, H, W, 3) at all strides that the head needs."""
-        hw = images.shape[1:3]
+        hw = hw_of(images)
         with recording(getattr(self.head, "taps", ())) as taps:
             features = self.backbone(images, train=train, key=key)
         _check_promised(self.backbone, features, images)
         blocks = taps.features(image_hw=hw, strides=self.backbone.channels)
-        features = features.replace(intermediates=blocks)
+        features = dataclasses.replace(features, intermediates=blocks)
         if self.pyramid is None:
             return features
-        return features.replace(maps=self.pyramid(features.maps, image_hw=hw, train=train))
+        maps = self.pyramid(features.maps, image_hw=hw, train=train)
+        return dataclasses.replace(features, maps=maps)
 
 
 def _check_promised(backbone: Fusion, features: Features, images: jax.Array) -> None:
@@ -182,7 +189,7 @@ def build_fusion(
     image_size: tuple[int, int],
     rngs: nnx.Rngs,
     **options: Any,
-) -> nnx.Module:
+) -> Fusion:
     """Builds one entry of the fusion registry.
 
     Raises:

@@ -1,10 +1,17 @@
-"""The number of cells of an image at a stride."""
+"""The grid of a map: its rows and columns."""
 
 import math
 from collections.abc import Sequence
+
+import jax
 
 
 def grid_of(image_size: Sequence[int], stride: int) -> tuple[int, int]:
     """Returns (ceil(H / stride), ceil(W / stride)) for an image of (H, W) px."""
     h, w = (math.ceil(side / stride) for side in image_size)
     return h, w
+
+
+def hw_of(x: jax.Array) -> tuple[int, int]:
+    """Returns (h, w) of a map or of images (B, h, w, C)."""
+    return x.shape[1], x.shape[2]

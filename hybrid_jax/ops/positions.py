@@ -33,7 +33,11 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
         method
     ]
     return jax.image.resize(
-        grid, (*hw, grid.shape[-1]), kernel, antialias=antialias, precision="highest"
+        grid,
+        (*hw, grid.shape[-1]),
+        kernel,
+        antialias=antialias,
+        precision=jax.lax.Precision.HIGHEST,
     )
 
 

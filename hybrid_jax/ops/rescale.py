@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Method = Literal["nearest", "bilinear"]
+
 
 def upsample(
     x: jax.Array,
     hw: tuple[int, int],
     *,
     factor: int,
-    method: Literal["nearest", "bilinear"] = "bilinear",
+    method: Method = "bilinear",
 ) -> jax.Array:
     """Upsamples (B, h, w, C) by an integer factor and crops to `hw`.
 
@@ -65,7 +67,12 @@ def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
 
 
 def to_stride(
-    x: jax.Array, hw: tuple[int, int], *, old: int, new: int, method: str = "bilinear"
+    x: jax.Array,
+    hw: tuple[int, int],
+    *,
+    old: int,
+    new: int,
+    method: Method = "bilinear",
 ) -> jax.Array:
     """Resamples a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser.
 

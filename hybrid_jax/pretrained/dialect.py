@@ -96,6 +96,24 @@ class Architecture:
     head_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preprocessing: Preprocessing = Preprocessing()
 
+    @property
+    def given_resnet(self) -> ResNetSpec:
+        """The spec of the ResNet of a model that has one."""
+        assert self.resnet is not None
+        return self.resnet
+
+    @property
+    def given_vit(self) -> ViTSpec:
+        """The spec of the ViT of a model that has one."""
+        assert self.vit is not None
+        return self.vit
+
+    @property
+    def given_grid(self) -> tuple[int, int]:
+        """The (h, w) of the position table of a model that has one."""
+        assert self.grid is not None
+        return self.grid
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hints:

@@ -61,9 +61,8 @@ class Fill:
             more = range(end - (shape[-1] - len(self.classes)), end)
             return np.take(array, (*self.classes, *more), axis=-1)
         if path == _POSITION and array.shape != shape:
-            return np.asarray(
-                resize_grid(jnp.asarray(array), shape[:2], method=self.resize)
-            )
+            hw = shape[0], shape[1]
+            return np.asarray(resize_grid(jnp.asarray(array), hw, method=self.resize))
         return array
 
 

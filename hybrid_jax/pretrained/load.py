@@ -109,7 +109,7 @@ def native_size(architecture: Architecture) -> tuple[int, int]:
     cell = {
         "sequential": architecture.options.get("stride"),
         "conv_stem": 4 * architecture.options.get("patch_size", 0),
-    }.get(architecture.fusion) or architecture.vit.patch_size
+    }.get(architecture.fusion) or architecture.given_vit.patch_size
     return architecture.grid[0] * cell, architecture.grid[1] * cell
 
 
@@ -141,8 +141,8 @@ def _class_count(file: PublishedFile, num_classes: int | None, classes) -> int:
     return len(classes)
 
 
-def _image_hw(image_size) -> tuple[int, int] | None:
-    return (image_size,) * 2 if isinstance(image_size, int) else image_size
+def _image_hw(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def _abstract(build) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
@@ -164,8 +164,10 @@ def _filled(
     build, shapes, fill: Fill, *, seed: int, placement: Placement | None
 ) -> dict[str, jax.Array]:
     """Returns all arrays by path: those of the file, and initial values of the others."""
-    placement = placement or (lambda path, shape: None)
-    placed = {path: placement(path, leaf.shape) for path, leaf in shapes.items()}
+    placed = {
+        path: None if placement is None else placement(path, leaf.shape)
+        for path, leaf in shapes.items()
+    }
     missing = [path for path in shapes if path not in fill.taken]
 
     # Only missing arrays are computed: the compiler removes the others.

@@ -44,7 +44,7 @@ class Row:
     @property
     def count(self) -> int:
         """Number of elements, in the model if it has the array."""
-        return math.prod(self.shape if self.shape is not None else self.file_shape)
+        return math.prod(_first(self.shape, self.file_shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +147,15 @@ def _stem(row: Row) -> str:
 def _shapes(row: Row) -> str:
     there, here = row.file_shape, row.shape
     if there is None or here is None or there == here:
-        return _times(here if here is not None else there)
+        return _times(_first(here, there))
     return f"{_times(there)} -> {_times(here)}"
+
+
+def _first(shape: tuple[int, ...] | None, other: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Returns `shape`, or `other` if it is None; an array has at least one of them."""
+    found = other if shape is None else shape
+    assert found is not None
+    return found
 
 
 def _times(shape: tuple[int, ...]) -> str:

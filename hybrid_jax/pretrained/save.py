@@ -12,7 +12,10 @@ from numpy.lib import format as npy
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.fusions.conv_stem import ConvStem
+from hybrid_jax.models.fusions.sequential import Sequential
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.heads.linear import Linear
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.ops.normalize_image import POLICIES
 from hybrid_jax.pretrained.dialect import Architecture, Entry, Preprocessing
@@ -91,6 +94,7 @@ def architecture_of(model: Hybrid) -> Architecture:
             f"export: expected a classifier (head 'linear'), got head {head!r}, which the "
             f"layouts of vit_jax and timm do not have. {_KEPT}"
         )
+    assert isinstance(model.head, Linear)
     backbone = model.backbone
     fusion = next(n for n in FUSIONS.names() if FUSIONS.get(n) is type(backbone))
     if fusion not in ("vit", "resnet", "sequential", "conv_stem"):
@@ -100,16 +104,17 @@ def architecture_of(model: Hybrid) -> Architecture:
         )
     resnet, vit = getattr(backbone, "resnet", None), getattr(backbone, "vit", None)
     learned = vit is not None and vit.spec.positions == "learned"
-    options = {
-        "sequential": lambda: dict(stride=backbone.stride),
-        "conv_stem": lambda: dict(patch_size=backbone.stride // 4),
-    }.get(fusion, dict)()
+    options = {}
+    if isinstance(backbone, Sequential):
+        options = dict(stride=backbone.stride)
+    elif isinstance(backbone, ConvStem):
+        options = dict(patch_size=backbone.stride // 4)
     return Architecture(
         fusion=fusion,
         options=options,
         resnet=None if resnet is None else resnet.spec,
         vit=None if vit is None else vit.spec,
-        grid=vit.position.shape[:2] if learned else None,
+        grid=vit.position.shape[:2] if vit is not None and learned else None,
         num_classes=model.head.logits.kernel.shape[-1],
     )
 
@@ -120,6 +125,7 @@ def _dialect_for(architecture: Architecture, format: str) -> str:
     if resnet is not None:
         _check_resnet(resnet, under_vit=vit is not None)
     if vit is None:
+        assert resnet is not None  # a model has one of both
         if format == "safetensors":
             return "timm_bit" if resnet.norm == "group" else "timm_resnet"
         if resnet.preactivation:

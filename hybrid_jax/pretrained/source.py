@@ -41,7 +41,8 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
 def _from_hub(url: str) -> pathlib.Path:
     """Downloads with the hub's cache; HF_HUB_OFFLINE=1 uses only cached files."""
     try:
-        import huggingface_hub
+        # An optional package, of the extra `hub`.
+        import huggingface_hub  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"{url}: downloading from the hub needs huggingface_hub: pip install -e "

@@ -7,9 +7,11 @@ size it gives the program that the slice would run, with its exact memory.
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import jax
+import numpy as np
 from jax.experimental import topologies
 
 from hybrid_jax.data.blank_batch import blank_batch
@@ -31,7 +33,9 @@ _WITHOUT_TPUS = dict(
 _CHIPS_OF_ONE_HOST = 8
 
 
-def tpu_devices(topology: str) -> Sequence[jax.Device]:
+def tpu_devices(
+    topology: str,
+) -> Sequence[jax.Device]:  # pyright: ignore[reportInvalidTypeForm]
     """Returns the devices of a TPU slice, usable for compilation only.
 
     Args:
@@ -91,7 +95,8 @@ def lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
     batch = blank_batch(
         config.data, targets=experiment.task.targets, batch_size=config.train.batch_size
     )
-    shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batch.items()}
+    arrays = cast(Mapping[str, np.ndarray], batch)
+    shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in arrays.items()}
     asked = None
     if config.model.attention == "tokamax":  # it asks the default device what it can run
         asked = experiment.mesh.devices.flat[0]

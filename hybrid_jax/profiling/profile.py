@@ -23,6 +23,7 @@ from hybrid_jax.data.placeholder_source import train_split_or_placeholder
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.profiling.description import PARTS, Attention, Description
 from hybrid_jax.profiling.memory_estimate import residual_bytes, step_memory
@@ -96,7 +97,7 @@ def describe(
         dtype=config.model.dtype,
         params=_params_by_part(shapes.params),
         macs=_macs_by_part(flow.products),
-        maps={stride: x.shape[1:] for stride, x in sorted(features.maps.items())},
+        maps={s: (*hw_of(x), x.shape[-1]) for s, x in sorted(features.maps.items())},
         pooled=features.pooled.shape[-1],
         attention=_attentions(flow.products),
         memory=step_memory(
@@ -197,14 +198,14 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 
 def _params_by_part(params: dict) -> dict[str, int]:
-    counts = dict.fromkeys(PARTS, 0)
+    counts: dict[str, int] = dict.fromkeys(PARTS, 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         counts[branch_of(path_name(path))] += leaf.size
     return counts
 
 
 def _macs_by_part(products: Iterable[Product]) -> dict[str, int]:
-    counts = dict.fromkeys((*PARTS, "attention", "constants"), 0)
+    counts: dict[str, int] = dict.fromkeys((*PARTS, "attention", "constants"), 0)
     for product in products:
         counts[_part(product.left, product.right)] += product.macs
     return counts

@@ -100,7 +100,8 @@ class StepCost:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all fields and times as plain values for JSON."""
-        fields = dataclasses.asdict(self) | dict(chip=self.chip.name)
+        fields: dict[str, Any] = dataclasses.asdict(self)
+        fields["chip"] = self.chip.name
         fields["traffic"] = list(fields["traffic"])
         for row in fields["traffic"]:
             row["axes"] = list(row["axes"])

@@ -1,6 +1,7 @@
 """`--mode=profile --topology=v5e:2x4`: the cost of a config on other accelerators."""
 
 import re
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -94,7 +95,7 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
     description = describe(config, platform="tpu", devices=len(devices))
     images = experiment.config.train.batch_size
     flops = training_flops_per_image(description.total_macs)
-    common = dict(
+    common: dict[str, Any] = dict(
         topology=topology,
         chip=chip,
         devices=mesh,
@@ -105,10 +106,20 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
     try:
         program = compile_train_step(experiment)
     except OutOfMemory as error:
-        nothing = dict(memory={}, peak=None, flops=0.0, accessed=0.0, traffic=())
-        notes = (f"compiler: {error}",)
-        return StepCost(**(common | nothing | dict(fits=False, notes=notes)))
-    analysis, costs = program.memory_analysis(), program.cost_analysis() or {}
+        return StepCost(
+            **common,
+            memory={},
+            peak=None,
+            fits=False,
+            flops=0.0,
+            accessed=0.0,
+            traffic=(),
+            notes=(f"compiler: {error}",),
+        )
+    analysis, text = program.memory_analysis(), program.as_text()
+    assert analysis is not None  # XLA gives both for TPUs
+    assert text is not None
+    costs = program.cost_analysis() or {}
     memory = {
         "state and batch": analysis.argument_size_in_bytes,
         "outputs besides the state": (
@@ -125,7 +136,7 @@ def _compiled(config: ConfigDict, topology: str) -> StepCost:
         fits=True,  # else the compiler raises an error
         flops=float(costs.get("flops", 0.0)),
         accessed=float(costs.get("bytes accessed", 0.0)),
-        traffic=tuple(traffic(collectives(program.as_text()), mesh)),
+        traffic=tuple(traffic(collectives(text), mesh)),
     )
 
 

@@ -123,11 +123,12 @@ def _dot_general(equation, read) -> list[Product]:
     left, right = (value.aval.shape for value in equation.invars[:2])
     batch = tuple(left[i] for i in shared[0])
     contracted = math.prod(left[i] for i in summed[0])
-    free = tuple(
+    left_free, right_free = (
         math.prod(side for i, side in enumerate(shape) if i not in (*used, *kept))
         for shape, used, kept in zip((left, right), summed, shared, strict=True)
     )
-    macs = math.prod(batch) * math.prod(free) * contracted
+    macs = math.prod(batch) * left_free * right_free * contracted
+    free = (left_free, right_free)
     return [Product(macs, 1, *read[:2], batch=batch, free=free, contracted=contracted)]
 
 

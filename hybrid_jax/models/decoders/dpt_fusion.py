@@ -1,5 +1,7 @@
 """The parts of DPT's decoder (Ranftl et al., 2021): reassemble and fusion blocks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,7 +9,6 @@ from flax import nnx
 from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.models.layers.conv_norm import map_norm
 from hybrid_jax.models.layers.convolution import Conv
-from hybrid_jax.models.layers.folding import folded_norm
 from hybrid_jax.ops.bilinear import upsample_align_corners
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec
@@ -22,8 +23,8 @@ def upsample_by(x: jax.Array, *, factor: int, align_corners: bool) -> jax.Array:
     """
     if align_corners:
         return upsample_align_corners(x, factor=factor)
-    hw = tuple(factor * side for side in x.shape[1:3])
-    return upsample(x, hw, factor=factor)
+    _, h, w, _ = x.shape
+    return upsample(x, (factor * h, factor * w), factor=factor)
 
 
 class Reassemble(nnx.Module):
@@ -48,7 +49,7 @@ class Reassemble(nnx.Module):
         dtype: str,
         rngs: nnx.Rngs,
     ):
-        kind = dict(dtype=jnp.dtype(dtype), rngs=rngs)
+        kind: dict[str, Any] = dict(dtype=jnp.dtype(dtype), rngs=rngs)
         self.readout = (
             nnx.Linear(2 * width, width, **kind) if readout == "project" else None
         )
@@ -85,6 +86,7 @@ class Reassemble(nnx.Module):
         if self.factor <= 1:
             return x if self.resize is None else self.resize(x)
         (B, h, w, C), n = x.shape, int(self.factor)
+        assert self.resize is not None  # a factor above 1 has one
         x = self.resize(x).reshape(B, h, w, n, n, C).transpose(0, 1, 3, 2, 4, 5)
         return x.reshape(B, h * n, w * n, C)
 
@@ -130,7 +132,7 @@ class ResidualUnit(nnx.Module):
     def fold_in_place(self) -> None:
         """Folds each norm into the convolution before it, see `layers/folding.py`."""
         for index, norm in enumerate(self.norms):
-            self.norms[index] = folded_norm(self.convs[index], norm)
+            self.norms[index] = norm.folded_into(self.convs[index])
 
 
 class Fusion(nnx.Module):
@@ -152,7 +154,7 @@ class Fusion(nnx.Module):
         align_corners: bool,
         rngs: nnx.Rngs,
     ):
-        unit = dict(residual_norm=residual_norm, rngs=rngs)
+        unit: dict[str, Any] = dict(residual_norm=residual_norm, rngs=rngs)
         self.level = None if coarsest else ResidualUnit(spec, channels, **unit)
         self.sum = ResidualUnit(spec, channels, **unit)
         self.project = nnx.Linear(
@@ -169,6 +171,7 @@ class Fusion(nnx.Module):
             coarser: output of the next coarser level, cropped to (h, w).
         """
         if coarser is not None:
+            assert self.level is not None  # only the coarsest level has none
             h, w = level.shape[1:3]
             level = coarser[:, :h, :w] + self.level(level, train=train)
         x = self.sum(level, train=train)
@@ -195,9 +198,13 @@ class Decoder(nnx.Module):
         align_corners: bool,
         rngs: nnx.Rngs,
     ):
-        conv = dict(kernel=3, padding="centered", dtype=spec.dtype, rngs=rngs)
+        conv: dict[str, Any] = dict(
+            kernel=3, padding="centered", dtype=spec.dtype, rngs=rngs
+        )
         self.convs = nnx.List([Conv(c, channels, **conv) for c in in_channels])
-        kind = dict(residual_norm=residual_norm, align_corners=align_corners, rngs=rngs)
+        kind: dict[str, Any] = dict(
+            residual_norm=residual_norm, align_corners=align_corners, rngs=rngs
+        )
         last = len(in_channels) - 1
         self.fusions = nnx.List(
             [Fusion(spec, channels, coarsest=n == last, **kind) for n in range(last + 1)]

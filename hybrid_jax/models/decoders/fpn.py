@@ -4,10 +4,13 @@ S_s = norm(conv1x1(C_s)) + nearest x2 of the next coarser S        (B, H/s, W/s,
 P_s = norm(conv3x3(S_s))                                           (B, H/s, W/s, C)
 """
 
+from typing import Any
+
 import jax
 from flax import nnx
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.specs import ResNetSpec
@@ -40,7 +43,7 @@ class FPN(nnx.Module):
             raise UserError("feature pyramid: levels: expected one or more, got none.")
         self.strides = tuple(s for s in sorted(in_channels) if s >= min(levels))
         self.levels = tuple(sorted(levels))
-        conv = dict(activation=None, rngs=rngs)
+        conv: dict[str, Any] = dict(activation=None, rngs=rngs)
         self.lateral = nnx.List(
             [ConvNorm(spec, in_channels[s], channels, **conv) for s in self.strides]
         )
@@ -55,7 +58,7 @@ class FPN(nnx.Module):
             x = lateral(maps[stride], train=train)
             if above is not None:
                 x = x + upsample(
-                    summed[above], x.shape[1:3], factor=above // stride, method="nearest"
+                    summed[above], hw_of(x), factor=above // stride, method="nearest"
                 )
             summed[stride], above = x, stride
         return {

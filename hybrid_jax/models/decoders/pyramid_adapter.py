@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.models.layers.conv_norm import group_count
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.normalization import GroupNorm
@@ -72,8 +73,7 @@ class PyramidAdapter(nnx.Module):
         for (old, new), conv, norm in zip(self.steps, self.convs, self.norms, strict=True):
             x = maps[old]
             if new < old:
-                hw = tuple(-(-side // new) for side in image_hw)
-                x = upsample(x, hw, factor=old // new)
+                x = upsample(x, grid_of(image_hw, new), factor=old // new)
             maps[new] = jax.nn.relu(norm(conv(x), train=train))
         return dict(sorted(maps.items()))
 

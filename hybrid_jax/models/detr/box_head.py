@@ -36,10 +36,10 @@ class BoxHead(nnx.Module):
     ):
         D = spec.width
         init = nnx.initializers.zeros if zero_init else nnx.initializers.xavier_uniform()
-        self.logits = nnx.Linear(D, columns, rngs=rngs)
-        if prior_bias:
-            odds = -math.log((1.0 - _PRIOR) / _PRIOR)
-            self.logits.bias[...] = jnp.full(columns, odds, jnp.float32)
+        odds = -math.log((1.0 - _PRIOR) / _PRIOR) if prior_bias else 0.0
+        self.logits = nnx.Linear(
+            D, columns, bias_init=nnx.initializers.constant(odds), rngs=rngs
+        )
         exact = ViTSpec(width=D, num_heads=1, dtype="float32")
         self.box1 = linear(exact, D, D, rngs=rngs)
         self.box2 = linear(exact, D, D, rngs=rngs)

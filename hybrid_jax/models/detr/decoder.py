@@ -10,6 +10,8 @@ boxes of every layer after one more norm. With box refinement (Zhu et al., 2020;
 head, which predicts a correction of that box.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -54,7 +56,7 @@ class DETRDecoder(nnx.Module):
                 for _ in depth
             ]
         )
-        head = dict(prior_bias=prior_bias, zero_init=box_refine, rngs=rngs)
+        head: dict[str, Any] = dict(prior_bias=prior_bias, zero_init=box_refine, rngs=rngs)
         if box_refine:
             self.heads = nnx.List([BoxHead(spec, columns, **head) for _ in depth])
             self.position1 = linear(spec, 4, 2 * D, rngs=rngs)

@@ -7,6 +7,8 @@ Attention is over all cells (Carion et al., 2020), with values that have no posi
 over a few sampled points of every level (Zhu et al., 2020).
 """
 
+import dataclasses
+
 import jax
 from flax import nnx
 
@@ -37,7 +39,7 @@ class DETREncoder(nnx.Module):
         """Returns the memory with encoded tokens; `key` switches dropout on."""
         for index, layer in enumerate(self.layers):
             layer_key = None if key is None else jax.random.fold_in(key, index)
-            memory = memory.replace(tokens=layer(memory, key=layer_key))
+            memory = dataclasses.replace(memory, tokens=layer(memory, key=layer_key))
         return memory
 
 
@@ -54,6 +56,7 @@ class EncoderLayer(nnx.Module):
         """Returns the encoded tokens (B, N, D)."""
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         x = memory.tokens
+        assert memory.positions is not None  # made for every encoder
         y = attend_to_memory(
             self.attn, x + memory.positions, memory, references_px=memory.centers_px()
         )

@@ -1,5 +1,7 @@
 """The memory of DETR: the cells of all levels as one sequence of tokens."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +86,10 @@ class MemoryMaker(nnx.Module):
         D = spec.width
         self.strides = strides
         self.use_positions = use_positions
-        conv = dict(
+        conv: dict[str, Any] = dict(
             kernel=1, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
         )
-        norm = dict(eps=1e-5, groups=group_count(D), dtype=spec.dtype)
+        norm: dict[str, Any] = dict(eps=1e-5, groups=group_count(D), dtype=spec.dtype)
         self.project = nnx.List([Conv(channels[s], D, **conv) for s in strides])
         self.norms = (
             nnx.List([GroupNorm(D, **norm) for _ in strides]) if input_norm else None

@@ -55,9 +55,11 @@ def attend_to_memory(
             deformable attention only.
     """
     if isinstance(attention, DeformableAttention):
+        assert references_px is not None
         maps, masks = memory.maps(), memory.masks()
         return attention(query, references_px, maps, sizes_px=sizes_px, masks=masks)
     bias = None
     if memory.mask is not None:
         bias = mask_bias(memory.mask[:, None, None, :])
+    assert memory.positions is not None  # made for all but deformable attention
     return attention(query, memory.tokens + memory.positions, memory.tokens, bias=bias)

@@ -68,7 +68,7 @@ class QuerySelection(nnx.Module):
 
 def anchor_boxes(memory: Memory) -> np.ndarray:
     """Returns (N, 4) float32, a normalized cxcywh box at the center of each cell."""
-    centers = memory.centers_px() / np.float32(memory.image_hw[::-1])
+    centers = memory.centers_px() / np.array(memory.image_hw[::-1], np.float32)
     sides = [
         np.full((h * w, 2), min(_FINEST_SIDE * 2.0**index, 1.0), np.float32)
         for index, (_, (h, w)) in enumerate(memory.levels)

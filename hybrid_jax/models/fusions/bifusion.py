@@ -30,7 +30,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.transformer import linear
@@ -236,10 +236,10 @@ class BiFusedBackbones(nnx.Module):
         for stride, fusion in zip(self.strides, self.fusions, strict=True):
             g = maps[stride]
             if stride < self.stride:
-                t = next(ups)(t, g.shape[1:3], train=train)
+                t = next(ups)(t, hw_of(g), train=train)
                 brought = t
             else:
-                brought = to_stride(t, g.shape[1:3], old=self.stride, new=stride)
+                brought = to_stride(t, hw_of(g), old=self.stride, new=stride)
             maps[stride] = fusion(g, brought, train=train)
         fused = maps[self.strides[0]].mean((1, 2))
         return Features(maps=maps, pooled=jnp.concatenate([mean, pooled, fused], axis=-1))

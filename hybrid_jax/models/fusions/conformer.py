@@ -28,7 +28,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.transformer import gelu, layer_norm, linear
 from hybrid_jax.models.options import check_has_stages
@@ -90,7 +90,7 @@ class Conformer(nnx.Module):
         for number, (stage, block) in enumerate(blocks):
             y = block.reduce(x, train=train)
             if update is not None:
-                y = y + self._bring(update, y.shape[1:3], old=self.stride, new=stride)
+                y = y + self._bring(update, hw_of(y), old=self.stride, new=stride)
             y = block.spatial(y, train=train)
             stride, update = stage.stride, None
             if number in self.reads:

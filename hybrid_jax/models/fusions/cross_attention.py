@@ -16,6 +16,7 @@ Attention both ways between a convolutional and a token branch is Mobile-Former'
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.cross_attention import CrossAttention
 from hybrid_jax.models.layers.transformer import layer_norm
 from hybrid_jax.models.options import check_has_stages
@@ -153,7 +154,7 @@ class Exchange(nnx.Module):
             channels, epsilon=spec.norm_eps, dtype=jnp.dtype(spec.dtype), rngs=rngs
         )
         self.norm_tokens = layer_norm(spec, rngs=rngs)
-        options = dict(zero_init=True, rngs=rngs)
+        options: dict[str, Any] = dict(zero_init=True, rngs=rngs)
         self.to_tokens = CrossAttention(
             spec, spec.width, channels, num_heads=spec.num_heads, **options
         )
@@ -177,13 +178,13 @@ class Exchange(nnx.Module):
             return x, tokens
         queries, grid = self._pooled(cells, self.query_factor)
         update = self.to_map(queries, normed).reshape(len(x), *grid, -1)
-        update = upsample(update, x.shape[1:3], factor=self.query_factor)
+        update = upsample(update, hw_of(x), factor=self.query_factor)
         return x + update.astype(x.dtype), tokens
 
     def _pooled(self, cells, factor):
         """Returns pooled cells (B, M, C) with positions, and their grid (h', w')."""
         cells = average_pool(cells, factor=factor)
-        grid = cells.shape[1:3]
+        grid = hw_of(cells)
         cells = cells.reshape(len(cells), -1, cells.shape[-1])
         return _with_positions(cells, grid, spacing=self.spacing * factor), grid
 

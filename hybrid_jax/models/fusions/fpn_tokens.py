@@ -34,7 +34,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
 from hybrid_jax.models.layers.token_pyramid import to_maps, to_tokens
@@ -136,9 +136,9 @@ class FPNTokens(nnx.Module):
         pyramid = self.fpn(maps, train=train)
         if self.extra is not None:
             pyramid[self.strides[-1]] = self.extra(maps[max(maps)], train=train)
-        grids = {stride: x.shape[1:3] for stride, x in pyramid.items()}
+        grids = {stride: hw_of(x) for stride, x in pyramid.items()}
         patch_size = self.vit.spec.patch_size
-        h, w = grid_of(images.shape[1:3], patch_size)
+        h, w = grid_of(hw_of(images), patch_size)
         extent_px = h * patch_size, w * patch_size
         tokens = self._embed(pyramid, extent_px)
         tokens = self.vit.add_prefix(tokens, key=key)
@@ -153,8 +153,9 @@ class FPNTokens(nnx.Module):
         """Maps the pyramid to tokens (B, N, D), level by level, with their positions."""
         maps = {}
         for index, (stride, x) in enumerate(pyramid.items()):
+            assert self.vit.embed is not None
             x = self.vit.embed(x)
-            place = self._positions(x.shape[1:3], stride, extent_px) + self.level[index]
+            place = self._positions(hw_of(x), stride, extent_px) + self.level[index]
             maps[stride] = x + place.astype(x.dtype)
         return to_tokens(maps)
 
@@ -171,8 +172,9 @@ class FPNTokens(nnx.Module):
             return np.zeros((1, 1, spec.width), np.float32)
         if spec.positions == "sincos2d":
             return sincos2d(hw, spec.width, spacing=stride / spec.patch_size)
-        patches = tuple(side // spec.patch_size for side in extent_px)
-        grid = resize_grid(self.vit.position[...], patches, method=spec.position_resize)
+        h, w = (side // spec.patch_size for side in extent_px)
+        assert self.vit.position is not None
+        grid = resize_grid(self.vit.position[...], (h, w), method=spec.position_resize)
         return sample_grid(grid, hw, extent=_in_cells(extent_px, stride))
 
     def _rotation(self, grids: dict[int, tuple[int, int]], extent_px: tuple[int, int]):

@@ -17,7 +17,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
@@ -73,7 +73,7 @@ class LateConcat(nnx.Module):
                 maps[stride] = tokens
                 continue
             C = local[stride]
-            brought = to_stride(tokens, C.shape[1:3], old=self.stride, new=stride)
+            brought = to_stride(tokens, hw_of(C), old=self.stride, new=stride)
             maps[stride] = jnp.concatenate([C, brought], axis=-1)
         mean = local[max(local)].mean((1, 2))
         return Features(maps=maps, pooled=jnp.concatenate([mean, pooled], axis=-1))

@@ -17,6 +17,7 @@ ReLU; pre-norm instead of post-norm transformer blocks.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ class MobileFormer(nnx.Module):
         # Indices of the blocks of each unit, those of the ResNet counted over all stages.
         self.resnet_blocks = even_shares(len(outputs), units)
         self.vit_blocks = even_shares(vit_spec.depth, units)
-        options = dict(num_heads=num_heads, rngs=rngs)
+        options: dict[str, Any] = dict(num_heads=num_heads, rngs=rngs)
         self.reads = nnx.List(
             [Read(vit_spec, inputs[run[0]], **options) for run in self.resnet_blocks]
         )

@@ -28,7 +28,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.repvgg import CSPRepLayer
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -140,7 +140,7 @@ class CrossScale(nnx.Module):
             fused[fine + 1] = self.lateral[fine](fused[fine + 1], train=train)
             above = upsample(
                 fused[fine + 1],
-                fused[fine].shape[1:3],
+                hw_of(fused[fine]),
                 factor=self.factors[fine],
                 method="nearest",
             )

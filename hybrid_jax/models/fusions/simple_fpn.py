@@ -23,7 +23,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm, map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.transformer import gelu
@@ -98,7 +98,7 @@ class SimpleFPN(nnx.Module):
         maps = {}
         for stride, level in zip(self.channels, self.levels, strict=True):
             x = average_pool(z, factor=2) if stride > self.stride else z
-            y = level(x, grid_of(images.shape[1:3], stride), train=train)
+            y = level(x, grid_of(hw_of(images), stride), train=train)
             maps[stride] = z + y.astype(z.dtype) if stride == self.stride else y
         return Features(maps=maps, pooled=pooled)
 

@@ -29,7 +29,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.transformer import gelu
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -104,7 +104,7 @@ class SpatialTuningAdapter(nnx.Module):
         detail = maps if self.light is None else self.light(maps[4], train=train)
         out = {4: maps[4]}
         for stride, level, join in zip(self.strides, levels, self.join, strict=True):
-            hw = detail[stride].shape[1:3]
+            hw = hw_of(detail[stride])
             level = to_stride(level, hw, old=self.stride, new=stride)
             level = level.astype(detail[stride].dtype)
             joined = jnp.concatenate([level, detail[stride]], axis=-1)

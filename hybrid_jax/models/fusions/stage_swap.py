@@ -141,10 +141,11 @@ class StageSwap(nnx.Module):
         tokens, hw = self.vit.embed_map(maps[self.at], key=key)
         first = 0
         for stage, depth in enumerate(self.depths):
-            if stage and self.steps[stage - 1] is not None:
-                grid = self.norms[stage - 1](self.vit.to_map(tokens, hw=hw))
-                maps[self.strides[stage - 1]] = grid
-                tokens, hw = self._step(tokens, hw, step=self.steps[stage - 1])
+            step = self.steps[stage - 1] if stage else None
+            norm = self.norms[stage - 1] if stage else None
+            if step is not None and norm is not None:
+                maps[self.strides[stage - 1]] = norm(self.vit.to_map(tokens, hw=hw))
+                tokens, hw = self._step(tokens, hw, step=step)
             for index in range(first, first + depth):
                 bias = self.relative[index](hw, prefix=self.vit.prefix)
                 tokens = self.vit.run_block(

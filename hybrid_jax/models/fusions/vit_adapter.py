@@ -33,6 +33,7 @@ from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
 from hybrid_jax.models.adapters.adapter_options import plan_adapter
 from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
 from hybrid_jax.models.layers.token_pyramid import JoinedPyramid, to_maps, to_tokens
 from hybrid_jax.models.layers.transformer import LayerScale, layer_norm
@@ -123,7 +124,7 @@ class ViTAdapter(AdaptedViT):
         key = key if train else None
         maps = self.prior(self.resnet(images, train=train), train=train)
         finest, *coarser = maps
-        shapes = {stride: maps[stride].shape[1:3] for stride in coarser}
+        shapes = {stride: hw_of(maps[stride]) for stride in coarser}
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in coarser}).astype(tokens.dtype)
         at_c = np.concatenate([cell_centers_px(shapes[s], s) for s in coarser])

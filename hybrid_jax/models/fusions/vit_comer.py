@@ -27,6 +27,7 @@ convolution; the adapter has no drop path.
 """
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,7 @@ from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
 from hybrid_jax.models.adapters.adapter_options import plan_adapter
 from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
@@ -138,7 +140,7 @@ class ViTCoMer(AdaptedViT):
         key = key if train else None
         maps = self.prior(self.resnet(images, train=train), train=train)
         finest, *levels = maps
-        shapes = {stride: maps[stride].shape[1:3] for stride in levels}
+        shapes = {stride: hw_of(maps[stride]) for stride in levels}
         tokens, hw = self.vit.embed_map(images, key=key)
         c = to_tokens({stride: maps[stride] for stride in levels}).astype(tokens.dtype)
         at_px = np.concatenate([cell_centers_px(shapes[s], s) for s in levels])
@@ -148,7 +150,8 @@ class ViTCoMer(AdaptedViT):
             c = self.mrfp[number](c, shapes, train=train)
             u = add(c, self.vit.to_map(tokens, hw=hw))
             u = to_maps(self.to_vit[number](u, at_px, shapes), shapes)
-            u = sum(to_stride(x, hw, old=s, new=self.stride) for s, x in u.items())
+            at_vit = (to_stride(x, hw, old=s, new=self.stride) for s, x in u.items())
+            u = functools.reduce(operator.add, at_vit)
             tokens = self.vit.add_to_patches(tokens, self.scales[number](u))
             for index in group:
                 tokens = self.vit.run_block(index, tokens, hw=hw, key=key)

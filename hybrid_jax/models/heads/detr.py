@@ -17,8 +17,9 @@ thousand images it detects nothing for the first hundreds of epochs. Query selec
 denoising and box refinement shorten this a lot.
 """
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ from hybrid_jax.models.detr.query_selection import QuerySelection
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.ops.normalized_boxes import content_to_image_boxes, normalize_boxes
 from hybrid_jax.outputs import BoxSet, DenoisingOutputs, SetDetectionOutputs
-from hybrid_jax.specs import ViTSpec
+from hybrid_jax.specs import Dtype, ViTSpec
 
 
 @HEADS.register("detr")
@@ -83,7 +84,7 @@ class DETR(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (32,),
         num_queries: int = 100,
@@ -107,10 +108,10 @@ class DETR(nnx.Module):
         _check_width(hidden_dim, num_heads=num_heads)
         _check(num_queries=num_queries, decoder_layers=decoder_layers)
         self._check_references(num_denoising)
-        sizes = dict(width=hidden_dim, num_heads=num_heads, mlp_dim=mlp_dim, norm_eps=1e-5)
-        sizes |= dict(dropout=dropout, dtype=dtype)
+        sizes: dict[str, Any] = dict(width=hidden_dim, num_heads=num_heads)
+        sizes |= dict(mlp_dim=mlp_dim, norm_eps=1e-5, dropout=dropout, dtype=dtype)
         columns = num_classes + self.has_no_object
-        kind = dict(levels=len(self.strides), deformable=deformable, rngs=rngs)
+        kind: dict[str, Any] = dict(levels=len(strides), deformable=deformable, rngs=rngs)
         encoder = ViTSpec(depth=encoder_layers, **sizes)
         self.memory = MemoryMaker(
             encoder,
@@ -134,8 +135,8 @@ class DETR(nnx.Module):
             if query_selection
             else None
         )
-        noise = dict(count=num_denoising, num_classes=num_classes, rngs=rngs)
-        self.denoising = Denoising(hidden_dim, **noise) if num_denoising else None
+        kind = dict(count=num_denoising, num_classes=num_classes, rngs=rngs)
+        self.denoising = Denoising(hidden_dim, **kind) if num_denoising else None
 
     def __call__(
         self,
@@ -156,9 +157,14 @@ class DETR(nnx.Module):
         if self.encoder is not None:
             memory = self.encoder(memory, key=keys[0] if train else None)
         x, places, proposals = self._queries(memory)
-        bias, noised = None, None
-        if self.denoising is not None and targets is not None and key is not None:
-            noised = self._noised(targets, memory, key=keys[1])
+        bias, noised, key_noise = None, None, keys[1]
+        if self.denoising is not None and targets is not None and key_noise is not None:
+            noised = self.denoising(
+                normalize_boxes(targets["boxes_xyxy_px"], image_hw=memory.image_hw),
+                targets["box_labels"],
+                targets["box_mask"],
+                key=key_noise,
+            )
             bias = group_bias(noised.group, queries=x.shape[1])
             x = jnp.concatenate([noised.queries.astype(x.dtype), x], axis=1)
             places = jnp.concatenate([noised.references, places], axis=1)
@@ -168,8 +174,8 @@ class DETR(nnx.Module):
             sets, denoising = _parted(sets, noised)
         if self.normalized_by == "content" and features.mask is not None:
             sets = tuple(
-                s.replace(
-                    boxes_cxcywh=content_to_image_boxes(s.boxes_cxcywh, features.mask)
+                dataclasses.replace(
+                    s, boxes_cxcywh=content_to_image_boxes(s.boxes_cxcywh, features.mask)
                 )
                 for s in sets
             )
@@ -190,18 +196,11 @@ class DETR(nnx.Module):
         def repeated(rows: jax.Array) -> jax.Array:
             return jnp.broadcast_to(rows, (B, *rows.shape))
 
+        assert self.query_embed is not None  # learned without query selection
         embed = repeated(self.query_embed[...].astype(dtype))
-        if self.box_refine:
+        if self.reference is not None:
             return embed, repeated(self.reference[...]), None
         return jnp.zeros_like(embed), embed, None
-
-    def _noised(self, targets, memory: Memory, *, key: jax.Array) -> NoisedQueries:
-        return self.denoising(
-            normalize_boxes(targets["boxes_xyxy_px"], image_hw=memory.image_hw),
-            targets["box_labels"],
-            targets["box_mask"],
-            key=key,
-        )
 
     def _check_references(self, num_denoising: int) -> None:
         if num_denoising < 0 or num_denoising % 2:

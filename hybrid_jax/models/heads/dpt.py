@@ -8,7 +8,7 @@ and `taps=(5, 11, 17, 23)` it is DPT-large.
 """
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.transformer import dropout
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.specs import Dtype, ResNetSpec
 
 
 @HEADS.register("dpt")
@@ -62,7 +62,7 @@ class DPT(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (4, 8, 16, 32),
         taps: tuple[int, ...] = (),
@@ -85,7 +85,7 @@ class DPT(nnx.Module):
                 f"head 'dpt': reassemble_channels: expected one number for each of the "
                 f"{len(tapped)} taps, got {wide}."
             )
-        kind = dict(readout=readout, dtype=dtype, rngs=rngs)
+        kind: dict[str, Any] = dict(readout=readout, dtype=dtype, rngs=rngs)
         self.reassemble = nnx.List(
             [
                 Reassemble(width, c, factor=token_stride / level, **kind)

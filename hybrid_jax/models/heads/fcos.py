@@ -10,7 +10,7 @@ which the authors later found better than center-ness (Tian et al., 2020).
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from hybrid_jax.models.layers.conv_norm import ConvNorm, group_count
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.normalization import GroupNorm
 from hybrid_jax.outputs import DenseDetectionOutputs
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.specs import Dtype, ResNetSpec
 
 # Initial probability of each class (Lin et al., 2017, focal loss): with a larger one the
 # loss of the many empty cells dominates the first steps.
@@ -57,7 +57,7 @@ class FCOS(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (8, 16, 32),
         tower_channels: int = 128,
@@ -76,13 +76,14 @@ class FCOS(nnx.Module):
                     for stride in self.strides
                 ]
             )
-        tower = dict(num_convs=num_convs, dtype=dtype, rngs=rngs)
+        tower: dict[str, Any] = dict(num_convs=num_convs, dtype=dtype, rngs=rngs)
         self.class_tower = Tower(tower_channels, **tower)
         self.box_tower = Tower(tower_channels, **tower)
-        last = dict(kernel=3, padding="centered", use_bias=True, rngs=rngs)
+        last: dict[str, Any] = dict(kernel=3, padding="centered", use_bias=True, rngs=rngs)
         last["kernel_init"] = nnx.initializers.normal(0.01)
         self.logits = Conv(tower_channels, num_classes, **last)
         odds = -math.log((1 - _PRIOR) / _PRIOR)
+        assert self.logits.bias is not None  # built above
         self.logits.bias[...] = jnp.full(num_classes, odds, jnp.float32)
         self.distances = Conv(tower_channels, 4, **last)
         self.quality = Conv(tower_channels, 1, **last)
@@ -135,8 +136,8 @@ class Tower(nnx.Module):
     """
 
     def __init__(self, channels: int, *, num_convs: int, dtype: str, rngs: nnx.Rngs):
-        conv = dict(kernel=3, padding="centered", dtype=dtype, rngs=rngs)
-        norm = dict(eps=1e-6, groups=group_count(channels), dtype=dtype)
+        conv: dict[str, Any] = dict(kernel=3, padding="centered", dtype=dtype, rngs=rngs)
+        norm: dict[str, Any] = dict(eps=1e-6, groups=group_count(channels), dtype=dtype)
         self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(num_convs)])
         self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(num_convs)])
 

@@ -8,6 +8,9 @@ Kirillov et al. (2019), instead of concatenated.
     logits = Linear(relu(norm(conv3x3(sum of all P_s enlarged to the finest))))
 """
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -17,11 +20,12 @@ from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.decoders.pixel_logits import PixelClassifier, class_logits
 from hybrid_jax.models.decoders.pyramid_pooling import PyramidPooling
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.transformer import dropout
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.specs import Dtype, ResNetSpec
 
 
 @HEADS.register("fpn")
@@ -49,7 +53,7 @@ class FPNHead(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (4, 8, 16, 32),
         hidden_dim: int = 128,
@@ -88,8 +92,9 @@ class FPNHead(nnx.Module):
         finest, top = self.levels[0], self.levels[-1]
         maps[top] = self.pooling(maps[top], train=train)
         levels = self.pyramid(maps, train=train)
-        hw = levels[finest].shape[1:3]
-        x = sum(upsample(level, hw, factor=s // finest) for s, level in levels.items())
+        hw = hw_of(levels[finest])
+        resized = (upsample(x, hw, factor=s // finest) for s, x in levels.items())
+        x = functools.reduce(operator.add, resized)
         x = dropout(self.fuse(x, train=train), rate=self.dropout, key=keys[0])
         auxiliary = None
         if self.auxiliary is not None:

@@ -7,6 +7,7 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.outputs import ClassificationOutputs
+from hybrid_jax.specs import Dtype
 
 
 @HEADS.register("linear")
@@ -29,7 +30,7 @@ class Linear(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
     ):
         self.logits = nnx.Linear(

@@ -13,6 +13,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.pixel_logits import class_logits
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.outputs import SegmentationOutputs
+from hybrid_jax.specs import Dtype
 
 
 @HEADS.register("linear_pixels")
@@ -39,7 +40,7 @@ class LinearPixels(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (16,),
     ):

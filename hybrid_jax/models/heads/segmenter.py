@@ -9,6 +9,7 @@ sqrt(D), as in attention, and is used as logits of the cross-entropy.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.layers.transformer import Block, layer_norm
 from hybrid_jax.ops.padding_mask import cell_mask
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import ViTSpec
+from hybrid_jax.specs import Dtype, ViTSpec
 
 # Added to the attention logits of padding: its exponential is zero; bfloat16 can hold it.
 _MASKED = -1e9
@@ -54,7 +55,7 @@ class Segmenter(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (16,),
         hidden_dim: int = 192,
@@ -75,7 +76,7 @@ class Segmenter(nnx.Module):
             dtype=dtype,
         )
         (self.stride,) = strides
-        kind = dict(dtype=jnp.dtype(dtype), rngs=rngs)
+        kind: dict[str, Any] = dict(dtype=jnp.dtype(dtype), rngs=rngs)
         self.embed = nnx.Linear(channels[self.stride], hidden_dim, **kind)
         normal = nnx.initializers.normal(0.02)
         self.classes = nnx.Param(

@@ -19,11 +19,12 @@ from flax import nnx
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.conv_norm import ConvNorm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.specs import Dtype, ResNetSpec
 
 
 @HEADS.register("transunet")
@@ -55,7 +56,7 @@ class TransUNet(nnx.Module):
         *,
         width: int,
         num_classes: int,
-        dtype: str,
+        dtype: Dtype,
         rngs: nnx.Rngs,
         strides: tuple[int, ...] = (4, 8, 16),
         bottleneck: int = 512,
@@ -100,7 +101,7 @@ class TransUNet(nnx.Module):
         for stride, convs in zip(self.reached, self.stages, strict=True):
             if stride in self.levels:
                 skip = features.maps[stride]
-                x = upsample(x, skip.shape[1:3], factor=2)
+                x = upsample(x, hw_of(skip), factor=2)
                 x = jnp.concatenate([x, skip.astype(x.dtype)], axis=-1)
             else:
                 x = upsample(x, (2 * x.shape[1], 2 * x.shape[2]), factor=2)

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from hybrid_jax.models.layers.convolution import Conv
-from hybrid_jax.models.layers.folding import FoldedNorm, folded_norm
+from hybrid_jax.models.layers.folding import FoldedNorm, Norm
 from hybrid_jax.models.layers.normalization import BatchNorm, GroupNorm
 from hybrid_jax.specs import ResNetSpec
 
@@ -54,7 +54,7 @@ class ConvNorm(nnx.Module):
 
     def fold_in_place(self) -> None:
         """Folds the norm into the convolution, see `models/layers/folding.py`."""
-        self.norm = folded_norm(self.conv, self.norm)
+        self.norm = self.norm.folded_into(self.conv)
 
     @property
     def is_folded(self) -> bool:
@@ -64,7 +64,7 @@ class ConvNorm(nnx.Module):
 
 def map_norm(
     spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0
-) -> nnx.Module:
+) -> Norm:
     """Returns the spec's kind of norm for any number of channels.
 
     GroupNorm has 32 groups from 128 channels on, and fewer below, see `group_count`.

@@ -17,6 +17,20 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.layers.convolution import Conv
 
 
+class Norm(Protocol):
+    """A norm of maps (B, h, w, C), as in `normalization.py`."""
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array: ...
+
+    def folded_into(self, conv: Conv) -> "Norm":
+        """Folds the norm into `conv`, directly before it, if possible.
+
+        Returns:
+            The norm that replaces it: `FoldedNorm`, or itself.
+        """
+        ...
+
+
 @runtime_checkable
 class Foldable(Protocol):
     """A module that `fold` can change for faster inference."""
@@ -64,18 +78,3 @@ class FoldedNorm(nnx.Module):
     def folded_into(self, conv: Conv) -> "FoldedNorm":
         """Returns itself: the norm is folded already."""
         return self
-
-
-def folded_norm(conv: Conv | None, norm: nnx.Module | None) -> nnx.Module | None:
-    """Folds a norm into the convolution directly before it, if possible.
-
-    Args:
-        conv: changed in place; None if another module precedes the norm.
-        norm: a module with `folded_into(conv)`, as in `normalization.py`; None for none.
-
-    Returns:
-        The module that replaces the norm: `FoldedNorm`, or the norm itself.
-    """
-    if conv is None or norm is None:
-        return norm
-    return norm.folded_into(conv)

@@ -90,6 +90,9 @@ class BatchNorm(nnx.BatchNorm):
 
     def folded_into(self, conv: Conv) -> FoldedNorm:
         """Folds the scale and offset of eval mode into the convolution directly before."""
+        # A BatchNorm is always built with both.
+        assert self.scale is not None
+        assert self.bias is not None
         conv.scale_and_shift(
             *_scale_and_offset(
                 self.scale[...], self.bias[...], self.mean[...], self.var[...], self.epsilon

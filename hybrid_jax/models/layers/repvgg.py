@@ -36,6 +36,9 @@ class RepVGG(nnx.Module):
         if self.conv1 is None or not (self.conv3.is_folded and self.conv1.is_folded):
             return
         conv, point = self.conv3.conv, self.conv1.conv
+        # Folding a norm gives its convolution a bias.
+        assert conv.bias is not None
+        assert point.bias is not None
         conv.kernel[...], conv.bias[...] = _summed(
             conv.kernel[...], conv.bias[...], point.kernel[...], point.bias[...]
         )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.conv_norm import map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.rescale import to_stride, upsample
@@ -73,12 +74,12 @@ class JoinedPyramid(nnx.Module):
         """Maps {stride: (B, h, w, D)} and the ViT's (B, h, w, D) to {stride: ...}."""
         finest, second = self.strides[:2]
         lifted = upsample(
-            self.lift(maps[second]), maps[finest].shape[1:3], factor=second // finest
+            self.lift(maps[second]), hw_of(maps[finest]), factor=second // finest
         )
         maps = maps | {finest: maps[finest] + lifted}
         out = {}
         for stride, norm in zip(self.strides, self.norms, strict=True):
-            hw = maps[stride].shape[1:3]
+            hw = hw_of(maps[stride])
             here = to_stride(x, hw, old=self.vit_stride, new=stride)
             out[stride] = here + norm(maps[stride], train=train).astype(x.dtype)
         return out

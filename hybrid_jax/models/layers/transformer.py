@@ -161,6 +161,7 @@ class Block(nnx.Module):
         )
         y = self.norm1(x)
         if attend is None:
+            assert self.attn is not None
             y = self.attn(y, rotation=rotation, bias=bias)
         else:
             y = attend(self.attn, y)

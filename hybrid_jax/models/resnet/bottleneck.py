@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from hybrid_jax.models.layers.folding import folded_norm
+from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.remat import run_block
 from hybrid_jax.models.resnet import conv_and_norm as layers
 from hybrid_jax.ops.pooling import neighbor_mean
@@ -59,7 +59,8 @@ class Downsample(nnx.Module):
 
     def fold_in_place(self) -> None:
         """Folds the norm into the convolution, see `layers/folding.py`."""
-        self.norm = folded_norm(self.conv, self.norm)
+        if self.norm is not None:
+            self.norm = self.norm.folded_into(self.conv)
 
 
 class Bottleneck(nnx.Module):
@@ -86,7 +87,8 @@ class Bottleneck(nnx.Module):
         out_channels = 4 * width
         self.conv1 = layers.conv(spec, in_channels, width, kernel=1, rngs=rngs)
         self.norm1 = layers.norm(spec, width, rngs=rngs)
-        self.conv2 = layers.conv(
+        # A fusion that replaces it sets it to None.
+        self.conv2: Conv | None = layers.conv(
             spec, width, width, kernel=3, stride=stride, dilation=dilation, rngs=rngs
         )
         self.norm2 = layers.norm(spec, width, rngs=rngs)
@@ -122,19 +124,23 @@ class Bottleneck(nnx.Module):
 
     def spatial(self, y: jax.Array, *, train: bool) -> jax.Array:
         """Applies the 3x3 convolution, with the stride."""
+        assert self.conv2 is not None
         return jax.nn.relu(self.norm2(self.conv2(y), train=train))
 
     def expand(self, x: jax.Array, y: jax.Array, *, train: bool) -> jax.Array:
         """Widens `y` and adds it to the block's input `x`."""
+        assert self.norm3 is not None  # pre-activation blocks have their own `expand`
         y = self.norm3(self.conv3(y), train=train)
         shortcut = x if self.downsample is None else self.downsample(x, train=train)
         return jax.nn.relu(shortcut + y)
 
     def fold_in_place(self) -> None:
         """Folds each norm into the convolution before it, see `layers/folding.py`."""
-        self.norm1 = folded_norm(self.conv1, self.norm1)
-        self.norm2 = folded_norm(self.conv2, self.norm2)
-        self.norm3 = folded_norm(self.conv3, self.norm3)
+        self.norm1 = self.norm1.folded_into(self.conv1)
+        if self.conv2 is not None:
+            self.norm2 = self.norm2.folded_into(self.conv2)
+        if self.norm3 is not None:
+            self.norm3 = self.norm3.folded_into(self.conv3)
 
 
 class PreActivationBottleneck(Bottleneck):

@@ -3,6 +3,7 @@
 from flax import nnx
 
 from hybrid_jax.models.layers.convolution import Conv
+from hybrid_jax.models.layers.folding import Norm
 from hybrid_jax.models.layers.normalization import BatchNorm, GroupNorm
 from hybrid_jax.specs import ResNetSpec
 
@@ -26,7 +27,7 @@ def conv(spec: ResNetSpec, in_channels: int, out_channels: int, **options) -> Co
 
 def norm(
     spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0
-) -> nnx.Module:
+) -> Norm:
     """Returns the spec's norm of (B, h, w, `channels`)."""
     if spec.norm == "batch":
         return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)

@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from hybrid_jax.models.layers.folding import folded_norm
+from hybrid_jax.models.layers.folding import Norm
 from hybrid_jax.models.resnet import conv_and_norm as layers
 from hybrid_jax.ops.pooling import max_pool
 from hybrid_jax.specs import ResNetSpec
@@ -26,7 +26,8 @@ class Stem(nnx.Module):
 
     def fold_in_place(self) -> None:
         """Folds the norm into the convolution, see `layers/folding.py`."""
-        self.norm = folded_norm(self.conv, self.norm)
+        if self.norm is not None:
+            self.norm = self.norm.folded_into(self.conv)
 
 
 class DeepStem(nnx.Module):
@@ -53,17 +54,18 @@ class DeepStem(nnx.Module):
 
     def fold_in_place(self) -> None:
         """Folds each norm into the convolution before it, see `layers/folding.py`."""
-        self.norm1 = folded_norm(self.conv1, self.norm1)
-        self.norm2 = folded_norm(self.conv2, self.norm2)
-        self.norm3 = folded_norm(self.conv3, self.norm3)
+        self.norm1 = self.norm1.folded_into(self.conv1)
+        self.norm2 = self.norm2.folded_into(self.conv2)
+        if self.norm3 is not None:
+            self.norm3 = self.norm3.folded_into(self.conv3)
 
 
-def stem(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module:
+def stem(spec: ResNetSpec, *, rngs: nnx.Rngs) -> Stem | DeepStem:
     """Returns the stem that the spec describes."""
     return (DeepStem if spec.root == "deep" else Stem)(spec, rngs=rngs)
 
 
-def _last_norm(spec: ResNetSpec, *, rngs: nnx.Rngs) -> nnx.Module | None:
+def _last_norm(spec: ResNetSpec, *, rngs: nnx.Rngs) -> Norm | None:
     """Returns the norm after the last convolution.
 
     It is None if pre-activation blocks follow, because these begin with a norm.

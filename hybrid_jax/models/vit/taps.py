@@ -9,11 +9,10 @@ import contextvars
 from collections.abc import Iterable, Iterator
 
 import jax
-from flax import nnx
 
-from hybrid_jax.contracts import BlockFeatures
+from hybrid_jax.contracts import BlockFeatures, Fusion
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 
 _LARGEST_STRIDE = 128  # px per token
 
@@ -52,11 +51,11 @@ class Taps:
         )
 
     def _block(self, number, *, image_hw, strides) -> BlockFeatures:
-        patches, cls = self._found.get(number, (None, None))
-        candidates = (*sorted(strides), *range(1, _LARGEST_STRIDE + 1))
-        for stride in candidates if patches is not None else ():
-            if grid_of(image_hw, stride) == patches.shape[1:3]:
-                return BlockFeatures(map=patches, cls=cls, stride=stride)
+        if number in self._found:
+            patches, cls = self._found[number]
+            for stride in (*sorted(strides), *range(1, _LARGEST_STRIDE + 1)):
+                if grid_of(image_hw, stride) == hw_of(patches):
+                    return BlockFeatures(map=patches, cls=cls, stride=stride)
         raise UserError(
             f"head: taps: the tokens after block {number} of this fusion's ViT are not the "
             f"cells of one grid over the image. Set taps=() and read the fusion's maps by "
@@ -83,7 +82,7 @@ def current_taps() -> Taps | None:
     return _TAPS.get()
 
 
-def check_taps(backbone: nnx.Module, numbers: tuple[int, ...]) -> None:
+def check_taps(backbone: Fusion, numbers: tuple[int, ...]) -> None:
     """Checks that a fusion's ViT has the blocks a head wants.
 
     Raises:
@@ -96,7 +95,9 @@ def check_taps(backbone: nnx.Module, numbers: tuple[int, ...]) -> None:
             f"head: taps: expected a fusion with a ViT, got {type(backbone).__name__}. "
             f"Set taps=() and read the fusion's maps by strides=."
         )
-    depth = backbone.vit.spec.depth
+    vit = getattr(backbone, "vit", None)
+    assert vit is not None  # each part is an attribute
+    depth = vit.spec.depth
     wrong = [number for number in numbers if not 0 <= number < depth]
     if wrong:
         raise UserError(

@@ -102,6 +102,7 @@ class ViT(nnx.Module):
         self, x: jax.Array, *, key: jax.Array | None = None
     ) -> tuple[jax.Array, tuple[int, int]]:
         """Maps (B, H, W, C) to tokens (B, prefix + N, D) with positions, and (h, w)."""
+        assert self.embed is not None  # else the caller embeds
         x = self.embed(x)
         B, h, w, D = x.shape
         if self.adds_positions:
@@ -173,6 +174,7 @@ class ViT(nnx.Module):
         patches = tokens[:, self.prefix :]
         if self.spec.pool == "mean":
             return patches.mean(1)
+        assert self.probe_pool is not None  # else the caller pools
         return self.probe_pool(patches)
 
     def _prefix_tokens(self) -> list[jax.Array]:
@@ -189,6 +191,7 @@ class ViT(nnx.Module):
         spec = self.spec
         if spec.positions == "sincos2d":
             return jnp.asarray(sincos2d(hw, spec.width), jnp.dtype(spec.dtype))
+        assert self.position is not None  # else the caller adds positions
         grid = resize_grid(self.position[...], hw, method=spec.position_resize)
         return grid.astype(jnp.dtype(spec.dtype))
 

@@ -5,6 +5,8 @@ supports even lengths only, and a bias of the full shape only. So lengths are pa
 and padded keys are masked by `key_value_seq_lengths`.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -33,7 +35,7 @@ def attention(
     value: jax.Array,
     *,
     bias: jax.Array | None,
-    implementation: str = "cudnn",
+    implementation: Literal["xla", "cudnn"] = "cudnn",
 ) -> jax.Array:
     """Returns the attention of every query to every key; arguments as in `dot_product`.
 

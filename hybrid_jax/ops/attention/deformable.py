@@ -6,7 +6,6 @@ supports reverse-mode differentiation only (`grad`, `vjp`), because the sum over
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ def deformable_attention(
     locations: jax.Array,
     weights: jax.Array,
     *,
-    sampling: Literal["bilinear", "discrete"] = "bilinear",
+    sampling: str = "bilinear",
 ) -> jax.Array:
     """Returns the weighted sum of values sampled at P points of each of L maps.
 
@@ -48,7 +47,7 @@ def deformable_attention(
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling: expected one of {SAMPLINGS}, got {sampling!r}.")
     sample = jax.checkpoint(jax.vmap(_bilinear if sampling == "bilinear" else _discrete))
-    total = 0.0
+    total = jnp.zeros((), jnp.float32)
     for level, value in enumerate(values):
         # float32: the backward pass sums gradients of many points in one cell, which is
         # inexact in 16 bits, and slow without hardware atomics.

@@ -10,6 +10,7 @@ class token has 200 arrays, or 24 if scanned.
 import functools
 import math
 import re
+from typing import Literal
 
 from hybrid_jax.pretrained.codecs import (
     SAME,
@@ -88,7 +89,7 @@ class BigVision:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a model."""
-        vit = architecture.vit
+        vit = architecture.given_vit
         entries = names.vit_entries(vit)
         if vit.pool == "attention":
             entries += _map_entries(vit)
@@ -133,7 +134,7 @@ def _placed(key: str, *, tower: bool) -> str:
     return _MOVED.get(key, key)
 
 
-def _pool(stored: Stored) -> str:
+def _pool(stored: Stored) -> Literal["cls", "mean", "attention"]:
     if f"{_MAP}/probe" in stored:
         return "attention"
     return "cls" if "cls" in stored else "mean"
@@ -151,8 +152,8 @@ def _grid(rows: int, hints: Hints, *, cls: bool) -> tuple[tuple[int, int], bool]
 
 
 def _position_entry(architecture: Architecture) -> Entry:
-    grid = architecture.grid
-    if architecture.vit.pool != "cls":
+    grid = architecture.given_grid
+    if architecture.given_vit.pool != "cls":
         return entry("vit/position", _POSITIONS, grid_positions(grid))
     paths = ("vit/cls_position", "vit/position")
     return entry(paths, _POSITIONS, positions(grid, cls=architecture.cls_position))

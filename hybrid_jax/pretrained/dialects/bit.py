@@ -68,7 +68,7 @@ class BiT:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a ResNet."""
-        spec = architecture.resnet
+        spec = architecture.given_resnet
         entries = [entry("resnet/stem/conv/kernel", _ROOT, SAME)]
         for stage, count in enumerate(spec.blocks):
             for unit in range(count):

@@ -86,7 +86,7 @@ class HfDetr:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a model."""
-        entries = resnet_names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
+        entries = resnet_names.resnet_entries(architecture.given_resnet, prefix=_BACKBONE)
         project = "head/memory/project/0"
         entries += [
             entry(f"{project}/kernel", f"{_INPUT}.weight", CONV_OIHW),

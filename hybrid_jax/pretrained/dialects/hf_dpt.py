@@ -82,7 +82,7 @@ class HfDpt:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a model."""
-        entries = _resnet_entries(architecture.resnet)
+        entries = _resnet_entries(architecture.given_resnet)
         entries += names.vit_entries(architecture, embed=_EMBED)
         if architecture.head == "dpt":
             entries += dpt_names.head_entries(architecture)

@@ -42,7 +42,9 @@ class TimmBiT:
 
     def tidy(self, stored: Stored) -> Stored:
         """Removes the prefix of wrapped models."""
-        return names.unwrapped(stored, _FIRST)
+        inside = names.unwrapped(stored, _FIRST)
+        assert inside is not None  # recognized before
+        return inside
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
         """Returns the model of a tidied file; other architectures raise an error."""
@@ -66,7 +68,7 @@ class TimmBiT:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a ResNet."""
-        spec = architecture.resnet
+        spec = architecture.given_resnet
         if spec.root != "7x7" or spec.shortcut != "strided":
             raise UserError(
                 f"expected root='7x7' and shortcut='strided', as timm's ResNets with "

@@ -70,7 +70,7 @@ class TimmHybrid:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a model."""
-        return _resnet_entries(architecture.resnet) + names.vit_entries(architecture)
+        return _resnet_entries(architecture.given_resnet) + names.vit_entries(architecture)
 
 
 def _resnet_of(stored: Stored) -> ResNetSpec:

@@ -64,7 +64,7 @@ class TimmHybridBN:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a hybrid."""
-        entries = names.resnet_entries(architecture.resnet, prefix=_BACKBONE)
+        entries = names.resnet_entries(architecture.given_resnet, prefix=_BACKBONE)
         return entries + timm.vit_entries(architecture)
 
 

@@ -33,7 +33,9 @@ class TimmResNet:
 
     def tidy(self, stored: Stored) -> Stored:
         """Removes the prefix of wrapped models and the batch counters of BatchNorm."""
-        return names.without_counters(names.unwrapped(stored, _FIRST))
+        inside = names.unwrapped(stored, _FIRST)
+        assert inside is not None  # recognized before
+        return names.without_counters(inside)
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
         """Returns the model of a tidied file; other architectures raise an error."""
@@ -54,7 +56,7 @@ class TimmResNet:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a ResNet."""
-        entries = names.resnet_entries(architecture.resnet)
+        entries = names.resnet_entries(architecture.given_resnet)
         if architecture.num_classes:
             entries.append(entry("head/logits/kernel", "fc.weight", LINEAR_OI))
             entries.append(entry("head/logits/bias", "fc.bias", SAME))

@@ -61,14 +61,14 @@ class VitJax:
 
     def entries(self, architecture: Architecture) -> list[Entry]:
         """Returns the entries of all arrays of such a model."""
-        resnet, vit = architecture.resnet, architecture.vit
+        resnet, vit = architecture.resnet, architecture.given_vit
         entries = names.resnet_entries(resnet) if resnet else []
         if vit.pool == "cls":
             paths = ("vit/cls_position", "vit/position")
-            codec = positions(architecture.grid, cls=architecture.cls_position)
+            codec = positions(architecture.given_grid, cls=architecture.cls_position)
             entries.append(entry(paths, _POSITIONS, codec))
         else:
-            codec = grid_positions(architecture.grid)
+            codec = grid_positions(architecture.given_grid)
             entries.append(entry("vit/position", _POSITIONS, codec))
         entries += names.vit_entries(vit)
         return entries + (names.head_entries() if architecture.num_classes else [])

@@ -20,7 +20,7 @@ from hybrid_jax.pretrained.codecs import (
 from hybrid_jax.pretrained.dialect import Architecture, Entry, Hints, Stored, entry
 from hybrid_jax.pretrained.inferred_options import heads_of
 from hybrid_jax.pretrained.names.google import square
-from hybrid_jax.specs import ViTSpec
+from hybrid_jax.specs import PositionResize, ViTSpec
 
 _POSITIONS = "embeddings.position_embeddings"
 _LAYER = "encoder.layer.{i}"
@@ -58,7 +58,7 @@ def is_vit(stored: Stored) -> bool:
     return {_POSITIONS, f"{_LAYER.format(i=0)}.layernorm_before.weight"} <= stored.keys()
 
 
-def vit_of(stored: Stored, hints: Hints, *, embed: str, resize: str) -> ViTSpec:
+def vit_of(stored: Stored, hints: Hints, *, embed: str, resize: PositionResize) -> ViTSpec:
     """Returns the spec of the ViT in a tidied file.
 
     Args:
@@ -114,9 +114,9 @@ def vit_entries(architecture: Architecture, *, embed: str) -> list[Entry]:
         entry("vit/embed/kernel", f"{embed}.weight", CONV_OIHW),
         entry("vit/embed/bias", f"{embed}.bias", SAME),
         entry("vit/cls", "embeddings.cls_token", tokens(1)),
-        entry(paths, _POSITIONS, positions(architecture.grid, cls=True)),
+        entry(paths, _POSITIONS, positions(architecture.given_grid, cls=True)),
     ]
-    for i in range(architecture.vit.depth):
+    for i in range(architecture.given_vit.depth):
         entries += _layer(f"vit/blocks/{i}", i)
     return entries + norm("vit/norm", "layernorm")
 

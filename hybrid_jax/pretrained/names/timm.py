@@ -147,18 +147,18 @@ def classes_of(stored: Stored) -> int:
 
 def vit_entries(architecture: Architecture) -> list[Entry]:
     """Returns the entries of the ViT and the classifier."""
-    vit = architecture.vit
+    vit = architecture.given_vit
     entries = [
         entry("vit/embed/kernel", _EMBED, CONV_OIHW),
         entry("vit/embed/bias", "patch_embed.proj.bias", SAME),
     ]
     if vit.pool == "cls":
         paths = ("vit/cls_position", "vit/position")
-        codec = positions(architecture.grid, cls=architecture.cls_position)
+        codec = positions(architecture.given_grid, cls=architecture.cls_position)
         entries.append(entry("vit/cls", "cls_token", tokens(1)))
         entries.append(entry(paths, "pos_embed", codec))
     else:
-        codec = grid_positions(architecture.grid)
+        codec = grid_positions(architecture.given_grid)
         entries.append(entry("vit/position", "pos_embed", codec))
     if vit.num_register_tokens:
         entries.append(entry("vit/registers", "reg_token", tokens(vit.num_register_tokens)))

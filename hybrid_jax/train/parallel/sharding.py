@@ -6,11 +6,11 @@ collectives. Axis types are Auto by name: the default of `jax.make_mesh` is Expl
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.state import path_name
@@ -28,7 +28,9 @@ TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 )
 
 
-def make_mesh(axes: dict[str, int], *, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    axes: Mapping[str, int], *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """Lays all devices out over the axes `data`, `fsdp`, `tensor`.
 
     Args:
@@ -76,7 +78,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(
-    key: str, batch_size: int, mesh: Mesh, *, micro_batches: int = 1
+    key: str, batch_size: int, mesh: Mesh | AbstractMesh, *, micro_batches: int = 1
 ) -> None:
     """Raises `UserError` unless rows divide evenly over the data-parallel devices.
 
@@ -105,7 +107,7 @@ def even_batch_size(batch_size: int, mesh: Mesh) -> int:
     return -(-batch_size // shards) * shards
 
 
-def state_shardings(shapes: Any, mesh: Mesh, *, min_elements: int) -> Any:
+def state_shardings(shapes: Any, mesh: Mesh | AbstractMesh, *, min_elements: int) -> Any:
     """Returns the sharding of every leaf of a state, from its path and its shape.
 
     Args:
@@ -121,7 +123,7 @@ def state_shardings(shapes: Any, mesh: Mesh, *, min_elements: int) -> Any:
 
 
 def array_spec(
-    path: str, shape: tuple[int, ...], mesh: Mesh, *, min_elements: int
+    path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, *, min_elements: int
 ) -> PartitionSpec:
     """Returns how one array lies on the mesh, see `state_shardings`."""
     spec: list[str | None] = [None] * len(shape)
