@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import config_dict as config_dict
 from ml_collections import config_flags as config_flags
 
-class ConfigDict:
+class ConfigDict(Mapping[str, Any]):
     def __init__(
         self, initial_dictionary: Mapping[str, Any] | None = ..., **options: Any
     ) -> None: ...
