@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -75,7 +76,7 @@ def _end(error: BaseException) -> None:
 def _tell(failure: dict) -> dict:
     """Makes a failure known, unless there was one before; returns the first."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        distributed.global_state.client.key_value_set(_KEY, json.dumps(failure))
+        _client().key_value_set(_KEY, json.dumps(failure))
         return failure
     return _told() or failure
 
@@ -83,8 +84,15 @@ def _tell(failure: dict) -> dict:
 def _told() -> dict | None:
     """Returns the first failure of any process, None without one or without coordinator."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        return json.loads(distributed.global_state.client.key_value_try_get(_KEY))
+        return json.loads(_client().key_value_try_get(_KEY))
     return None
+
+
+def _client() -> Any:
+    """Returns JAX's connection to the coordinator, whose type JAX does not publish."""
+    client = distributed.global_state.client
+    assert client is not None  # `failing_together` does nothing before `initialize`
+    return client
 
 
 def _sentence(failure: dict) -> str:

@@ -192,8 +192,9 @@ def _open_records(location: str, split: str, *, undecoded: str | None = None):
 
     decoders = {undecoded: decode.SkipDecoding()} if undecoded else None
     try:
-        return _open_builder(location).as_data_source(  # pyright: ignore[reportCallIssue]
-            split=split, decoders=decoders
+        return _open_builder(location).as_data_source(
+            split=split,  # pyright: ignore[reportCallIssue]
+            decoders=decoders,
         )
     except (NotImplementedError, ValueError) as error:
         raise UserError(

@@ -28,7 +28,11 @@ TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 )
 
 
-def make_mesh(axes: dict[str, int], *, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    axes: dict[str, int],
+    *,
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+) -> Mesh:
     """Lays all devices out over the axes `data`, `fsdp`, `tensor`.
 
     Args:
