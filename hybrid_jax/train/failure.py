@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 
@@ -19,6 +19,14 @@ from hybrid_jax.errors import UserError
 
 _KEY = "hybrid_jax/failure"
 _POLL_SECONDS = 1.0
+
+
+class _Failure(TypedDict):
+    """What a process tells the others: its index, the exit status, and why."""
+
+    process: int
+    status: int
+    text: str
 
 
 @contextlib.contextmanager
@@ -61,7 +69,7 @@ def _end(error: BaseException) -> None:
     else:
         text = "".join(traceback.format_exception_only(error)).strip()
     status = 130 if isinstance(error, KeyboardInterrupt) else 1
-    own = dict(process=process, status=status, text=text)
+    own = _Failure(process=process, status=status, text=text)
     first = _tell(own)
     if first["text"] == text:
         if not isinstance(error, UserError | KeyboardInterrupt):
@@ -73,7 +81,7 @@ def _end(error: BaseException) -> None:
     _leave(first["status"])
 
 
-def _tell(failure: dict) -> dict:
+def _tell(failure: _Failure) -> _Failure:
     """Makes a failure known, unless there was one before; returns the first."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _client().key_value_set(_KEY, json.dumps(failure))
@@ -81,7 +89,7 @@ def _tell(failure: dict) -> dict:
     return _told() or failure
 
 
-def _told() -> dict | None:
+def _told() -> _Failure | None:
     """Returns the first failure of any process, None without one or without coordinator."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         return json.loads(_client().key_value_try_get(_KEY))
@@ -95,7 +103,7 @@ def _client() -> Any:
     return client
 
 
-def _sentence(failure: dict) -> str:
+def _sentence(failure: _Failure) -> str:
     process, text = failure["process"], failure["text"]
     return f"error: process {process} failed, so this one ends, too: {text}"
 
