@@ -62,6 +62,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
             "import-linter",
             "pycocotools",  # what average precision is compared with
             "pytest",

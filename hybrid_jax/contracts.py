@@ -13,7 +13,7 @@ A map of stride s has ceil(H / s) x ceil(W / s) cells; cell (i, j) covers the pi
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol, TypedDict
+from typing import Any, ClassVar, Protocol, Required, TypedDict
 
 import jax
 import numpy as np
@@ -76,8 +76,8 @@ class Batch(TypedDict, total=False):
     example in its source; and the `COUNTERS` below.
     """
 
-    image: np.ndarray
-    mask: np.ndarray
+    image: Required[np.ndarray]
+    mask: Required[np.ndarray]
     skipped: np.ndarray
     label: np.ndarray
     boxes_xyxy_px: np.ndarray
@@ -263,7 +263,9 @@ class Task(Protocol):
         """Returns the scorer of a split, or None if `metrics` gives all scores."""
         ...
 
-    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+    def augment(
+        self, batch: Mapping[str, jax.Array], *, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Augments a training batch on the device (flip, mixup, erasing)."""
         ...
 

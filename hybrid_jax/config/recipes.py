@@ -128,8 +128,11 @@ def _data_name(word: str) -> str:
     )
 
 
-def side(text: str) -> int | tuple[int, int]:
-    """Reads `384` as a square side and `384x640` as (height, width), in px."""
+def side(text: str) -> int | tuple[int, ...]:
+    """Reads `384` as a square side and `384x640` as (height, width), in px.
+
+    More numbers are returned as they are; `resolve` refuses them.
+    """
     parts = tuple(int(part) for part in text.split("x"))
     return parts[0] if len(parts) == 1 else parts
 

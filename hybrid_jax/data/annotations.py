@@ -52,7 +52,7 @@ def _checked_boxes(
     """Returns the keys of the good boxes, and the number of the others."""
     boxes = np.asarray(example["boxes_xyxy_px"], np.float32).reshape(-1, 4)
     labels = np.asarray(example["box_labels"])
-    limits = np.float32([hw[1], hw[0]] * 2)
+    limits = np.array([hw[1], hw[0]] * 2, np.float32)
     cut = np.clip(boxes, 0, limits)
     beyond = (boxes < -_OUTSIDE_PX) | (boxes > limits + _OUTSIDE_PX)
     faults = {

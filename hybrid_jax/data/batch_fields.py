@@ -8,10 +8,13 @@ from hybrid_jax.contracts import VOID
 from hybrid_jax.data.transforms.resize import Resize
 from hybrid_jax.data.transforms.sample import Sample, sample_of
 
+Row = dict[str, np.ndarray | np.generic]
+"""One row of a `contracts.Batch`: arrays, and numpy scalars for fields of shape (B,)."""
+
 
 def batch_fields(
     sample: Sample, *, targets: Sequence[str], max_boxes: int, faulty: int = 0
-) -> dict[str, np.ndarray]:
+) -> Row:
     """Returns a sample as the fields of one row of a `contracts.Batch`.
 
     Args:
@@ -21,12 +24,14 @@ def batch_fields(
         faulty: annotations that were left out.
     """
     sample = sample.with_boxes_cut()
-    fields = dict(image=np.ascontiguousarray(sample.image))
+    fields: Row = dict(image=np.ascontiguousarray(sample.image))
     if "label" in targets:
+        assert sample.label is not None
         fields["label"] = np.int32(sample.label)
     if "boxes" in targets:
         fields |= _box_fields(sample, max_boxes=max_boxes)
     if "segmentation" in targets:
+        assert sample.mask is not None
         fields["segmentation"] = np.ascontiguousarray(sample.mask)
     if "boxes" in targets or "segmentation" in targets:
         fields |= dict(
@@ -39,9 +44,7 @@ def batch_fields(
     return fields
 
 
-def empty_fields(
-    hw: tuple[int, int], *, targets: Sequence[str], max_boxes: int
-) -> dict[str, np.ndarray]:
+def empty_fields(hw: tuple[int, int], *, targets: Sequence[str], max_boxes: int) -> Row:
     """Returns fields of the same keys and types that hold nothing: black and void.
 
     Args:
@@ -60,22 +63,25 @@ def empty_fields(
     return batch_fields(sample, targets=targets, max_boxes=max_boxes)
 
 
-def _box_fields(sample: Sample, *, max_boxes: int) -> dict[str, np.ndarray]:
+def _box_fields(sample: Sample, *, max_boxes: int) -> Row:
     boxes, labels = sample.boxes_xyxy_px, sample.box_labels
+    assert boxes is not None
+    assert labels is not None
     dropped = max(0, len(boxes) - max_boxes)
     if dropped:
         # The largest are kept: they are seen best.
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         chosen = np.sort(np.argsort(-areas, kind="stable")[:max_boxes])
         boxes, labels = boxes[chosen], labels[chosen]
-    fields = dict(
-        boxes_xyxy_px=np.zeros((max_boxes, 4), np.float32),
-        box_labels=np.zeros(max_boxes, np.int32),
+    padded_boxes = np.zeros((max_boxes, 4), np.float32)
+    padded_boxes[: len(boxes)] = boxes
+    padded_labels = np.zeros(max_boxes, np.int32)
+    padded_labels[: len(boxes)] = labels
+    return dict(
+        boxes_xyxy_px=padded_boxes,
+        box_labels=padded_labels,
         box_mask=np.arange(max_boxes) < len(boxes),
         dropped=np.int32(dropped),
         cut_off=np.int32(sample.cut_off),
         vanished=np.int32(sample.vanished),
     )
-    fields["boxes_xyxy_px"][: len(boxes)] = boxes
-    fields["box_labels"][: len(boxes)] = labels
-    return fields

@@ -1,6 +1,7 @@
 """A training batch without a data set: the right keys, shapes and types alone."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -26,11 +27,12 @@ def blank_batch(
     """
     loader = ExampleLoader([_example()], data=data, targets=targets)
     row = loader.train(0, np.random.default_rng(0))
-    return {
+    rows = {
         name: np.broadcast_to(value, (batch_size, *np.shape(value)))
         for name, value in row.items()
         if name not in COUNTERS
     }
+    return cast(Batch, rows)
 
 
 def _example() -> Example:

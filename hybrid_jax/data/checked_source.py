@@ -63,8 +63,9 @@ class CheckedSource:
         Raises:
             BadImageError, BadAnnotationError: as `[index]`.
         """
-        if hasattr(self._source, "annotations"):
-            return self._checked(self._source.annotations(index))
+        without_image = getattr(self._source, "annotations", None)
+        if without_image is not None:
+            return self._checked(without_image(index))
         example = dict(self._source[index])
         example["original_hw"] = example.pop("image").shape[:2]
         return self._checked(example)

@@ -1,15 +1,24 @@
 """Examples of a source as rows of batches: read, transformed and laid out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import Example, Source
-from hybrid_jax.data.batch_fields import batch_fields, empty_fields
+from hybrid_jax.contracts import Example
+from hybrid_jax.data.batch_fields import Row, batch_fields, empty_fields
 from hybrid_jax.data.transforms.recipe import evaluation_recipe, training_recipe
-from hybrid_jax.data.transforms.sample import sample_of
+from hybrid_jax.data.transforms.sample import Sample, sample_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
+
+
+class Examples(Protocol):
+    """What is read: a `contracts.Source`, or a list of examples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
 
 
 class ExampleLoader:
@@ -23,11 +32,11 @@ class ExampleLoader:
             "segmentation".
     """
 
-    def __init__(self, source: Source, *, data: ConfigDict, targets: Sequence[str]):
+    def __init__(self, source: Examples, *, data: ConfigDict, targets: Sequence[str]):
         self._source = source
         self._targets = tuple(targets)
         self._max_boxes = data.max_boxes
-        self._hw = tuple(data.image_size)
+        self._hw: tuple[int, int] = tuple(data.image_size)
         self._training = training_recipe(data)
         self._evaluation = evaluation_recipe(data, targets=targets)
         choices = {
@@ -36,7 +45,7 @@ class ExampleLoader:
         }
         self._skip = tuple(error for error, choice in choices.items() if choice == "skip")
 
-    def train(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def train(self, index: int, rng: np.random.Generator) -> Row:
         """Returns an augmented row with `mask` (True) and `skipped`.
 
         It is of the first usable example of index, index + 1, ... (around the end);
@@ -49,13 +58,13 @@ class ExampleLoader:
         row = self._row(example, self._training, rng)
         return row | dict(mask=np.bool_(True), skipped=np.int32(skipped))
 
-    def evaluate(self, index: int) -> dict[str, np.ndarray]:
+    def evaluate(self, index: int) -> Row:
         """Returns the row of an example with `mask`, `skipped` and `index`.
 
         Beyond the end of the source it is an empty one with `mask` False, and so is that
         of an unusable example, with `skipped` 1.
         """
-        numbered = dict(index=np.int32(index), skipped=np.int32(0))
+        numbered: Row = dict(index=np.int32(index), skipped=np.int32(0))
         if index < len(self._source):
             try:
                 row = self._row(self._source[index], self._evaluation, None)
@@ -76,7 +85,9 @@ class ExampleLoader:
             f"none of the {total} examples can be read. The last error: {last_error}"
         )
 
-    def _row(self, example: Example, recipe, rng) -> dict[str, np.ndarray]:
+    def _row(
+        self, example: Example, recipe: Sequence[Callable[[Sample, Any], Sample]], rng: Any
+    ) -> Row:
         sample = sample_of(example, self._targets)
         for transform in recipe:
             sample = transform(sample, rng)

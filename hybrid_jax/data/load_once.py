@@ -20,7 +20,7 @@ class LoadOnce(Generic[T]):
     def __init__(self, load: Callable[[], T]):
         self._load = load
         self._lock = threading.Lock()
-        self._value: T | None = None
+        self._value: Any = None  # a T from the first `get` on
         self._loaded = False
 
     def get(self) -> T:

@@ -7,6 +7,7 @@ again at step t, on another number of processes, workers or threads, sees the sa
 import math
 import os
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import grain
 import numpy as np
@@ -199,7 +200,8 @@ class GrainBatches:
             raise
         if len(pieces) == 1:
             return pieces[0]
-        return {key: np.concatenate([p[key] for p in pieces]) for key in pieces[0]}
+        batch = {key: np.concatenate([p[key] for p in pieces]) for key in pieces[0]}
+        return cast(Batch, batch)
 
     def close(self) -> None:
         """Ends the threads and processes; the stream gives nothing more."""

@@ -20,5 +20,7 @@ def end_with_parent(worker: int, workers: int) -> None:
 
 
 def _wait_and_end() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
     os._exit(1)

@@ -51,9 +51,10 @@ def draw_boxes(
     for m in np.flatnonzero(scores >= least_score)[::-1]:
         left, top, right, bottom = np.rint(np.asarray(boxes_xyxy_px[m]) * factor)
         corners = (left, top, max(right - 1, left), max(bottom - 1, top))
-        color = tuple(colors[labels[m]].tolist())
+        label = int(labels[m])
+        color = tuple(colors[label].tolist())
         draw.rectangle(corners, outline=color, width=width)
-        text = f"{names[labels[m]]} {100 * scores[m]:.0f}"
+        text = f"{names[label]} {100 * scores[m]:.0f}"
         _tag(draw, text, xy=(left, top), color=color, font=font)
     return np.asarray(picture)
 
@@ -121,7 +122,9 @@ def _enlarged(image_u8: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _font(image_u8: np.ndarray) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(min(max(max(image_u8.shape) // 50, 12), 48))
+    font = ImageFont.load_default(min(max(max(image_u8.shape) // 50, 12), 48))
+    assert isinstance(font, ImageFont.FreeTypeFont)  # without a size it may be a bitmap
+    return font
 
 
 def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:

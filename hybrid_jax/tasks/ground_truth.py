@@ -9,8 +9,9 @@ def ground_truth(source: Source, index: int) -> Example:
     Raises:
         BadImageError, BadAnnotationError: the image or its annotation cannot be read.
     """
-    if hasattr(source, "annotations"):
-        return source.annotations(index)
+    without_image = getattr(source, "annotations", None)
+    if without_image is not None:
+        return without_image(index)
     example = dict(source[index])
     example["original_hw"] = example.pop("image").shape[:2]
     return example

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any, TypedDict
 
 import jax
 
@@ -18,6 +19,14 @@ from hybrid_jax.errors import UserError
 
 _KEY = "hybrid_jax/failure"
 _POLL_SECONDS = 1.0
+
+
+class _Failure(TypedDict):
+    """What a process tells the others: its index, the exit status, and why."""
+
+    process: int
+    status: int
+    text: str
 
 
 @contextlib.contextmanager
@@ -60,7 +69,7 @@ def _end(error: BaseException) -> None:
     else:
         text = "".join(traceback.format_exception_only(error)).strip()
     status = 130 if isinstance(error, KeyboardInterrupt) else 1
-    own = dict(process=process, status=status, text=text)
+    own = _Failure(process=process, status=status, text=text)
     first = _tell(own)
     if first["text"] == text:
         if not isinstance(error, UserError | KeyboardInterrupt):
@@ -72,22 +81,29 @@ def _end(error: BaseException) -> None:
     _leave(first["status"])
 
 
-def _tell(failure: dict) -> dict:
+def _tell(failure: _Failure) -> _Failure:
     """Makes a failure known, unless there was one before; returns the first."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        distributed.global_state.client.key_value_set(_KEY, json.dumps(failure))
+        _client().key_value_set(_KEY, json.dumps(failure))
         return failure
     return _told() or failure
 
 
-def _told() -> dict | None:
+def _told() -> _Failure | None:
     """Returns the first failure of any process, None without one or without coordinator."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        return json.loads(distributed.global_state.client.key_value_try_get(_KEY))
+        return json.loads(_client().key_value_try_get(_KEY))
     return None
 
 
-def _sentence(failure: dict) -> str:
+def _client() -> Any:
+    """Returns JAX's connection to the coordinator, whose type JAX does not publish."""
+    client = distributed.global_state.client
+    assert client is not None  # `failing_together` does nothing before `initialize`
+    return client
+
+
+def _sentence(failure: _Failure) -> str:
     process, text = failure["process"], failure["text"]
     return f"error: process {process} failed, so this one ends, too: {text}"
 

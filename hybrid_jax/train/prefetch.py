@@ -3,7 +3,8 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import jax
 import numpy as np
@@ -79,14 +80,15 @@ class DevicePrefetch:
         return False
 
     def _to_device(self, batch: Batch) -> tuple[dict[str, jax.Array], dict[str, int]]:
-        counts = {name: int(np.sum(batch[name])) for name in COUNTERS if name in batch}
+        fields = cast(Mapping[str, np.ndarray], batch)  # all keys are treated alike
+        counts = {name: int(np.sum(fields[name])) for name in COUNTERS if name in fields}
         arrays = {
             name: jax.make_array_from_process_local_data(
                 self._sharding,
                 value,
                 (len(value) * jax.process_count(), *value.shape[1:]),
             )
-            for name, value in batch.items()
+            for name, value in fields.items()
             if name not in COUNTERS
         }
         return arrays, counts

@@ -47,7 +47,7 @@ def resolve_config(
     workdir: epath.Path | None = None,
     sizes_from_run: bool = False,
     continued: bool = False,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
     platform: str | None = None,
 ) -> Resolved:
     """Decides every key of a config; the argument is left as it is.

@@ -6,11 +6,13 @@ want. The graph definition stays outside and is closed over.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 @struct.dataclass
@@ -37,13 +39,13 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, dict, dict]:
+def split_model(model: M) -> tuple[nnx.GraphDef[M], dict, dict]:
     """Returns the graph definition, the parameters and all other state as plain dicts."""
     graph, params, mutable = nnx.split(model, nnx.Param, ...)
     return graph, _pure(params), _pure(mutable)
 
 
-def merge_model(graph: nnx.GraphDef, params: dict, mutable: dict) -> nnx.Module:
+def merge_model(graph: nnx.GraphDef[M], params: dict, mutable: dict) -> M:
     """Puts a model together again; free inside a traced function."""
     restore = nnx.restore_int_paths
     return nnx.merge(graph, restore(params), restore(mutable))

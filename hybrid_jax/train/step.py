@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -109,12 +109,12 @@ def make_train_step(
         count = jnp.maximum(count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        trained = optax.apply_updates(trained, updates)
+        trained = cast(dict, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema is not None:
             average, still = split(ema, paths_of(frozen))
             average = optax.incremental_update(trained, average, 1.0 - options.ema_decay)
-            ema = join(average, still)
+            ema = join(cast(dict, average), still)
         params = join(trained, frozen)
         scalars = {name: total / count for name, total in sums.items()}
         scalars |= grad_norms(grads)

@@ -2,10 +2,14 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
+_Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal` has it
 _ANSWERED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -23,7 +27,7 @@ class StopRequest:
     def __init__(self):
         self.signal = signal.SIGTERM.name
         self._asked = False
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, _Handler] = {}
         if not jax.distributed.is_initialized():
             for number in _ANSWERED:
                 self._previous[number] = signal.signal(number, self._ask)

@@ -55,7 +55,8 @@ class CocoTable:
     def of_images(self, chosen: np.ndarray) -> "CocoTable":
         """Returns the images with the numbers `chosen` (n,) and their objects."""
         counts = np.diff(self.offsets)[chosen]
-        rows = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
+        bounds = self.offsets.tolist()
+        rows = [np.arange(bounds[i], bounds[i + 1]) for i in chosen]
         objects = np.concatenate([*rows, np.zeros(0, np.int64)])
         return dataclasses.replace(
             self,
@@ -94,7 +95,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     image_faults = [_image_fault(image, path) for image in images]
     image_ids = [image.get("id") for image in images]
     _check_once((one for one in image_ids if one is not None), "image", path)
-    table = dict(
+    table: dict[str, Any] = dict(
         names=tuple(text for _, text in categories),
         category_ids=category_ids,
         image_ids=image_ids,
@@ -114,11 +115,11 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     counts = np.bincount(owners, minlength=len(images))
     objects = _objects(annotations, category_ids)
     objects["labels"][list(faults)] = -1
+    table |= {key: values[order] for key, values in objects.items()}
     return CocoTable(
         **table,
         first_fault=next(filter(None, [*image_faults, *faults.values()]), ""),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
-        **{key: values[order] for key, values in objects.items()},
     )
 
 
@@ -226,7 +227,9 @@ def _owners(
 def _objects(
     annotations: list[dict], category_ids: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    label_of = {number: label for label, number in enumerate(category_ids)}
+    label_of: dict[int | None, int] = {
+        number: label for label, number in enumerate(category_ids)
+    }
     known = [annotation.get("id") for annotation in annotations]
     ids = [x if isinstance(x, int) else row + 1 for row, x in enumerate(known)]
     boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)

@@ -38,7 +38,9 @@ def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
         return None
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
         sizes = [hw for hw in threads.map(_hw_if_readable, images) if hw]
-    return tuple(map(max, zip(*sizes, strict=True))) if sizes else None
+    if not sizes:
+        return None
+    return max(height for height, _ in sizes), max(width for _, width in sizes)
 
 
 def _largest_id(path: pathlib.Path) -> int:

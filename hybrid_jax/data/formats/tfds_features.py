@@ -159,7 +159,9 @@ def _image_and_target(
 
 
 def _is_label(features: Mapping[str, Any], key: str | None) -> bool:
-    return bool(key in features and getattr(features[key], "num_classes", None))
+    if key is None or key not in features:
+        return False
+    return bool(getattr(features[key], "num_classes", None))
 
 
 def _mask_names(feature: Any, data_set: str) -> tuple[str, ...] | None:
@@ -169,7 +171,8 @@ def _mask_names(feature: Any, data_set: str) -> tuple[str, ...] | None:
 
 def _box_names(features: Mapping[str, Any]) -> tuple[str, ...]:
     sequence = getattr(features.get("objects"), "feature", None)
-    objects = dict(sequence.items()) if hasattr(sequence, "items") else {}
+    items = getattr(sequence, "items", None)
+    objects = {} if items is None else dict(items())
     if "bbox" not in objects:
         return ()
     return tuple(objects["label"].names) if _is_label(objects, "label") else ("object",)

@@ -7,6 +7,7 @@ any process and on any number of them.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class _Object:
     texture: int  # index into TEXTURES
 
 
-def draw_example(index: int, *, split: Split, size_px: int) -> dict[str, object]:
+def draw_example(index: int, *, split: Split, size_px: int) -> dict[str, Any]:
     """Draws example `index` of a split.
 
     Returns:

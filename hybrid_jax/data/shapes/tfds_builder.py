@@ -36,7 +36,9 @@ class HybridShapes(tfds.core.GeneratorBasedBuilder):
     @property
     def size_px(self) -> int:
         """Side of the images of this config."""
-        return int(self.builder_config.name.removeprefix("s"))
+        config = self.builder_config
+        assert config is not None  # TFDS takes the first unless one is named
+        return int(config.name.removeprefix("s"))
 
     def _info(self) -> tfds.core.DatasetInfo:
         texture = tfds.features.ClassLabel(names=shapes.TEXTURES)

@@ -53,8 +53,10 @@ class DigitsSource:
 def _load(split: str) -> tuple[np.ndarray, np.ndarray]:
     # Importing scikit-learn takes a second that other data sets need not wait for.
     from sklearn.datasets import load_digits
+    from sklearn.utils import Bunch
 
     digits = load_digits()
+    assert isinstance(digits, Bunch)  # the other choice is a pair of arrays
     place = np.empty(len(digits.target), np.int64)  # rank within the class
     for label in range(10):
         members = np.flatnonzero(digits.target == label)

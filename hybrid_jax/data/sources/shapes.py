@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -120,7 +121,7 @@ def _draw(split: str, size_px: int, num_examples: int) -> dict[str, np.ndarray]:
     return arrays | {"box_offsets": np.concatenate([[0], np.cumsum(counts)])}
 
 
-def _save(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: pathlib.Path, arrays: dict[str, Any]) -> None:
     """Writes the file whole or not at all: several processes may draw at once."""
     part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
     try:

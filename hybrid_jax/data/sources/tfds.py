@@ -180,10 +180,10 @@ def _size(stored: bytes | np.ndarray) -> tuple[Example, tuple[int, int]]:
     if isinstance(stored, bytes):
         # As it is stored: TFDS turns no image upright when it decodes one.
         with Image.open(io.BytesIO(stored)) as image:
-            hw = image.size[::-1]
+            width, height = image.size
     else:
-        hw = np.shape(stored)[:2]
-    return {"original_hw": hw}, hw
+        height, width = np.shape(stored)[:2]
+    return {"original_hw": (height, width)}, (height, width)
 
 
 def _open_records(location: str, split: str, *, undecoded: str | None = None):
@@ -192,7 +192,10 @@ def _open_records(location: str, split: str, *, undecoded: str | None = None):
 
     decoders = {undecoded: decode.SkipDecoding()} if undecoded else None
     try:
-        return _open_builder(location).as_data_source(split=split, decoders=decoders)
+        return _open_builder(location).as_data_source(
+            split=split,  # pyright: ignore[reportCallIssue]
+            decoders=decoders,
+        )
     except (NotImplementedError, ValueError) as error:
         raise UserError(
             f"data 'tfds:{location}' is prepared in a format without random access. "

@@ -64,11 +64,10 @@ class VocSource:
         names = listed_classes(self._folders.root / "classes.txt")
         if names is None:
             names = CLASSES if named <= set(CLASSES) else tuple(sorted(named))
-        known = all(height for height, _ in sizes)
-        self.info = DatasetInfo(
-            box_names=names,
-            largest_hw=tuple(map(max, zip(*sizes, strict=True))) if known else None,
-        )
+        largest_hw = None
+        if all(height for height, _ in sizes):  # every file says how large its image is
+            largest_hw = max(h for h, _ in sizes), max(w for _, w in sizes)
+        self.info = DatasetInfo(box_names=names, largest_hw=largest_hw)
 
     def __len__(self) -> int:
         return len(self._ids)

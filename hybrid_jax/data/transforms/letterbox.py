@@ -28,9 +28,8 @@ class Letterbox:
 
 def letterboxed(original_hw: tuple[int, int], *, frame_hw: tuple[int, int]) -> Placement:
     """Returns the placement that fits the whole image into the frame."""
-    resized = fitted_hw(original_hw, frame_hw=frame_hw, factor=1.0)
-    resized = tuple(min(side, most) for side, most in zip(resized, frame_hw, strict=True))
-    return Placement(original_hw, resized, (0, 0), frame_hw)
+    (h, w), (H, W) = fitted_hw(original_hw, frame_hw=frame_hw, factor=1.0), frame_hw
+    return Placement(original_hw, (min(h, H), min(w, W)), (0, 0), frame_hw)
 
 
 def fitted_hw(

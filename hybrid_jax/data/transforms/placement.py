@@ -83,8 +83,8 @@ class Placement:
     def boxes(self, boxes_xyxy_px: np.ndarray) -> np.ndarray:
         """Returns boxes (M, 4) float32 in px of the frame, which they may exceed."""
         (scale_y, scale_x), (offset_y, offset_x) = self.scale_yx, self.offset_yx
-        scaled = boxes_xyxy_px * np.float32([scale_x, scale_y] * 2)
-        return scaled + np.float32([offset_x, offset_y] * 2)
+        scaled = boxes_xyxy_px * np.array([scale_x, scale_y] * 2, np.float32)
+        return scaled + np.array([offset_x, offset_y] * 2, np.float32)
 
     def _laid(self, array: np.ndarray, padding: int, resampling) -> np.ndarray:
         top, left, bottom, right = self.content_yxyx_px

@@ -24,8 +24,16 @@ from hybrid_jax.data.transforms.scale_jitter import ScaleJitter
 class Transform(Protocol):
     """One step of a recipe: picklable, and moves all that the sample has."""
 
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Returns the changed sample; may draw from `rng`."""
+        ...
+
+
+class FixedTransform(Protocol):
+    """A step that draws nothing, so that evaluation can use it, too."""
+
     def __call__(self, sample: Sample, rng: np.random.Generator | None) -> Sample:
-        """Returns the changed sample; only steps of training may draw from `rng`."""
+        """Returns the changed sample; evaluation gives no `rng`."""
         ...
 
 
@@ -42,7 +50,9 @@ def training_recipe(data: ConfigDict) -> tuple[Transform, ...]:
     )
 
 
-def evaluation_recipe(data: ConfigDict, *, targets: Sequence[str]) -> tuple[Transform, ...]:
+def evaluation_recipe(
+    data: ConfigDict, *, targets: Sequence[str]
+) -> tuple[FixedTransform, ...]:
     """Returns the steps of evaluation, the same for an image every time.
 
     Boxes and masks are scored over the whole image, so `data.eval_fit` fits it in. A label

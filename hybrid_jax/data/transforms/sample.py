@@ -81,8 +81,10 @@ class Sample:
         """Returns the sample with boxes cut at the content; remnants go and are counted."""
         if self.boxes_xyxy_px is None:
             return self
+        assert self.box_labels is not None  # boxes come with labels
         top, left, bottom, right = self.content_yxyx_px
-        low, high = np.float32([left, top] * 2), np.float32([right, bottom] * 2)
+        low = np.array([left, top] * 2, np.float32)
+        high = np.array([right, bottom] * 2, np.float32)
         cut = np.clip(self.boxes_xyxy_px, low, high)
         sides, whole = _sides(cut), _sides(self.boxes_xyxy_px)
         visible = sides.prod(-1) >= _LEAST_VISIBLE * whole.prod(-1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hybrid_jax.contracts import Batch, DatasetInfo, Mean, Source
+from hybrid_jax.contracts import DatasetInfo, Mean, Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
@@ -79,7 +79,9 @@ class Classification:
     def scorer(self, source: Source) -> None:
         """Returns None: `metrics` gives all scores."""
 
-    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+    def augment(
+        self, batch: Mapping[str, jax.Array], *, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Applies flip, erasing, mixup and cutmix; adds `target` (B, K), the class weights.
 
         Args:

@@ -166,7 +166,9 @@ class CocoScorer:
     def _by_class(self) -> dict[str, float]:
         # Axes: IoU, recall, class, area, boxes per image; area 0 is "all", the last number
         # of boxes is 100. Classes are ordered by id.
-        precision = self._evaluation().eval["precision"][:, :, :, 0, -1]
+        accumulated = self._evaluation().eval
+        assert accumulated is not None
+        precision = accumulated["precision"][:, :, :, 0, -1]
         place = np.argsort(np.argsort(self._category_ids))
         scores = {}
         for key, k in zip(self._keys(), place, strict=True):

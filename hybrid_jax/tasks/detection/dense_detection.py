@@ -54,7 +54,7 @@ def dense_loss(
     }
     parts = {name: weights[name] * value for name, value in terms.items()}
     count = jnp.sum(positive, dtype=jnp.float32)
-    return Mean(total=sum(parts.values()), count=count, parts=parts)
+    return Mean(total=jnp.asarray(sum(parts.values())), count=count, parts=parts)
 
 
 def dense_candidates(outputs: DenseDetectionOutputs) -> tuple[jax.Array, jax.Array]:

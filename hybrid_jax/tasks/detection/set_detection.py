@@ -84,7 +84,7 @@ def set_loss(
     if outputs.denoising is not None:
         parts["denoising"] = _denoising_term(outputs, objects, options)
     count = jnp.sum(objects.mask, dtype=jnp.float32)
-    return Mean(total=sum(parts.values()), count=count, parts=parts)
+    return Mean(total=jnp.asarray(sum(parts.values())), count=count, parts=parts)
 
 
 def set_candidates(outputs: SetDetectionOutputs) -> tuple[jax.Array, jax.Array]:
@@ -159,7 +159,7 @@ def _denoising_term(outputs, objects: _Objects, options) -> jax.Array:
     weight = jnp.where(mask, ratio, 0.0)
     targets = _of_index(noised.target, positive, objects, weight=weight)
     terms = [_terms(s, targets, outputs.has_no_object, options) for s in noised.layers]
-    return sum(sum(t.values()) for t in terms)
+    return jnp.asarray(sum(sum(t.values()) for t in terms))
 
 
 def _terms(boxes: BoxSet, targets: QueryTargets, has_no_object: bool, options) -> dict:

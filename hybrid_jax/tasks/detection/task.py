@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hybrid_jax.contracts import Batch, DatasetInfo, Mean, Scorer, Source
+from hybrid_jax.contracts import DatasetInfo, Mean, Scorer, Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.boxes import convert_boxes, mirrored_boxes, original_boxes
 from hybrid_jax.outputs import DenseDetectionOutputs, SetDetectionOutputs
@@ -63,7 +63,9 @@ class Detection:
         """Applies the model once."""
         return model(image, **options)
 
-    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+    def augment(
+        self, batch: Mapping[str, jax.Array], *, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Flips images, boxes and content left to right with probability `flip`.
 
         `scale_yx` and `offset_yx` are not changed.
@@ -96,7 +98,7 @@ class Detection:
 
     def loss(self, outputs: DetectionOutputs, batch: Mapping[str, jax.Array]) -> Mean:
         """Returns the loss of a dense head or of a set head, by the type of the outputs."""
-        if _is_dense(outputs):
+        if isinstance(outputs, DenseDetectionOutputs):
             return dense_loss(outputs, batch, self.task["detection"])
         return set_loss(outputs, batch, self.task["detection"])
 
@@ -149,7 +151,7 @@ class Detection:
             valid are zero.
         """
         options, room = self.task["detection"], self.task["detection"]["max_detections"]
-        if _is_dense(outputs):
+        if isinstance(outputs, DenseDetectionOutputs):
             boxes, scores = dense_candidates(outputs)
             found = _best(boxes, scores, count=options["nms_candidates"])
         else:
@@ -157,7 +159,7 @@ class Detection:
             found = _best(boxes, scores, count=room)
         boxes, scores, labels = found
         valid = scores >= options["score_threshold"]
-        if _is_dense(outputs):
+        if isinstance(outputs, DenseDetectionOutputs):
             valid = nms(boxes, labels, valid=valid, iou_threshold=options["nms_iou"])
         placed = original_boxes(
             boxes,
@@ -169,10 +171,6 @@ class Detection:
         valid &= jnp.all(placed[..., 2:] > placed[..., :2], axis=-1)
         rows = dict(boxes_xyxy_px=placed, scores=scores, labels=labels, valid=valid)
         return _packed(rows, room=room)
-
-
-def _is_dense(outputs: DetectionOutputs) -> bool:
-    return isinstance(outputs, DenseDetectionOutputs)
 
 
 def _best(

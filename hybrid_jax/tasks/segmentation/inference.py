@@ -70,7 +70,7 @@ def segment(
         resized, content = _resized(image, content_yxyx_px, hw=hw)
         logits = _one_size(model, resized, content, options=options)
         total = total + _stretched(logits, (H, W))
-    return SegmentationOutputs(logits=total / len(scales), stride=1)
+    return SegmentationOutputs(logits=jnp.asarray(total / len(scales)), stride=1)
 
 
 def _one_size(model: Model, image, content, *, options) -> jax.Array:

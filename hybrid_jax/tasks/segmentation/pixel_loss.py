@@ -55,9 +55,9 @@ def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: 
     logits = logits.astype(jnp.float32)
     count = strip_count(H, per_row=W * logits.shape[-1], largest=options["largest"])
     remat = jax.checkpoint if count > 1 else lambda function: function
-    how = dict(count=count, fills=(0.0, VOID))
+    strips = functools.partial(map_strips, count=count, fills=(0.0, VOID))
     if stride == 1 and logits.shape[1:3] == (H, W):
-        sums = map_strips(remat(measure), (logits, labels), axes=(1, 1), **how)
+        sums = strips(remat(measure), (logits, labels), axes=(1, 1))
         return jnp.sum(sums, 0)
     rows = linear_weights(centers(H, stride=stride), logits.shape[1])
     columns = linear_weights(centers(W, stride=stride), logits.shape[2])
@@ -66,7 +66,7 @@ def _summed(measure: Callable, logits: jax.Array, labels: jax.Array, **options: 
         return measure(sample(logits, rows, columns), labels)
 
     upsampled = functools.partial(remat(strip), logits=logits)
-    return jnp.sum(map_strips(upsampled, (rows, labels), axes=(0, 1), **how), 0)
+    return jnp.sum(strips(upsampled, (rows, labels), axes=(0, 1)), 0)
 
 
 def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:

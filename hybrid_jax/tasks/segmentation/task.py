@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hybrid_jax.contracts import VOID, Batch, DatasetInfo, Mean, Source
+from hybrid_jax.contracts import VOID, DatasetInfo, Mean, Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.tasks import TASKS
@@ -64,7 +64,9 @@ class Segmentation:
             )
         return count
 
-    def augment(self, batch: Batch, *, key: jax.Array) -> dict[str, jax.Array]:
+    def augment(
+        self, batch: Mapping[str, jax.Array], *, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Flips images, masks and content left to right with probability `flip`.
 
         Args:
@@ -175,38 +177,40 @@ class Segmentation:
 
 
 def canvas_of(
-    canvas: tuple[int, int] | None, largest_hw: tuple[int, int] | None
+    canvas: tuple[int, int] | int | None, largest_hw: tuple[int, int] | None
 ) -> tuple[int, int]:
     """Returns the (height, width) in px of a canvas for all original images.
 
     Args:
-        canvas: `config.task.segmentation.canvas`.
+        canvas: `config.task.segmentation.canvas`: (height, width), one number for both,
+            or None.
         largest_hw: of the data set; rounded up to a multiple of 32, so that data sets of
             similar size share compiled programs.
 
     Raises:
         UserError: neither is given, or the canvas is not a pair or too small.
     """
-    if canvas is None and largest_hw is None:
-        raise UserError(
-            "config.task.segmentation.canvas: expected a pair (height, width) in px that "
-            "no original image exceeds, got None, and the data set has no upper bound. "
-            "Set it."
-        )
     if canvas is None:
-        return tuple(-(-side // 32) * 32 for side in largest_hw)
-    canvas = (canvas,) * 2 if isinstance(canvas, int) else tuple(canvas)
-    if len(canvas) != 2 or min(canvas) < 1:
+        if largest_hw is None:
+            raise UserError(
+                "config.task.segmentation.canvas: expected a pair (height, width) in px "
+                "that no original image exceeds, got None, and the data set has no upper "
+                "bound. Set it."
+            )
+        height, width = (-(-side // 32) * 32 for side in largest_hw)
+        return height, width
+    canvas_hw = (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+    if len(canvas_hw) != 2 or min(canvas_hw) < 1:
         raise UserError(
             f"config.task.segmentation.canvas: expected a pair (height, width) in px, or "
-            f"one number for both, got {canvas}."
+            f"one number for both, got {canvas_hw}."
         )
-    if largest_hw is not None and not _fits(largest_hw, canvas):
+    if largest_hw is not None and not _fits(largest_hw, canvas_hw):
         raise UserError(
             f"config.task.segmentation.canvas: expected at least {tuple(largest_hw)} px, "
-            f"the size of the largest image of the data, got {canvas}."
+            f"the size of the largest image of the data, got {canvas_hw}."
         )
-    return canvas
+    return canvas_hw
 
 
 def _fits(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> bool:

@@ -89,7 +89,7 @@ class Checkpoints:
         Raises:
             UserError: this checkpoint, or the one before it, could not be written.
         """
-        metrics = self.scores.to_save(scores)
+        metrics: dict[str, Any] | None = self.scores.to_save(scores)
         with self._explained():
             self._orbax.wait()
             self._pending = step

@@ -49,7 +49,7 @@ class DatasetRecord:
         text = json.dumps(self.classes, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def info(self, *, largest_hw: tuple[int, int]) -> DatasetInfo:
+    def info(self, *, largest_hw: tuple[int, int] | None) -> DatasetInfo:
         """Returns what the data set told the task; images are at most `largest_hw` px."""
         labels = self.classes.get("label", ())
         return DatasetInfo(

@@ -36,7 +36,7 @@ def recorded_source(
     config: ConfigDict,
     workdir: epath.Path,
     *,
-    largest_hw: tuple[int, int] = (1, 1),
+    largest_hw: tuple[int, int] | None = (1, 1),
     compare: bool = True,
 ) -> Source:
     """Returns what stands for the data of a run, with the classes of its `dataset.json`.
@@ -48,7 +48,7 @@ def recorded_source(
     Args:
         config: of the run.
         workdir: of the run.
-        largest_hw: (height, width) in px that no image exceeds.
+        largest_hw: (height, width) in px that no image exceeds; None if not known.
         compare: whether to open the data, where it is on this machine, and refuse it if
             its classes are others now.
 
@@ -73,7 +73,7 @@ def recorded_source(
     return RecordedSource(numbered(count, largest_hw=largest_hw), length=0)
 
 
-def numbered(count: int, *, largest_hw: tuple[int, int]) -> DatasetInfo:
+def numbered(count: int, *, largest_hw: tuple[int, int] | None) -> DatasetInfo:
     """Returns what a data set of `count` classes of any kind says, numbers as names."""
     names = tuple(map(str, range(count)))
     return DatasetInfo(

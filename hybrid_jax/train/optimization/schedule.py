@@ -1,13 +1,17 @@
 """The learning rate over the steps of a run: warm-up, then one of four curves."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import optax
 
+Schedule = Callable[[jax.typing.ArrayLike], jax.Array | float]
+"""Step, counted from 0 -> learning rate. Optax's own type allows complex numbers."""
 
-def make_schedule(optimizer: Mapping[str, Any], *, steps: int) -> optax.Schedule:
+
+def make_schedule(optimizer: Mapping[str, Any], *, steps: int) -> Schedule:
     """Returns the learning rate as a function of the step.
 
     Args:
@@ -27,7 +31,8 @@ def make_schedule(optimizer: Mapping[str, Any], *, steps: int) -> optax.Schedule
         case "rsqrt":
             main = _rsqrt(optimizer, after=after, steps=steps)
     rise = optax.linear_schedule(0.0, peak, max(warmup, 1))
-    return optax.join_schedules([rise, main], [warmup]) if warmup else main
+    joined = optax.join_schedules([rise, main], [warmup]) if warmup else main
+    return cast(Schedule, joined)
 
 
 def _rsqrt(optimizer, *, after: int, steps: int) -> optax.Schedule:

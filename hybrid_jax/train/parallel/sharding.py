@@ -29,7 +29,9 @@ TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 
 
 def make_mesh(
-    axes: Mapping[str, int], *, devices: Sequence[jax.Device] | None = None
+    axes: Mapping[str, int],
+    *,
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
 ) -> Mesh:
     """Lays all devices out over the axes `data`, `fsdp`, `tensor`.
 

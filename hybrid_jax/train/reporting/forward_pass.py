@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import Features
+from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.programs.flop_count import Flow, follow
 from hybrid_jax.train.optimization.optimizer import branch_of
@@ -15,7 +16,7 @@ IMAGES = "images"
 
 
 def trace_forward(
-    graph: nnx.GraphDef, shapes: TrainState, *, image_size: tuple[int, int]
+    graph: nnx.GraphDef[Hybrid], shapes: TrainState, *, image_size: tuple[int, int]
 ) -> tuple[Features, Flow]:
     """Traces the evaluation of one image; returns the features' shapes and the products.
 

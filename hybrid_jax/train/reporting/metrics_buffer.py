@@ -1,10 +1,11 @@
 """Scalars of training steps on their way from the devices to the host."""
 
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 
+from hybrid_jax.train.optimization.schedule import Schedule
 from hybrid_jax.train.reporting.finite_check import check_finite
 
 # Steps the host may run ahead of the devices: enough to hide its own work, few enough
@@ -19,7 +20,7 @@ class MetricsBuffer:
         schedule: step, counted from 0 -> learning rate; for messages.
     """
 
-    def __init__(self, *, schedule: Callable[[int], jax.Array]):
+    def __init__(self, *, schedule: Schedule):
         self._schedule = schedule
         self._pending: collections.deque[tuple[int, Mapping[str, jax.Array]]]
         self._pending = collections.deque()

@@ -54,7 +54,9 @@ def _peak_host_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _peak_device_gib(device: jax.Device) -> float | None:
+def _peak_device_gib(
+    device: jax.Device,  # pyright: ignore[reportInvalidTypeForm]
+) -> float | None:
     """None where the runtime does not count, as on CPUs."""
     stats = device.memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
