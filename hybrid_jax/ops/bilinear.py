@@ -5,7 +5,7 @@ centers are clamped. Results are exact to float32 rounding on every backend, and
 gradient needs no scatter.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def linear_weights(positions: Array, size: int) -> Array:
 
     The weights of linear interpolation; numpy arrays give numpy arrays of the same dtype.
     """
-    xp = jnp if isinstance(positions, jax.Array) else np
+    xp: Any = jnp if isinstance(positions, jax.Array) else np
     inside = xp.clip(positions, 0.0, size - 1.0)
     distance = xp.abs(inside[..., None] - xp.arange(size, dtype=inside.dtype))
     return xp.maximum(1.0 - distance, 0.0)

@@ -38,13 +38,14 @@ class PadAndCrop:
         columns = _reflected(left, length=self.hw[1])
         window = rows[:, None], columns
         boxes, mask, (y, x) = sample.boxes_xyxy_px, sample.mask, sample.offset_yx
+        corner_xyxy = np.array([left, top] * 2, np.float32)
         return dataclasses.replace(
             sample,
             image=sample.image[window],
             # The reflection is no padding: colors change there as elsewhere.
             content_yxyx_px=(0, 0, *self.hw),
             offset_yx=(y - top, x - left),
-            boxes_xyxy_px=None if boxes is None else boxes - np.float32([left, top] * 2),
+            boxes_xyxy_px=None if boxes is None else boxes - corner_xyxy,
             mask=None if mask is None else mask[window],
         )
 
