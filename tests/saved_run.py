@@ -18,7 +18,7 @@ TASKS = {
         "task.detection.score_threshold": 0.0,
         "task.detection.max_detections": 7,
         "model.head": "fcos",
-        "model.head_options": dict(fcos=dict(strides=(4,), tower_channels=8, convs=1)),
+        "model.head_options": dict(fcos=dict(strides=(4,), tower_channels=8, num_convs=1)),
         "data.image_size": (32, 48),
     },
     "segmentation": {

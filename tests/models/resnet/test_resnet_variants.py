@@ -233,8 +233,8 @@ def test_root_alone_is_normed():
     ("fields", "message"),
     [
         (dict(preactivation=True, norm="batch"), "ResNetSpec.preactivation.*norm='group'"),
-        (dict(root="deep", width=32), "multiple of 64, of which"),
-        (dict(root="deep", norm="batch", width=9), "even, got 9"),
+        (dict(root="deep", width=32), "expected a multiple of 64 for GroupNorm"),
+        (dict(root="deep", norm="batch", width=9), "expected an even number"),
         (dict(root="3x3"), "ResNetSpec.root"),
         (dict(shortcut="mean"), "ResNetSpec.shortcut"),
         (dict(preactivation="yes"), "ResNetSpec.preactivation"),
