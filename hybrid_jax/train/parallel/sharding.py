@@ -6,7 +6,7 @@ collectives. Axis types are Auto by name: the default of `jax.make_mesh` is Expl
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,9 +28,7 @@ TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 )
 
 
-def make_mesh(
-    axes: Mapping[str, int], *, devices: Sequence[jax.Device] | None = None
-) -> Mesh:
+def make_mesh(axes: dict[str, int], *, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Lays all devices out over the axes `data`, `fsdp`, `tensor`.
 
     Args:
