@@ -170,7 +170,7 @@ def _layout(axes: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
             f"let it take the rest."
         )
     if min(sizes) < 1:
-        return make_mesh(axes)
+        return make_mesh(axes.to_dict())
     return AbstractMesh(tuple(sizes), AXES)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from hybrid_jax.models.image_grid import grid_of
+from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.specs import ResNetSpec
 
@@ -18,4 +18,4 @@ def test_grid_is_that_of_the_resnets_map(hw):
         lambda x: ResNet(spec, rngs=nnx.Rngs(params=0))(x, train=False), images
     )
     for stride, array in maps.items():
-        assert array.shape[1:3] == grid_of(hw, stride)
+        assert hw_of(array) == grid_of(hw, stride)

@@ -157,13 +157,15 @@ class DETR(nnx.Module):
         if self.encoder is not None:
             memory = self.encoder(memory, key=keys[0] if train else None)
         x, places, proposals = self._queries(memory)
-        bias, noised, key_noise = None, None, keys[1]
-        if self.denoising is not None and targets is not None and key_noise is not None:
+        bias, noised = None, None
+        if self.denoising is not None and targets is not None and key is not None:
+            noising_key = keys[1]
+            assert noising_key is not None  # as `key`
             noised = self.denoising(
                 normalize_boxes(targets["boxes_xyxy_px"], image_hw=memory.image_hw),
                 targets["box_labels"],
                 targets["box_mask"],
-                key=key_noise,
+                key=noising_key,
             )
             bias = group_bias(noised.group, queries=x.shape[1])
             x = jnp.concatenate([noised.queries.astype(x.dtype), x], axis=1)
