@@ -125,6 +125,7 @@ def _check_promised(backbone: Fusion, features: Features, images: jax.Array) -> 
     chex.assert_shape(
         features.pooled, (B, backbone.width), custom_message=f"pooled of {name}"
     )
+    chex.assert_equal(set(features.maps), set(backbone.channels))
     for stride, channels in backbone.channels.items():
         chex.assert_shape(
             features.maps[stride],

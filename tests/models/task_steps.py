@@ -107,6 +107,7 @@ def stand_in_for(seen, *, dtype):
         seen: from `read_by`.
     """
     maps, width = seen
+    unread = ((16, 1),)  # where the head reads no map
 
     class StandIn(nnx.Module):
         parts = ()
@@ -114,16 +115,18 @@ def stand_in_for(seen, *, dtype):
 
         def __init__(self, resnet_spec, vit_spec, *, image_size, rngs):
             self.width = width
-            self.channels = dict(maps) or {16: 1}  # `build_fusion` asks for the coarsest
+            self.channels = dict(maps) or dict(
+                unread
+            )  # `build_fusion` asks for the coarsest
             self.maps = nnx.List([nnx.Param(jnp.zeros(c)) for _, c in maps])
             self.pooled = nnx.Param(jnp.zeros(width))
 
         def __call__(self, images, *, train=False, key=None):
             B, H, W, _ = images.shape
+            arrays = [x[...].astype(dtype) for x in self.maps] or [jnp.zeros(1, dtype)]
             given = {}
-            for (s, c), x in zip(maps, self.maps, strict=True):
-                shape = (B, -(-H // s), -(-W // s), c)
-                given[s] = jnp.broadcast_to(x[...].astype(dtype), shape)
+            for (s, c), x in zip(maps or unread, arrays, strict=True):
+                given[s] = jnp.broadcast_to(x, (B, -(-H // s), -(-W // s), c))
             pooled = jnp.broadcast_to(self.pooled[...].astype(dtype), (B, width))
             return Features(maps=given, pooled=pooled)
 
