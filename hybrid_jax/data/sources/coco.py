@@ -1,14 +1,16 @@
 """`coco:IMAGES,JSON`: boxes in the json format of COCO (Lin et al., 2014)."""
 
+import functools
 import os
 import pathlib
 
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.formats.coco_categories import Categories, with_labels_of
 from hybrid_jax.data.formats.coco_json import CocoTable, read_coco_json
 from hybrid_jax.data.formats.decode import image_hw, read_image
-from hybrid_jax.data.formats.paired_folders import paired_folders
+from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
 from hybrid_jax.data.formats.splits import USUAL_NAMES, share_of
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
@@ -32,7 +34,11 @@ class CocoSource:
     it the file holds all: a tenth of the images is the test split, another tenth
     validation, chosen by a hash of their names, so the same on every machine.
 
-    Examples hold `boxes_xyxy_px`, `box_labels` (categories by ascending id; the ids are
+    The categories are those of the train split, by ascending id; other splits are mapped by
+    the categories' names, whatever ids and order they have there, and may lack some. Where
+    there is no train split, they are the file's own.
+
+    Examples hold `boxes_xyxy_px`, `box_labels` (the ids in the split's own file are
     `info.box_category_ids`), `box_crowd` (from `iscrowd`), `box_ids`, `box_areas_px` and
     `image_id`. Outlines, as polygons or run lengths, are read over. The file is read once;
     images are looked for when they are asked for.
@@ -42,8 +48,8 @@ class CocoSource:
         split: see above.
 
     Raises:
-        UserError: a path is missing, the split is empty, or the file is not as expected
-            (see `read_coco_json`).
+        UserError: a path is missing, the split is empty, a category is unknown to
+            training, or the file is not as expected (see `read_coco_json`).
 
     Attributes:
         first_fault: of the entries of the file that cannot be used; None if all can.
@@ -56,6 +62,8 @@ class CocoSource:
             check_split(self._name, split=split, splits=USUAL_NAMES)
         self._folder, self._json = places.of(split)
         table = read_coco_json(self._json)
+        if trained := _trained_categories(places, json=self._json):
+            table = with_labels_of(table, trained, path=self._json)
         largest = table.sizes_hw.max(0, initial=0).tolist()
         self.info = DatasetInfo(
             box_names=table.names,
@@ -123,6 +131,25 @@ class CocoSource:
             "image_id": table.image_ids[index],
             "where": f"{self._json}: {table.file_names[index]}",
         }
+
+
+def _trained_categories(places: PairedFolders, *, json: pathlib.Path) -> Categories | None:
+    """Returns the categories of the train split; None if `json` holds them itself."""
+    try:
+        trained = places.of("train")[1]
+    except UserError:
+        return None
+    if trained == json:
+        return None
+    state = trained.stat()
+    return _categories(trained, state.st_mtime_ns, state.st_size)
+
+
+# A large file takes long, and is opened for validation, test and evaluation each.
+@functools.lru_cache(maxsize=4)
+def _categories(path: pathlib.Path, modified_ns: int, size: int) -> Categories:
+    table = read_coco_json(path)
+    return Categories(path, table.names, table.category_ids)
 
 
 def _share(table: CocoTable, split: str) -> CocoTable:
