@@ -70,7 +70,9 @@ class VocFolders:
             check_split(self.name, split=split, splits=USUAL_NAMES)
             ids = share_of(self._annotations, split=split)
         elif self._holds_out(split):
-            ids = held_out(self._listed("train"), split=split)
+            trained = self._listed("train")
+            chosen = set(held_out(trained, split=split))
+            ids = [image_id for image_id in trained if image_id in chosen]
         else:
             ids = self._listed(split)
         if not ids:
