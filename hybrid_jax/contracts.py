@@ -123,6 +123,7 @@ class DatasetInfo:
             1, 2, ...
         segmentation_names: class names of pixels; empty if there are no masks.
         largest_hw: upper bound (height, width) in px of all images; None if not known.
+        notes: sentences about the split that a run says first, such as what was left out.
     """
 
     num_classes: int = 0
@@ -132,6 +133,7 @@ class DatasetInfo:
     box_category_ids: tuple[int, ...] = ()
     segmentation_names: tuple[str, ...] = ()
     largest_hw: tuple[int, int] | None = None
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 class Source(Protocol):

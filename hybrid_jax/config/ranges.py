@@ -17,7 +17,11 @@ def check(config: ConfigDict) -> None:
         _expect(config, path, lambda v: v >= 0, "zero or more")
     _expect(config, "train.ema_decay", lambda v: 0.0 <= v < 1.0, "a decay in [0, 1)")
     for path in ("data.crop_area", "data.crop_ratio", "data.scale_jitter"):
-        _expect(config, path, lambda v: 0.0 < v[0] <= v[1], "a pair 0 < lower <= upper")
+        _expect(config, path, _is_range, "a pair 0 < lower <= upper, such as (0.5, 0.5)")
+    factors = "one or more factors above 0, such as (1.0,)"
+    _expect(config, "task.segmentation.scales", _are_factors, factors)
+    canvas = "a pair (height, width) in px, one number for both, or None"
+    _expect(config, "task.segmentation.canvas", _is_canvas, canvas)
     _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
     for path in ("optimizer.freeze", "optimizer.no_decay"):
         _expect(config, path, _is_pattern, "a regular expression")
@@ -105,8 +109,28 @@ def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
     value = config
     for name in path.split("."):
         value = value[name]
-    if not holds(value):
+    try:
+        right = holds(value)
+    except (TypeError, ValueError):  # of another type: a text, or one number for two
+        right = False
+    if not right:
         raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
+
+
+def _is_range(pair: object) -> bool:
+    lower, upper = pair
+    return 0.0 < lower <= upper
+
+
+def _are_factors(values: object) -> bool:
+    return len(values) > 0 and all(value > 0.0 for value in values)
+
+
+def _is_canvas(canvas: object) -> bool:
+    if canvas is None:
+        return True
+    height, width = (canvas, canvas) if isinstance(canvas, int) else canvas
+    return isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
 
 
 def _is_span(text: str) -> bool:

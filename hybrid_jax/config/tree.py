@@ -122,7 +122,8 @@ def resolve(
 
 def _image_hw(key: str, image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Returns (height, width) from a side or a pair."""
-    sides = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+    pair = isinstance(image_size, list | tuple)
+    sides = tuple(image_size) if pair else (image_size,) * 2
     if len(sides) != 2 or any(not isinstance(s, int) or s < 1 for s in sides):
         raise UserError(
             f"config.{key}: expected a positive side in px or a "

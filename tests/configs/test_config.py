@@ -209,6 +209,17 @@ def test_steps_speak_before_epochs():
         ("data.crop_area", (0.5, 0.1), "a pair 0 < lower <= upper"),
         ("data.crop_ratio", (0.0, 1.0), "a pair 0 < lower <= upper"),
         ("data.eval_crop", 0.0, r"a share in \(0, 1\]"),
+        ("data.scale_jitter", 0.5, "a pair 0 < lower <= upper"),
+        ("data.crop_area", (0.5,), "a pair 0 < lower <= upper"),
+        ("data.crop_area", (0.2, 0.5, 1.0), "a pair 0 < lower <= upper"),
+        ("data.crop_ratio", "0.5,1", "a pair 0 < lower <= upper"),
+        ("data.crop_ratio", ("a", "b"), "a pair 0 < lower <= upper"),
+        ("data.crop_ratio", None, "a pair 0 < lower <= upper"),
+        ("data.pad_px", "4", "zero or more"),
+        ("task.segmentation.scales", 1.0, "one or more factors above 0"),
+        ("task.segmentation.scales", (), "one or more factors above 0"),
+        ("task.segmentation.canvas", 48.0, r"a pair \(height, width\) in px"),
+        ("task.segmentation.canvas", (48,), r"a pair \(height, width\) in px"),
     ],
 )
 def test_value_out_of_range_names_key_expectation_and_value(path, value, expected):
@@ -222,6 +233,18 @@ def test_value_out_of_range_names_key_expectation_and_value(path, value, expecte
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_pair_may_be_a_tuple_or_a_list(kind):
+    config = defaults("tiny")
+    for path in ("data.crop_area", "data.crop_ratio", "data.scale_jitter"):
+        set_key(config, path, kind((0.5, 1.0)))
+    set_key(config, "data.image_size", kind((40, 72)))
+    set_key(config, "task.segmentation.canvas", kind((80, 144)))
+    data = resolve(config, on_cpu=True).data
+    assert tuple(data.image_size) == (40, 72)
+    assert tuple(data.crop_area) == (0.5, 1.0)
+
+
 def test_accumulate_must_divide_the_batch():
     config = defaults("tiny")
     config.train.update(batch_size=10, accumulate=4)
@@ -229,7 +252,9 @@ def test_accumulate_must_divide_the_batch():
         resolve(config, on_cpu=True)
 
 
-@pytest.mark.parametrize("size", [0, -3, (64,), (64, 32, 3), (64, 0), (64.0, 32.0), "64"])
+@pytest.mark.parametrize(
+    "size", [0, -3, 64.0, (64,), (64, 32, 3), (64, 0), (64.0, 32.0), "64"]
+)
 def test_image_size_must_be_a_side_or_a_pair(size):
     config = defaults("tiny")
     set_key(config, "data.image_size", size)

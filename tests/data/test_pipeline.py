@@ -190,7 +190,7 @@ def test_evaluation_in_workers_is_the_same():
 
 @pytest.fixture
 def folder_with_torn_image(tmp_path):
-    write_class_folders(tmp_path, {"train/cat": 12})
+    write_class_folders(tmp_path, {"train/cat": 12, "val/cat": 1})
     truncate(tmp_path / "train/cat/005.png")
     return open_source(f"folder:{tmp_path}", split="train")
 

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from hybrid_jax.data.formats.text_files import read_text
 from hybrid_jax.errors import UserError
 
 
@@ -18,8 +19,7 @@ def listed_classes(
     """
     if not path.is_file():
         return None
-    # "-sig": some editors put a mark in front that would be part of the first name.
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or (most is not None and len(names) > most):
         number = "one or more names" if most is None else f"1 to {most} names"

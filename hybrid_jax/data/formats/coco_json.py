@@ -6,11 +6,13 @@ Format: Lin et al., Microsoft COCO: Common Objects in Context, 2014.
 import dataclasses
 import json
 import pathlib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from hybrid_jax.data.formats.text_files import read_text
 from hybrid_jax.errors import UserError
 
 _NO_BOX = (float("nan"),) * 4
@@ -22,7 +24,7 @@ class CocoTable:
     """The images of a json file and, image by image, their objects.
 
     Attributes:
-        names: K names of categories, by ascending id.
+        names: K names of categories, by ascending id; no two are alike.
         category_ids: their ids; label k is the category `category_ids[k]`.
         image_ids: N ids of images, int or str, in the order of the file; None if missing.
         file_names: N paths below the folder of the images.
@@ -80,7 +82,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
 
     Raises:
         UserError: the file is missing, no json, or lacks one of the three; a category lacks
-            a key; an id is there twice. Names file, key and id.
+            a key; an id or a category's name is there twice. Names file, key and id.
     """
     content = _load(path)
     images, annotations, categories = (
@@ -92,6 +94,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     )
     category_ids = tuple(number for number, _ in categories)
     _check_once(category_ids, "category", path)
+    _check_names(categories, path)
     image_faults = [_image_fault(image, path) for image in images]
     image_ids = [image.get("id") for image in images]
     _check_once((one for one in image_ids if one is not None), "image", path)
@@ -125,8 +128,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
 
 def _load(path: pathlib.Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as file:
-            content = json.load(file, object_hook=_without_outline)
+        content = json.loads(read_text(path), object_hook=_without_outline)
     except OSError as error:
         raise UserError(f"annotations {str(path)!r} cannot be read: {error}.") from error
     except ValueError as error:
@@ -186,6 +188,19 @@ def _check_once(ids: Iterable[int | str], what: str, path: pathlib.Path) -> None
                 f"annotations {str(path)!r}: the {what} of id {one!r} is there twice."
             )
         seen.add(one)
+
+
+def _check_names(categories: list[tuple[int, str]], path: pathlib.Path) -> None:
+    number_of: dict[str, int] = {}
+    for number, name in categories:
+        # Names join the files of splits: two alike would make one class two.
+        first = number_of.setdefault(unicodedata.normalize("NFC", name.strip()), number)
+        if first != number:
+            raise UserError(
+                f"annotations {str(path)!r}: the categories of the ids {first} and "
+                f"{number} are both called {name!r}. Give each a name of its own, or make "
+                f"them one."
+            )
 
 
 def _image_fault(image: dict[str, Any], path: pathlib.Path) -> str:

@@ -4,8 +4,10 @@ import os
 import struct
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from hybrid_jax.data.formats.orientation import orientation_of, upright
+from hybrid_jax.data.formats.png_chunks import SIGNATURE, picture_alone
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 # What Pillow raises for files that are cut short, corrupted or no images at all.
@@ -18,14 +20,14 @@ _UNREADABLE = (
     struct.error,
     Image.DecompressionBombError,
 )
-_ORIENTATION = 0x0112  # of EXIF; from 5 on, rows are columns
 _MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image file as (H, W, 3) uint8, upright and in RGB.
 
-    The EXIF orientation is applied. Gray becomes three equal channels, palettes their
+    The orientation in its metadata is applied (see `orientation_of`). Metadata that is
+    damaged or odd is passed over. Gray becomes three equal channels, palettes their
     colors, and 16-bit gray its upper eight bits. Transparency is dropped, not blended:
     the colors stored below it are kept, as `Image.convert("RGB")` has it.
 
@@ -33,7 +35,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         BadImageError: the file is missing, cut short or no image; names the path.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return _upright_rgb(image)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
@@ -49,10 +51,10 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         BadAnnotationError: it holds colors, or ids that do not fit into a byte.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             mode = image.mode
             ids = (
-                np.array(_upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
+                np.array(upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
             )
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
@@ -78,13 +80,25 @@ def image_hw(path: str | os.PathLike) -> tuple[int, int]:
         BadImageError: as `read_image`.
     """
     try:
-        with Image.open(path) as image:
-            # Pillow would decode a PNG to look for EXIF behind its pixels.
-            exif = image.getexif() if image.format == "JPEG" or "exif" in image.info else {}
+        with _opened(path) as image:
+            turned = orientation_of(image) >= 5
             width, height = image.size
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
-    return (width, height) if exif.get(_ORIENTATION, 1) >= 5 else (height, width)
+    return (width, height) if turned else (height, width)
+
+
+def _opened(path: str | os.PathLike) -> Image.Image:
+    try:
+        return Image.open(path)
+    except Image.DecompressionBombError:
+        raise
+    except _UNREADABLE:
+        with open(path, "rb") as file:
+            if file.read(len(SIGNATURE)) != SIGNATURE:
+                raise
+            # Pillow gives up for a damaged or huge text, behind which the pixels are whole.
+            return Image.open(picture_alone(file))
 
 
 def _bad_image(path: str | os.PathLike, error: Exception) -> BadImageError:
@@ -111,14 +125,8 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., :3])
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    if image.format == "JPEG" or image.getexif():
-        return ImageOps.exif_transpose(image)
-    return image
-
-
 def _upright_rgb(image: Image.Image) -> np.ndarray:
-    image = _upright(image)
+    image = upright(image)
     if image.mode.startswith("I"):  # "I;16", "I;16B" or "I": 16-bit gray
         gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return as_rgb(gray.astype(np.uint16))

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from hybrid_jax.data.formats.splits import usual_names
+from hybrid_jax.data.formats.splits import USUAL_NAMES, usual_names
 from hybrid_jax.errors import UserError
 
 
@@ -34,12 +34,29 @@ class PairedFolders:
         """
         return self._filled(self.images, split), self._filled(self.annotations, split)
 
+    def there(self, split: str) -> bool:
+        """Whether both paths lead somewhere for a split."""
+        try:
+            self.of(split)
+        except UserError:
+            return False
+        return True
+
+    def holds_out(self, split: str) -> bool:
+        """Whether `split` is to be shared out of the training split.
+
+        So are training and validation where there is no place for validation.
+        """
+        shared = self.by_split and split in ("train", "validation")
+        return shared and self.there("train") and not self.there("validation")
+
     def _filled(self, pattern: str, split: str) -> pathlib.Path:
         usual = (pattern.replace("{split}", word) for word in usual_names(split))
         tried = [pathlib.Path(path).expanduser() for path in dict.fromkeys(usual)]
         for path in tried:
             if (path.parent if "*" in path.name else path).exists():
                 return path
+        tried = tried[: len(USUAL_NAMES.get(split, (split,)))]  # without those in capitals
         raise UserError(
             f"data {self.name!r}: split {split!r} needs {' or '.join(map(str, tried))}, "
             f"found nothing there. Check the path, or choose another split."

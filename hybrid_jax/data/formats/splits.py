@@ -1,20 +1,30 @@
 """Names of splits, and splits of data that comes in one piece."""
 
 import hashlib
+import os
+import unicodedata
 from collections.abc import Iterable
 
-# What folders and files call a split, by the library's own name of it.
+# What folders and files call a split, by the library's own name of it, in lower case.
 USUAL_NAMES = {
     "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
+    "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-SPLIT_OF_NAME = {name: split for split, names in USUAL_NAMES.items() for name in names}
+_SPLIT_OF_NAME = {name: split for split, names in USUAL_NAMES.items() for name in names}
+
+
+def split_called(name: str) -> str | None:
+    """Returns the split that a name of any case stands for; None for other names."""
+    return _SPLIT_OF_NAME.get(name.lower())
 
 
 def usual_names(split: str) -> tuple[str, ...]:
     """Returns what `split` may be called on disk; for any other split its own name."""
-    return USUAL_NAMES.get(split, (split,))
+    words = USUAL_NAMES.get(split)
+    if words is None:
+        return (split,)
+    return (*words, *map(str.capitalize, words), *map(str.upper, words))
 
 
 def share_of(names: Iterable[str], *, split: str) -> list[str]:
@@ -28,7 +38,7 @@ def share_of(names: Iterable[str], *, split: str) -> list[str]:
         names: paths or ids without repetition.
         split: "train", "validation" or "test".
     """
-    by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    by_hash = sorted(names, key=_hash)
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 3))
     share = {
         "test": slice(0, tenth),
@@ -36,3 +46,35 @@ def share_of(names: Iterable[str], *, split: str) -> list[str]:
         "train": slice(2 * tenth, None),
     }[split]
     return sorted(by_hash[share])
+
+
+def held_out(names: Iterable[str], *, split: str) -> list[str]:
+    """Returns what is left of a training split, or taken out of it for validation.
+
+    For data with a training split and none for validation. A tenth is taken out, at least
+    one of five or more, by a hash of the names, so the same on every machine.
+
+    Args:
+        names: of the whole training split, paths or ids without repetition.
+        split: "train" or "validation".
+
+    Returns:
+        Sorted names.
+    """
+    by_hash = sorted(names, key=_hash)
+    tenth = max(len(by_hash) // 10, int(len(by_hash) >= 5))
+    share = {"validation": slice(0, tenth), "train": slice(tenth, None)}[split]
+    return sorted(by_hash[share])
+
+
+def held_out_note(count: int, *, of: int) -> str:
+    """Returns the sentence that says so: `count` names of a training split of `of`."""
+    return (
+        f"there is no validation split: {count} of the {of} training images are held out "
+        f"for it, by a hash of their names; the others train"
+    )
+
+
+def _hash(name: str) -> bytes:
+    # Names have several forms of one letter, and may be no UTF-8 at all.
+    return hashlib.sha256(os.fsencode(unicodedata.normalize("NFC", name))).digest()

@@ -2,11 +2,13 @@
 
 import math
 import pathlib
+import re
 from xml.etree import ElementTree
 
 import numpy as np
 
 from hybrid_jax.contracts import Example
+from hybrid_jax.data.formats.text_files import decoded
 from hybrid_jax.errors import BadAnnotationError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -19,13 +21,25 @@ def read_voc_xml(path: pathlib.Path) -> ElementTree.Element:
         BadAnnotationError: the file is missing or no xml; names it.
     """
     try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        content = path.read_bytes()
+        try:
+            return ElementTree.fromstring(content)
+        except (ElementTree.ParseError, ValueError, LookupError):
+            return ElementTree.fromstring(_as_declared(content))
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise BadAnnotationError(
             f"annotations {str(path)!r} cannot be read: {error}. Every image of the split "
             f"needs such a file: correct it, or leave out images without one with "
             f"--config.data.on_bad_annotation=skip."
         ) from error
+
+
+def _as_declared(content: bytes) -> str:
+    """Returns the text of a file in an encoding that the parser itself does not know."""
+    declared = re.match(rb"""\s*<\?xml[^>]*?encoding=["']([\w.:-]+)["'][^>]*\?>""", content)
+    if declared is None:
+        return decoded(content)
+    return content[declared.end() :].decode(declared[1].decode("ascii"))
 
 
 def names_in(root: ElementTree.Element) -> set[str]:
@@ -36,7 +50,8 @@ def names_in(root: ElementTree.Element) -> set[str]:
 def size_hw_in(root: ElementTree.Element) -> tuple[int, int]:
     """Returns (height, width) in px of the image as the file says, 0 where it does not."""
     height, width = (_number(root, f"size/{key}") for key in ("height", "width"))
-    return (int(height), int(width)) if height > 0 and width > 0 else (0, 0)
+    known = 0 < height < math.inf and 0 < width < math.inf
+    return (int(height), int(width)) if known else (0, 0)
 
 
 def objects_in(root: ElementTree.Element, names: tuple[str, ...]) -> Example:

@@ -1,15 +1,23 @@
 """`coco:IMAGES,JSON`: boxes in the json format of COCO (Lin et al., 2014)."""
 
+import functools
 import os
 import pathlib
 
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.formats.coco_categories import Categories, with_labels_of
 from hybrid_jax.data.formats.coco_json import CocoTable, read_coco_json
 from hybrid_jax.data.formats.decode import image_hw, read_image
-from hybrid_jax.data.formats.paired_folders import paired_folders
-from hybrid_jax.data.formats.splits import USUAL_NAMES, share_of
+from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
+from hybrid_jax.data.formats.splits import (
+    USUAL_NAMES,
+    held_out,
+    held_out_note,
+    share_of,
+)
+from hybrid_jax.data.formats.written_paths import found_file
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
@@ -28,11 +36,16 @@ class CocoSource:
     """Images of any size with boxes; those without objects are there too.
 
     `{split}` in the two paths stands for a split's name there: train or training;
-    validation, valid or val; test or testing; or whatever other split is asked for. Without
-    it the file holds all: a tenth of the images is the test split, another tenth
-    validation, chosen by a hash of their names, so the same on every machine.
+    validation, valid, val or dev; test or testing; or whatever other split is asked for. If
+    there is none for validation, a tenth of training is held out. Without `{split}` the
+    file holds all: a tenth of the images is the test split, another tenth validation,
+    chosen by a hash of their names, so the same on every machine.
 
-    Examples hold `boxes_xyxy_px`, `box_labels` (categories by ascending id; the ids are
+    The categories are those of the train split, by ascending id; other splits are mapped by
+    the categories' names, whatever ids and order they have there, and may lack some. Where
+    there is no train split, they are the file's own.
+
+    Examples hold `boxes_xyxy_px`, `box_labels` (the ids in the split's own file are
     `info.box_category_ids`), `box_crowd` (from `iscrowd`), `box_ids`, `box_areas_px` and
     `image_id`. Outlines, as polygons or run lengths, are read over. The file is read once;
     images are looked for when they are asked for.
@@ -42,8 +55,8 @@ class CocoSource:
         split: see above.
 
     Raises:
-        UserError: a path is missing, the split is empty, or the file is not as expected
-            (see `read_coco_json`).
+        UserError: a path is missing, the split is empty, a category is unknown to
+            training, or the file is not as expected (see `read_coco_json`).
 
     Attributes:
         first_fault: of the entries of the file that cannot be used; None if all can.
@@ -54,15 +67,26 @@ class CocoSource:
         self._name = places.name
         if not places.by_split:
             check_split(self._name, split=split, splits=USUAL_NAMES)
-        self._folder, self._json = places.of(split)
+        shared_out = places.holds_out(split)
+        self._folder, self._json = places.of("train" if shared_out else split)
         table = read_coco_json(self._json)
+        if trained := _trained_categories(places, json=self._json):
+            table = with_labels_of(table, trained, path=self._json)
         largest = table.sizes_hw.max(0, initial=0).tolist()
+        notes = ()
+        self._table = table
+        if shared_out:
+            self._table = _share(table, held_out(table.file_names, split=split))
+            out = held_out(table.file_names, split="validation")
+            notes = (held_out_note(len(out), of=len(table.file_names)),)
+        elif not places.by_split:
+            self._table = _share(table, share_of(table.file_names, split=split))
         self.info = DatasetInfo(
             box_names=table.names,
             box_category_ids=table.category_ids,
             largest_hw=tuple(largest) if table.sizes_hw.all() and any(largest) else None,
+            notes=notes,
         )
-        self._table = table if places.by_split else _share(table, split)
         if not self._table.image_ids:
             raise UserError(f"data {self._name!r}: split {split!r} has no images.")
         fault = table.first_fault
@@ -88,7 +112,7 @@ class CocoSource:
         return {"original_hw": hw, **self._boxes(index, hw)}
 
     def _path(self, index: int) -> pathlib.Path:
-        return self._folder / self._table.file_names[index]
+        return found_file(self._folder, self._table.file_names[index])
 
     def _read(self, reader, index: int):
         if self._table.image_faults[index]:
@@ -125,7 +149,27 @@ class CocoSource:
         }
 
 
-def _share(table: CocoTable, split: str) -> CocoTable:
-    names = set(share_of(table.file_names, split=split))
+def _trained_categories(places: PairedFolders, *, json: pathlib.Path) -> Categories | None:
+    """Returns the categories of the train split; None if `json` holds them itself."""
+    try:
+        trained = places.of("train")[1]
+    except UserError:
+        return None
+    if trained == json:
+        return None
+    state = trained.stat()
+    return _categories(trained, state.st_mtime_ns, state.st_size)
+
+
+# A large file takes long, and is opened for validation, test and evaluation each.
+@functools.lru_cache(maxsize=4)
+def _categories(path: pathlib.Path, modified_ns: int, size: int) -> Categories:
+    table = read_coco_json(path)
+    return Categories(path, table.names, table.category_ids)
+
+
+def _share(table: CocoTable, file_names: list[str]) -> CocoTable:
+    """Returns the images of these names."""
+    names = set(file_names)
     chosen = [i for i, name in enumerate(table.file_names) if name in names]
     return table.of_images(np.array(chosen, np.int64))

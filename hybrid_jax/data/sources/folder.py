@@ -1,15 +1,22 @@
 """`folder:PATH`: image files sorted into one folder per class."""
 
-import collections
-import os
 import pathlib
 
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.formats.class_folders import (
+    check_class_folders,
+    folders_by_name,
+    split_folders,
+)
 from hybrid_jax.data.formats.decode import read_image
-from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
-from hybrid_jax.data.formats.splits import SPLIT_OF_NAME, share_of
+from hybrid_jax.data.formats.image_files import (
+    EXTENSIONS,
+    passed_over,
+    sorted_files,
+)
+from hybrid_jax.data.formats.splits import USUAL_NAMES, held_out, held_out_note, share_of
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError, nearest
@@ -27,20 +34,25 @@ class FolderSource:
 
     Two layouts are read, each with any depth of folders below the class:
 
-    - `SPLIT/CLASS/*.jpg`, if there is a folder called `train`; splits are called train,
-      validation (or valid, or val) and test. The classes are those of `train`.
+    - `SPLIT/CLASS/*.jpg`, if there is a folder for training; splits are called train or
+      training; validation, valid, val or dev; test or testing, in any case. The classes
+      are those of training. Without a folder for validation, a tenth of each class of
+      training is held out for it (see `held_out`).
     - `CLASS/*.jpg`. Of each class a tenth is the test split, another tenth validation,
       chosen by a hash of the paths, so the same on every machine. Adding files can move
       others to another split: use the first layout to fix them.
 
-    Files are decoded when an example is asked for; listing reads names only.
+    Files are decoded when an example is asked for; listing reads names only. Hidden files
+    and folders and what systems leave behind never count (see `is_left_out`); other files
+    that are no images are counted in `info.notes`.
 
     Args:
         location: the folder.
         split: "train", "validation" or "test".
 
     Raises:
-        UserError: a missing folder, split or class, or a class without images.
+        UserError: a missing folder, split or class, a class without images, or folders
+            that look as if their parts were classes or splits (see `check_class_folders`).
     """
 
     def __init__(self, location: str, *, split: str):
@@ -51,21 +63,34 @@ class FolderSource:
                 f"data {name!r}: there is no folder {self._root}. Expected one that holds "
                 f"train/CLASS/*.jpg or CLASS/*.jpg: check the path after folder:."
             )
-        split_folders = _split_folders(self._root, name=name)
-        if split_folders:
-            check_split(name, split=split, splits=split_folders)
-            classes = _classes(split_folders["train"], name=name)
-            paths = _list_split(split_folders[split], classes, name=name)
+        splits = split_folders(self._root, name=name)
+        parent = splits.get("train", self._root)
+        folders = folders_by_name(parent, name=name)
+        notes = check_class_folders(list(folders.values()), parent=parent, name=name)
+        classes = tuple(folders)
+        others: list[str] = []
+        if not splits:
+            check_split(name, split=split, splits=USUAL_NAMES)
+            paths = self._images(folders, name=name, others=others)
+            paths = {c: share_of(found, split=split) for c, found in paths.items()}
+        elif split in splits and not (split == "train" and "validation" not in splits):
+            paths = self._other_split(splits[split], classes, name=name, others=others)
         else:
-            check_split(name, split=split, splits=("train", "validation", "test"))
-            classes = _classes(self._root, name=name)
-            paths = _list_share(self._root, classes, split=split, name=name)
-        counts = [len(paths[c]) for c in classes]
+            check_split(name, split=split, splits=sorted({*splits, "validation"}))
+            whole = self._images(folders, name=name, others=others)
+            paths = {c: held_out(found, split=split) for c, found in whole.items()}
+            out = sum(len(held_out(f, split="validation")) for f in whole.values())
+            notes.append(held_out_note(out, of=sum(map(len, whole.values()))))
+        counts = [len(paths.get(c, ())) for c in classes]
         if not sum(counts):
             raise UserError(f"data {name!r}: split {split!r} has no images.")
-        self._paths = [path for c in classes for path in paths[c]]
+        self._paths = [path for c in classes for path in paths.get(c, ())]
         self._labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
-        self.info = DatasetInfo(num_classes=len(classes), class_names=classes)
+        if others:
+            notes.append(passed_over(others))
+        self.info = DatasetInfo(
+            num_classes=len(classes), class_names=classes, notes=tuple(notes)
+        )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -80,73 +105,37 @@ class FolderSource:
         image = read_image(self._root / path)
         return {"image": image, "label": int(self._labels[index]), "image_id": path}
 
+    def _other_split(
+        self,
+        parent: pathlib.Path,
+        classes: tuple[str, ...],
+        *,
+        name: str,
+        others: list[str],
+    ) -> dict[str, list[str]]:
+        """Returns class -> paths below the root, for a folder that is one split."""
+        folders = folders_by_name(parent, name=name)
+        for called in folders:
+            if called not in classes:
+                raise UserError(
+                    f"data {name!r}: class {called!r} of {parent} is not among the "
+                    f"{len(classes)} classes of the train split.{nearest(called, classes)}"
+                )
+        return self._images(folders, name=name, others=others)
 
-def _split_folders(root: pathlib.Path, *, name: str) -> dict[str, pathlib.Path]:
-    """Returns split -> folder, or nothing if the classes come first."""
-    folders: dict[str, pathlib.Path] = {}
-    if not (root / "train").is_dir():
-        return folders
-    for folder in _folders(root):
-        split = SPLIT_OF_NAME.get(folder.name)
-        if split in folders:
-            raise UserError(
-                f"data {name!r}: {folders[split]} and {folder} both are the {split} "
-                f"split. Rename or remove one of them."
-            )
-        if split:
-            folders[split] = folder
-    return folders
-
-
-def _folders(parent: pathlib.Path) -> list[pathlib.Path]:
-    with os.scandir(parent) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
-    return [parent / name for name in names]
-
-
-def _classes(parent: pathlib.Path, *, name: str) -> tuple[str, ...]:
-    classes = tuple(folder.name for folder in _folders(parent))
-    if not classes:
-        raise UserError(
-            f"data {name!r}: expected one folder per class in {parent}, found none."
-        )
-    return classes
-
-
-def _list_split(
-    parent: pathlib.Path, classes: tuple[str, ...], *, name: str
-) -> dict[str, list[str]]:
-    """Returns class -> paths below the root, for a folder that is one split."""
-    paths: dict[str, list[str]] = collections.defaultdict(list)
-    for folder in _folders(parent):
-        if folder.name not in classes:
-            raise UserError(
-                f"data {name!r}: class {folder.name!r} of {parent} is not among the "
-                f"{len(classes)} classes of the train split."
-                f"{nearest(folder.name, classes)}"
-            )
-        paths[folder.name] = _images(folder, root=parent.parent, name=name)
-    return paths
-
-
-def _list_share(
-    root: pathlib.Path, classes: tuple[str, ...], *, split: str, name: str
-) -> dict[str, list[str]]:
-    """Returns class -> paths below the root, for a split taken out of every class."""
-    paths = {}
-    for folder in classes:
-        found = _images(root / folder, root=root, name=name)
-        paths[folder] = share_of(found, split=split)
-    return paths
-
-
-def _images(folder: pathlib.Path, *, root: pathlib.Path, name: str) -> list[str]:
-    """Returns the image files below a class folder, relative to the root, sorted."""
-    below = folder.relative_to(root).as_posix()
-    found = [f"{below}/{file}" for file in files_below(folder)]
-    if not found:
-        raise UserError(
-            f"data {name!r}: class folder {folder} has no images "
-            f"({' '.join(EXTENSIONS)}). Fill it or remove it."
-        )
-    return found
+    def _images(
+        self, folders: dict[str, pathlib.Path], *, name: str, others: list[str]
+    ) -> dict[str, list[str]]:
+        """Returns class -> image files, relative to the root, sorted; adds to `others`."""
+        paths = {}
+        for called, folder in folders.items():
+            below = folder.relative_to(self._root).as_posix()
+            images, rest = sorted_files(folder)
+            if not images:
+                raise UserError(
+                    f"data {name!r}: class folder {folder} has no images "
+                    f"({' '.join(EXTENSIONS)}). Fill it or remove it."
+                )
+            paths[called] = [f"{below}/{file}" for file in images]
+            others += [f"{below}/{file}" for file in rest]
+        return paths

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import unicodedata
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
@@ -9,13 +10,19 @@ from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
 from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
 from hybrid_jax.data.formats.mask_classes import largest_hw, numbered_classes
 from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
-from hybrid_jax.data.formats.splits import USUAL_NAMES, share_of
+from hybrid_jax.data.formats.splits import (
+    USUAL_NAMES,
+    held_out,
+    held_out_note,
+    share_of,
+    usual_names,
+)
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, UserError
 
 _EXAMPLE = "/data/ade20k/images,/data/ade20k/annotations"
-_MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")  # none of them loses anything
+_MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".gif")  # none of them loses anything
 
 _Pairs = dict[str, tuple[pathlib.Path, pathlib.Path | None]]
 
@@ -35,7 +42,8 @@ class SegSource:
     `/data/leftImg8bit/{split}/*_leftImg8bit.png,/data/gtFine/{split}/*_gtFine_labelIds.png`.
 
     Splits are what `{split}` in both paths stands for, or the sub-folders of both folders
-    (train or training; validation, valid or val; test or testing); else a tenth of the
+    (train or training; validation, valid, val or dev; test or testing). If there is none
+    for validation, a tenth of training is held out. Without any of these, a tenth of the
     images is the test split, another tenth validation, chosen by a hash of their names.
 
     Masks are gray or palette files of ids, read as they are. The classes are those of a
@@ -66,7 +74,11 @@ class SegSource:
             trained = _pairs(places, "train").values()
             names = numbered_classes([mask for _, mask in trained if mask])
         images = _all_images(places) | {image for _, (image, _) in self._pairs}
-        self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
+        self.info = DatasetInfo(
+            segmentation_names=names,
+            largest_hw=largest_hw(images),
+            notes=_notes(places, split),
+        )
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -113,7 +125,7 @@ def _no_masks(
 def _by_folders(places: PairedFolders) -> PairedFolders:
     """Puts `{split}` behind both paths if there are folders for it."""
     folder = pathlib.Path(places.images).expanduser()
-    if places.by_split or not any((folder / n).is_dir() for n in USUAL_NAMES["train"]):
+    if places.by_split or not any((folder / n).is_dir() for n in usual_names("train")):
         return places
     return PairedFolders(
         places.name, f"{places.images}/{{split}}", f"{places.annotations}/{{split}}"
@@ -124,18 +136,30 @@ def _pairs(places: PairedFolders, split: str) -> _Pairs:
     """Returns name -> (image, mask) of one split, sorted by name; None without a mask."""
     if not places.by_split:
         check_split(places.name, split=split, splits=USUAL_NAMES)
-    image_place, mask_place = places.of(split)
+    shared_out = places.holds_out(split)
+    image_place, mask_place = places.of("train" if shared_out else split)
     images = _files(image_place, EXTENSIONS, name=places.name)
     masks = _files(mask_place, _MASK_EXTENSIONS, name=places.name)
     if images and masks.keys().isdisjoint(images):
         raise UserError(_no_masks(places, split, list(images.values()), of=len(images)))
-    chosen = sorted(images) if places.by_split else share_of(images, split=split)
+    if shared_out:
+        chosen = held_out(images, split=split)
+    else:
+        chosen = sorted(images) if places.by_split else share_of(images, split=split)
     if not chosen:
         raise UserError(
             f"data {places.name!r}: split {split!r} has no images "
             f"({' '.join(EXTENSIONS)}) in {image_place}."
         )
     return {shared: (images[shared], masks.get(shared)) for shared in chosen}
+
+
+def _notes(places: PairedFolders, split: str) -> tuple[str, ...]:
+    if not places.holds_out(split):
+        return ()
+    images = _files(places.of("train")[0], EXTENSIONS, name=places.name)
+    out = held_out(images, split="validation")
+    return (held_out_note(len(out), of=len(images)),)
 
 
 def _files(
@@ -150,7 +174,8 @@ def _files(
         if not (file.name.startswith(before) and file.name.endswith(after)):
             continue
         shared = file.name.removeprefix(before).removesuffix(after or file.suffix)
-        shared = (file.parent / shared).as_posix()
+        # Letters such as é have two spellings; images and masks may have one each.
+        shared = unicodedata.normalize("NFC", (file.parent / shared).as_posix())
         if shared in found:
             raise UserError(
                 f"data {name!r}: {found[shared]} and {folder / file} differ by their "

@@ -43,7 +43,11 @@ class VocSource:
 
     def __init__(self, location: str, *, split: str):
         self._folders = VocFolders(
-            f"voc:{location}", location, lists="Main", annotated="Annotations"
+            f"voc:{location}",
+            location,
+            lists="Main",
+            annotated="Annotations",
+            ending=".xml",
         )
         self._ids = self._folders.ids(split)
         trained = self._folders.ids("train")
@@ -67,7 +71,8 @@ class VocSource:
         largest_hw = None
         if all(height for height, _ in sizes):  # every file says how large its image is
             largest_hw = max(h for h, _ in sizes), max(w for _, w in sizes)
-        self.info = DatasetInfo(box_names=names, largest_hw=largest_hw)
+        notes = self._folders.notes(split)
+        self.info = DatasetInfo(box_names=names, largest_hw=largest_hw, notes=notes)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -77,21 +82,31 @@ class VocSource:
 
         Raises:
             BadImageError: its file cannot be read.
-            BadAnnotationError: its xml file cannot be read.
+            BadAnnotationError: its xml file cannot be read, or says another size.
         """
         image = read_image(self._folders.image(self._ids[index]))
-        return {"image": image, **self._objects(index)}
+        return {"image": image, **self._objects(index, image.shape[:2])}
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         hw = image_hw(self._folders.image(self._ids[index]))
-        return {"original_hw": hw, **self._objects(index)}
+        return {"original_hw": hw, **self._objects(index, hw)}
 
     def _xml(self, image_id: str):
-        return read_voc_xml(self._folders.annotated / f"{image_id}.xml")
+        return read_voc_xml(self._folders.annotation(image_id))
 
-    def _objects(self, index: int) -> Example:
+    def _objects(self, index: int, hw: tuple[int, int]) -> Example:
         image_id = self._ids[index]
-        objects = objects_in(self._xml(image_id), self.info.box_names)
-        where = str(self._folders.annotated / f"{image_id}.xml")
+        where = str(self._folders.annotation(image_id))
+        root = self._xml(image_id)
+        said = size_hw_in(root)
+        if all(said) and said != tuple(hw):
+            raise BadAnnotationError(
+                f"annotations {where!r}: the image is said to be {said[0]}x{said[1]} px, "
+                f"but {self._folders.image(image_id)}, turned upright as its EXIF data "
+                f"says, is {hw[0]}x{hw[1]} px (height x width). Its boxes would be off: "
+                f"correct the file, take out <size> if the boxes are right, or leave such "
+                f"images out with --config.data.on_bad_annotation=skip."
+            )
+        objects = objects_in(root, self.info.box_names)
         return {**objects, "image_id": image_id, "where": where}

@@ -38,12 +38,17 @@ class VocSegSource:
             location,
             lists="Segmentation",
             annotated="SegmentationClass",
+            ending=".png",
         )
         self._folders, self._ids = folders, folders.ids(split)
         names = listed_classes(folders.root / "classes.txt", most=VOID)
         names = names or ("background", *CLASSES)
         images = map(folders.image, folders.all_ids().union(self._ids))
-        self.info = DatasetInfo(segmentation_names=names, largest_hw=largest_hw(images))
+        self.info = DatasetInfo(
+            segmentation_names=names,
+            largest_hw=largest_hw(images),
+            notes=folders.notes(split),
+        )
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -65,7 +70,7 @@ class VocSegSource:
 
     def _mask(self, index: int) -> Example:
         image_id = self._ids[index]
-        path = self._folders.annotated / f"{image_id}.png"
+        path = self._folders.annotation(image_id)
         return {
             "segmentation": read_mask(path),
             "image_id": image_id,

@@ -1,5 +1,7 @@
 """The first lines of a run, before anything takes long."""
 
+from collections.abc import Sequence
+
 import jax
 from etils import epath
 
@@ -7,8 +9,16 @@ from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.parallel.distributed import is_main_process
 
 
-def announce(experiment: Experiment, workdir: epath.Path) -> None:
-    """Prints what is about to run, on what, and where it is kept."""
+def announce(
+    experiment: Experiment, workdir: epath.Path, *, eval_notes: Sequence[str] = ()
+) -> None:
+    """Prints what is about to run, on what, and where it is kept.
+
+    Args:
+        experiment: what runs.
+        workdir: where it is kept.
+        eval_notes: sentences of the split to evaluate, see `DatasetInfo.notes`.
+    """
     if not is_main_process():
         return
     config = experiment.config
@@ -22,6 +32,8 @@ def announce(experiment: Experiment, workdir: epath.Path) -> None:
         f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
         flush=True,
     )
+    for note in dict.fromkeys([*experiment.source.info.notes, *eval_notes]):
+        print(f"data: {note}", flush=True)
     if experiment.left_to_hardware:
         kind = "cpu" if jax.default_backend() == "cpu" else "accelerator"
         print(

@@ -10,7 +10,7 @@ def _places(location: str):
     return paired_folders("coco", location, example="/images,/a.json")
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val", "VALID"])
 def test_split_is_found_by_any_usual_name(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / "instances_val2017.json").touch()
@@ -26,7 +26,7 @@ def test_split_that_is_nowhere_lists_what_was_tried(tmp_path):
     places = _places(f"{tmp_path},{tmp_path}/{{split}}.json")
     with pytest.raises(UserError) as caught:
         places.of("validation")
-    for part in ("'validation' needs", "/validation.json or", "/val.json,"):
+    for part in ("'validation' needs", "/validation.json or", "/val.json or", "/dev.json,"):
         assert part in str(caught.value)
 
 

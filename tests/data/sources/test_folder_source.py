@@ -11,7 +11,7 @@ def _ids(source) -> list[str]:
     return [source[i]["image_id"] for i in range(len(source))]
 
 
-@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "dev", "Val"])
 def test_split_folders_are_read(tmp_path, validation):
     write_class_folders(
         tmp_path,
@@ -52,6 +52,7 @@ def test_all_extensions_and_deeper_folders_are_found(tmp_path):
     for name in ("a.JPG", "b.jpeg", "c.png", "d.webp", "deeper/e.bmp", ".hidden.png"):
         picture.save(tmp_path / "train/cat" / name)
     (tmp_path / "train/cat/notes.txt").touch()
+    write_class_folders(tmp_path, {"val/cat": 1})
     source = open_source(f"folder:{tmp_path}", split="train")
     names = [i.removeprefix("train/cat/") for i in _ids(source)]
     assert names == ["a.JPG", "b.jpeg", "c.png", "d.webp", "deeper/e.bmp"]
@@ -91,10 +92,10 @@ def test_unknown_class_of_another_split_is_named(tmp_path):
         open_source(f"folder:{tmp_path}", split="test")
 
 
-def test_unknown_split_lists_the_folders_there_are(tmp_path):
-    write_class_folders(tmp_path, {"train/cat": 3, "test/cat": 1})
-    with pytest.raises(UserError, match="'validation'.*It has: test, train"):
-        open_source(f"folder:{tmp_path}", split="validation")
+def test_unknown_split_lists_those_there_are(tmp_path):
+    write_class_folders(tmp_path, {"train/cat": 3, "val/cat": 1})
+    with pytest.raises(UserError, match="'test'.*It has: train, validation"):
+        open_source(f"folder:{tmp_path}", split="test")
 
 
 def test_two_folders_for_one_split_are_refused(tmp_path):
