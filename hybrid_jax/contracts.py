@@ -123,7 +123,7 @@ class DatasetInfo:
             1, 2, ...
         segmentation_names: class names of pixels; empty if there are no masks.
         largest_hw: upper bound (height, width) in px of all images; None if not known.
-        notes: sentences about the split that a run says first, such as what was left out.
+        notes: sentences that a run says first, such as what was left out.
     """
 
     num_classes: int = 0
@@ -288,11 +288,9 @@ class Task(Protocol):
 
 @struct.dataclass
 class Mean:
-    """An average as sum and count, which are divided at the end.
+    """An average as sum (`total`) and `count`, which are divided at the end.
 
     Attributes:
-        total: the sum.
-        count: the number to divide by.
         parts: name -> term of the sum, for the log.
     """
 

@@ -49,7 +49,8 @@ def _orientation_of_png(image: Image.Image) -> int:
     before = Image.Image.getexif(image).get(_TAG)
     if before is not None:
         return _valid(before)
-    behind = metadata_behind_pixels(image.fp)
+    file = image.fp  # pyright: ignore[reportAttributeAccessIssue]: of image files only
+    behind = metadata_behind_pixels(file)
     if b"eXIf" in behind:
         exif = Image.Exif()
         exif.load(behind[b"eXIf"])
