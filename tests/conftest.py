@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 
 import pytest
 from quick_compile import xla_flags
@@ -18,6 +19,9 @@ if _cache:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# What is known of data sets that tests write is of no use to anybody else.
+os.environ["HJ_MASK_IDS"] = tempfile.mkdtemp(prefix="mask-ids-")
 
 
 @pytest.fixture(autouse=True, scope="module")

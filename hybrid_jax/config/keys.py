@@ -168,6 +168,8 @@ def _data() -> dict[str, Any]:
         on_bad_image="raise",  # or "skip": take the next example and count
         on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
         max_boxes=100,  # objects per image in a batch; more are left out and counted
+        ignore_label=(),  # masks: ids in the files that are void, such as (11,), beside 255
+        label_map="",  # masks: other ids or names for ids, such as "34:19,255:person"
         reduce_zero_label=False,  # masks: 0 is void and 1, 2, ... become 0, 1, ...
         workers=0,  # decoding processes; 0 decodes in threads of this one
         threads=config_dict.placeholder(int),  # None: one per core, at most 16

@@ -21,6 +21,7 @@ def check(config: ConfigDict) -> None:
         _expect(config, path, _is_range, "a pair 0 < lower <= upper, such as (0.5, 0.5)")
     factors = "one or more factors above 0, such as (1.0,)"
     _expect(config, "task.segmentation.scales", _are_factors, factors)
+    _expect(config, "data.ignore_label", _are_ids, "ids from 0 to 255, such as (11,)")
     canvas = "a pair (height, width) in px, one number for both, or None"
     _expect(config, "task.segmentation.canvas", _is_canvas, canvas)
     _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
@@ -125,6 +126,10 @@ def _is_range(pair: Any) -> bool:
 
 def _are_factors(values: Any) -> bool:
     return len(values) > 0 and all(value > 0.0 for value in values)
+
+
+def _are_ids(values: Any) -> bool:
+    return all(isinstance(value, int) and 0 <= value <= 255 for value in values)
 
 
 def _is_canvas(canvas: Any) -> bool:

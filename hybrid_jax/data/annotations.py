@@ -97,7 +97,8 @@ def _checked_mask(
         return mask, ""
     fault = (
         f"the mask holds the id {mask[unknown].max()}, the classes are 0 to {classes - 1} "
-        f"and 255 is void"
+        f"and 255 is void; if it is a class, name all classes in classes.txt, a line each; "
+        f"if not, give it to config.data.ignore_label"
     )
     return np.where(unknown, mask.dtype.type(VOID), mask), fault
 

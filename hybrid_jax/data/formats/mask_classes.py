@@ -2,6 +2,9 @@
 
 import concurrent.futures
 import contextlib
+import hashlib
+import json
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -11,21 +14,43 @@ from hybrid_jax.contracts import VOID
 from hybrid_jax.data.formats.decode import image_hw, read_mask
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
-_MASKS_READ = 200
+_FEW_MASKS = 200  # read in no time, so nothing is kept of them
 _MOST_HEADERS = 25_000  # reading more would keep a user waiting
 _THREADS = 16  # files are waited for, not computed on
 
 
-def numbered_classes(masks: Sequence[pathlib.Path]) -> tuple[str, ...]:
-    """Returns "0", "1", ... up to the largest id in up to 200 of the masks.
+def ids_in(masks: Sequence[pathlib.Path]) -> frozenset[int]:
+    """Returns every id, 0 to 255, that some mask holds.
 
-    They are taken at even distances. Masks that cannot be read are left to those who ask
-    for them.
+    All are read: what one mask alone holds is a class too. For many masks the answer is
+    kept in `HJ_MASK_IDS` (default `~/.cache/hybrid_jax/mask_ids`) until a file changes.
+    Masks that cannot be read are left to those who ask for them.
     """
-    step = max(1, -(-len(masks) // _MASKS_READ))
+    kept = _kept_at(masks) if len(masks) > _FEW_MASKS else None
+    if kept is not None:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return frozenset(map(int, json.loads(kept.read_text())))
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
-        largest = max(threads.map(_largest_id, masks[::step]), default=0)
+        found = np.any([*threads.map(_ids_in, masks), np.zeros(256, bool)], axis=0)
+    ids = frozenset(np.flatnonzero(found).tolist())
+    if kept is not None:
+        with contextlib.suppress(OSError):  # a home that cannot be written to
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            arriving = kept.with_name(f"{kept.name}.{os.getpid()}")
+            arriving.write_text(json.dumps(sorted(ids)))
+            arriving.replace(kept)
+    return ids
+
+
+def numbered_classes(ids: Iterable[int]) -> tuple[str, ...]:
+    """Returns "0", "1", ... up to the largest id that is not void."""
+    largest = max((number for number in ids if number != VOID), default=0)
     return tuple(str(number) for number in range(largest + 1))
+
+
+def are_binary(ids: Iterable[int]) -> bool:
+    """Whether masks of these ids are pictures in black and white, so 255 is a class."""
+    return VOID in ids and set(ids) <= {0, VOID}
 
 
 def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
@@ -43,11 +68,22 @@ def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
     return max(height for height, _ in sizes), max(width for _, width in sizes)
 
 
-def _largest_id(path: pathlib.Path) -> int:
+def _ids_in(path: pathlib.Path) -> np.ndarray:
+    """Returns for each id, (256,) bool, whether a mask holds it."""
     with contextlib.suppress(BadImageError, BadAnnotationError):
-        mask = read_mask(path)
-        return int(np.max(mask, initial=0, where=mask != VOID))
-    return 0
+        return np.bincount(read_mask(path).ravel(), minlength=256) > 0
+    return np.zeros(256, bool)
+
+
+def _kept_at(masks: Sequence[pathlib.Path]) -> pathlib.Path:
+    default = pathlib.Path("~/.cache/hybrid_jax/mask_ids").expanduser()
+    state = hashlib.sha256()
+    for path in masks:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            line = f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\n"
+            state.update(os.fsencode(line))
+    return pathlib.Path(os.environ.get("HJ_MASK_IDS", default)) / state.hexdigest()
 
 
 def _hw_if_readable(path: pathlib.Path) -> tuple[int, int] | None:

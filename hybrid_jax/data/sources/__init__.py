@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
@@ -29,7 +30,7 @@ def open_source(name: str, *, split: str) -> Source:
 
 
 def open_split(data: ConfigDict, *, split: str) -> Source:
-    """Returns one split as a config wants it: annotations checked, masks reduced.
+    """Returns one split as a config wants it: annotations checked, ids of masks mapped.
 
     Sources without boxes and masks come as they are.
 
@@ -38,15 +39,20 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
         split: as in `open_source`.
 
     Raises:
-        UserError: as `open_source`, or masks are to be reduced and there are none.
+        UserError: as `open_source`, or ids of masks are to be mapped and there are none.
         BadAnnotationError: an example is known to have no usable annotation, and such are
             not to be skipped.
     """
     source = open_source(data.name, split=split)
-    if data.reduce_zero_label and not source.info.segmentation_names:
-        raise UserError(
-            f"config.data.reduce_zero_label: expected False, because the data "
-            f"{data.name!r} has no masks."
+    for key in ("reduce_zero_label", "ignore_label", "label_map"):
+        if data[key] and not source.info.segmentation_names:
+            raise UserError(
+                f"config.data.{key}: expected {type(data[key])()!r}, because the data "
+                f"{data.name!r} has no masks."
+            )
+    if data.ignore_label or data.label_map:
+        source = MappedMasks(
+            source, ignore_label=tuple(data.ignore_label), label_map=data.label_map
         )
     if not (source.info.box_names or source.info.segmentation_names):
         return source

@@ -4,11 +4,18 @@ import itertools
 import pathlib
 import unicodedata
 
+import numpy as np
+
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
 from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
 from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
-from hybrid_jax.data.formats.mask_classes import largest_hw, numbered_classes
+from hybrid_jax.data.formats.mask_classes import (
+    are_binary,
+    ids_in,
+    largest_hw,
+    numbered_classes,
+)
 from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
 from hybrid_jax.data.formats.splits import (
     USUAL_NAMES,
@@ -48,7 +55,8 @@ class SegSource:
 
     Masks are gray or palette files of ids, read as they are. The classes are those of a
     `classes.txt` in or beside the folder of the masks, a name a line from id 0 on; without
-    it, "0", "1", ... up to the largest id in 200 masks of the train split.
+    it, "0", "1", ... up to the largest id in the masks of the train split, all of which are
+    read. If those hold 0 and 255 alone, 255 is the class 1.
 
     Args:
         location: `IMAGES,MASKS`.
@@ -59,6 +67,7 @@ class SegSource:
 
     Attributes:
         first_fault: that images of the split have no mask; None if all have one.
+        mask_ids: the ids in the masks of training, if they were read; None otherwise.
     """
 
     def __init__(self, location: str, *, split: str):
@@ -70,14 +79,21 @@ class SegSource:
         if missing:
             self.first_fault = self._without_mask(missing, of=len(self._pairs))
         names = _listed(places)
+        # Of two classes, 255 may be the second.
+        self.mask_ids = _trained_ids(places) if names is None or len(names) == 2 else None
+        self._binary = self.mask_ids is not None and are_binary(self.mask_ids)
+        notes = _notes(places, split)
+        if self._binary:
+            self.mask_ids = frozenset({0, 1})
+            notes += ("masks hold 0 and 255 alone: 255 is the class 1, not void",)
         if names is None:
-            trained = _pairs(places, "train").values()
-            names = numbered_classes([mask for _, mask in trained if mask])
+            assert self.mask_ids is not None  # read above where no list names the classes
+            names = numbered_classes(self.mask_ids)
         images = _all_images(places) | {image for _, (image, _) in self._pairs}
         self.info = DatasetInfo(
             segmentation_names=names,
             largest_hw=largest_hw(images),
-            notes=_notes(places, split),
+            notes=notes,
         )
 
     def __len__(self) -> int:
@@ -102,7 +118,10 @@ class SegSource:
         image_id, (image, mask) = self._pairs[index]
         if mask is None:
             raise self._without_mask([image], of=1)
-        return {"segmentation": read_mask(mask), "image_id": image_id, "where": str(mask)}
+        ids = read_mask(mask)
+        if self._binary:
+            ids = np.where(ids == VOID, np.uint8(1), ids)
+        return {"segmentation": ids, "image_id": image_id, "where": str(mask)}
 
     def _without_mask(self, images: list[pathlib.Path], *, of: int) -> BadAnnotationError:
         return BadAnnotationError(
@@ -152,6 +171,11 @@ def _pairs(places: PairedFolders, split: str) -> _Pairs:
             f"({' '.join(EXTENSIONS)}) in {image_place}."
         )
     return {shared: (images[shared], masks.get(shared)) for shared in chosen}
+
+
+def _trained_ids(places: PairedFolders) -> frozenset[int]:
+    trained = _pairs(places, "train").values()
+    return ids_in([mask for _, mask in trained if mask])
 
 
 def _notes(places: PairedFolders, split: str) -> tuple[str, ...]:
