@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Stored, StoredArray
+from hybrid_jax.pretrained.shards import read_index, refuse_single_shard
 
 _CONVERT = (
     "Convert it where it was saved: safetensors.torch.save_file(model.state_dict(), "
@@ -29,6 +30,9 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
 
 def open_arrays(path: str | pathlib.Path) -> Stored:
     """Lists the arrays of an `.npz` or `.safetensors` file without reading them.
+
+    Args:
+        path: of the file, or of the index of sharded files.
 
     Raises:
         UserError: no such file, another format, a pickle, or a damaged file.
@@ -43,6 +47,9 @@ def open_arrays(path: str | pathlib.Path) -> Stored:
         raise UserError(f"{path}: no such file. Expected an .npz or .safetensors file.")
     with open(path, "rb") as file:
         head = file.read(16)
+    if path.name.endswith(".json"):
+        return _sharded(path)
+    refuse_single_shard(path)
     # First, because the length at the start of a safetensors file may be any bytes.
     if _begins_safetensors(head):
         return _safetensors(path)
@@ -53,6 +60,18 @@ def open_arrays(path: str | pathlib.Path) -> Stored:
     raise UserError(
         f"{path} is neither .npz nor .safetensors (it begins with {head[:8]!r}). {_CONVERT}"
     )
+
+
+def _sharded(index: pathlib.Path) -> Stored:
+    files = read_index(index)
+    shards = {file: _safetensors(file) for file in sorted(set(files.values()))}
+    for name, file in files.items():
+        if name not in shards[file]:
+            raise UserError(
+                f"{index}: the shard {file.name} does not hold {name!r}, as the index "
+                f"says. Download both again."
+            )
+    return {name: shards[file][name] for name, file in files.items()}
 
 
 def _begins_safetensors(head: bytes) -> bool:

@@ -122,10 +122,12 @@ class Hints:
     Attributes:
         num_heads: attention heads, if the file has one matrix for all of them.
         grid: (h, w) of the position table, if it is not square.
+        prefix: with which the names of the model's arrays begin, if the file holds others.
     """
 
     num_heads: int | None = None
     grid: tuple[int, int] | None = None
+    prefix: str = ""
 
 
 class Dialect(Protocol):

@@ -30,6 +30,7 @@ def load_pretrained(
     strict: bool = True,
     num_heads: int | None = None,
     grid: tuple[int, int] | None = None,
+    prefix: str = "",
     seed: int = 0,
     placement: Placement | None = None,
     **overrides: Any,
@@ -37,7 +38,8 @@ def load_pretrained(
     """Builds the model in a file and loads the file's weights.
 
     Args:
-        source: a path, `hf://owner/name`, `gs://bucket/file`, or a name of
+        source: a path (of a file, of the index of sharded ones, or of the folder that
+            holds one of these), `hf://owner/name`, `gs://bucket/file`, or a name of
             `list_pretrained()`.
         num_classes: K of the head; None for the file's.
         image_size: side or (height, width) in px to which learned positions are resized;
@@ -49,6 +51,8 @@ def load_pretrained(
         strict: raise an error if parameters other than the head's are not in the file.
         num_heads: attention heads, if the file does not contain it (timm's).
         grid: (rows, columns) of the file's position table, if it is not square.
+        prefix: with which the names of the model's arrays begin, if the file holds other
+            arrays too, such as "teacher"; usual wrappers of all names are taken off anyway.
         seed: seed of parameters that are not in the file.
         placement: (path, shape) -> sharding of an array, e.g. over the devices of a mesh;
             None for the default device.
@@ -62,7 +66,8 @@ def load_pretrained(
         UserError: no such file, a damaged file, or missing parameters.
     """
     _check_head(head)
-    file = open_published(source, hints=Hints(num_heads=num_heads, grid=grid))
+    hints = Hints(num_heads=num_heads, grid=grid, prefix=prefix)
+    file = open_published(source, hints=hints)
     architecture = file.architecture
     images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(architecture, **({"dtype": "float32"} | overrides))

@@ -16,6 +16,7 @@ from hybrid_jax.pretrained.dialect import (
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.sidecar import read_preprocessing
 from hybrid_jax.pretrained.source import local_file
+from hybrid_jax.pretrained.wrappers import only_below, parts_by_wrapper, unwrapped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,11 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     """
     path = local_file(source)
     arrays = open_arrays(path)
-    name, dialect = _recognized(arrays, path)
+    try:
+        arrays = only_below(arrays, hints.prefix)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    name, dialect, arrays = _recognized(arrays, path)
     stored = dialect.tidy(arrays)
     try:
         architecture = dialect.architecture(stored, hints)
@@ -66,11 +71,21 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     return PublishedFile(path, name, architecture, stored, entries)
 
 
-def _recognized(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect]:
-    for name in DIALECTS.names():
-        dialect = DIALECTS.get(name)()
-        if dialect.recognizes(arrays):
-            return name, dialect
+def _recognized(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect, Stored]:
+    """Returns name and dialect of a file, and its arrays without what wraps them."""
+    for inside in unwrapped(arrays):
+        if found := _dialect_of(inside):
+            return *found, inside
+    parts = parts_by_wrapper(inside)
+    known = [part for part in parts if any(map(_dialect_of, unwrapped(parts[part])))]
+    if known:
+        raise UserError(
+            f"{path}: the arrays below {' and '.join(map(repr, known))} are a model that "
+            f"can be read, but they are not all that the file holds. Choose them with "
+            f"prefix={known[0].rstrip('.')!r} of load_pretrained, or "
+            f"--config.model.pretrained_options.prefix={known[0].rstrip('.')}; the others "
+            f"are left out then."
+        )
     some = ", ".join(sorted(arrays)[:4])
     raise UserError(
         f"{path}: none of the known layouts ({', '.join(DIALECTS.names())}). "
@@ -78,3 +93,11 @@ def _recognized(arrays: Stored, path: pathlib.Path) -> tuple[str, Dialect]:
         f"{', …' if len(arrays) > 4 else ''}. Expected a complete ResNet, ViT or hybrid of "
         f"both."
     )
+
+
+def _dialect_of(arrays: Stored) -> tuple[str, Dialect] | None:
+    for name in DIALECTS.names():
+        dialect = DIALECTS.get(name)()
+        if dialect.recognizes(arrays):
+            return name, dialect
+    return None

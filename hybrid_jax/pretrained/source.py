@@ -1,12 +1,15 @@
 """Local files of weights: paths, downloads from the Hugging Face hub and from buckets."""
 
+import functools
 import os
 import pathlib
+from collections.abc import Callable
 
 from etils import epath
 
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.pretrained.published import PUBLISHED
+from hybrid_jax.pretrained.shards import INDEX, file_in, shard_names
 
 _HUB_FILES = ("model.safetensors", "config.json", "preprocessor_config.json")
 
@@ -15,8 +18,9 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
     """Returns the local path of `source`, after downloading it if necessary.
 
     Args:
-        source: a path; `hf://owner/name` or `hf://owner/name/file`; `gs://bucket/file`; or
-            a name in `published.PUBLISHED`. An existing path has priority.
+        source: a path; `hf://owner/name`, sharded or not, or `hf://owner/name/file`;
+            `gs://bucket/file`; or a name in `published.PUBLISHED`. An existing path has
+            priority; a folder stands for `model.safetensors`, or its index, in it.
 
     Raises:
         UserError: unknown name, or the download failed.
@@ -24,7 +28,7 @@ def local_file(source: str | pathlib.Path) -> pathlib.Path:
     text = os.fspath(source)
     path = pathlib.Path(text).expanduser()
     if path.exists():
-        return path
+        return (file_in(path) if path.is_dir() else None) or path
     if text.startswith("hf://"):
         return _from_hub(text)
     if "://" in text:
@@ -53,8 +57,14 @@ def _from_hub(url: str) -> pathlib.Path:
         raise UserError(f"{url}: expected hf://owner/name or hf://owner/name/file.")
     repository = "/".join(parts[:2])
     wanted = parts[2] if len(parts) == 3 else _HUB_FILES[0]
+    fetch = functools.partial(huggingface_hub.hf_hub_download, repository)
     try:
-        path = huggingface_hub.hf_hub_download(repository, wanted)
+        path = pathlib.Path(_whole_or_sharded(fetch, wanted))
+        if path.name.endswith(".index.json"):
+            for shard in shard_names(path):
+                fetch(shard)
+    except UserError:
+        raise
     except Exception as error:  # its errors have no common base class
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -63,10 +73,23 @@ def _from_hub(url: str) -> pathlib.Path:
         ) from error
     for sidecar in _HUB_FILES[1:]:
         try:
-            huggingface_hub.hf_hub_download(repository, sidecar)
+            fetch(sidecar)
         except Exception:  # these files are optional
             continue
-    return pathlib.Path(path)
+    return path
+
+
+def _whole_or_sharded(fetch: Callable[[str], str], wanted: str) -> str:
+    """Downloads a file, or the index that stands for it where it is sharded."""
+    try:
+        return fetch(wanted)
+    except Exception as error:  # its errors have no common base class
+        if wanted != _HUB_FILES[0]:
+            raise
+        try:
+            return fetch(INDEX)
+        except Exception:
+            raise error from None
 
 
 def _from_bucket(url: str) -> pathlib.Path:

@@ -119,7 +119,10 @@ def open_weights(model: Mapping[str, Any]) -> Weights | None:
             "pretrained_vit empty, or leave pretrained empty."
         )
     size = VIT_SIZES.get(model["vit"], {})
-    hints = Hints(num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"))
+    hints = Hints(
+        num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"),
+        prefix=model["pretrained_options"]["prefix"],
+    )
     return Weights(
         tuple((open_published(name, hints=hints), KEYS[key]) for key, name in named.items())
     )
