@@ -43,6 +43,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     step = int(state.step)
     if is_main_process():
         print(f"scoring the {config.eval.restore} checkpoint (config.eval.restore)")
+        for note in dict.fromkeys(n for s in sources.values() for n in s.info.notes):
+            print(f"data: {note}")
     eval_step = experiment.jitted_eval_step()
     results = {}
     for split, source in sources.items():

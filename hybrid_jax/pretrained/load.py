@@ -38,24 +38,20 @@ def load_pretrained(
     """Builds the model in a file and loads the file's weights.
 
     Args:
-        source: a path (of a file, of the index of sharded ones, or of the folder that
-            holds one of these), `hf://owner/name`, `gs://bucket/file`, or a name of
-            `list_pretrained()`.
+        source: a path (of shards: their index), or what else `local_file` takes.
         num_classes: K of the head; None for the file's.
         image_size: side or (height, width) in px to which learned positions are resized;
             None for the file's. The model accepts images of any other size too.
         head: "auto" loads the classifier if the number of classes is equal, else it starts
             at zero; "new" always starts it at zero.
-        classes: index of the file's class for each class of the model, such as the 1,000
-            classes of ImageNet-1k among 21,843; loads their rows of the classifier.
+        classes: index of the file's class for each class of the model, to load its row of
+            the classifier, such as the 1,000 of ImageNet-1k among 21,843.
         strict: raise an error if parameters other than the head's are not in the file.
         num_heads: attention heads, if the file does not contain it (timm's).
         grid: (rows, columns) of the file's position table, if it is not square.
-        prefix: with which the names of the model's arrays begin, if the file holds other
-            arrays too, such as "teacher"; usual wrappers of all names are taken off anyway.
+        prefix: beginning of the model's names, such as "teacher", if there are others.
         seed: seed of parameters that are not in the file.
-        placement: (path, shape) -> sharding of an array, e.g. over the devices of a mesh;
-            None for the default device.
+        placement: (path, shape) -> sharding of an array; None for the default device.
         overrides: keys of `config.model`, such as `dtype="bfloat16"`,
             `vit_options=dict(drop_path=0.1)` or `resnet_options=dict(numerics="vit_jax")`.
 
@@ -68,23 +64,22 @@ def load_pretrained(
     _check_head(head)
     hints = Hints(num_heads=num_heads, grid=grid, prefix=prefix)
     file = open_published(source, hints=hints)
-    architecture = file.architecture
     images = None if "normalization" in overrides else file.preprocessing()
-    model = model_branch(architecture, **({"dtype": "float32"} | overrides))
+    model = model_branch(file.architecture, **({"dtype": "float32"} | overrides))
     check_same_kind(model, file, parts=("resnet", "vit"))
     build = functools.partial(
         _build,
         model,
         num_classes=_class_count(file, num_classes, classes),
-        image_size=_image_hw(image_size) or native_size(architecture),
+        image_size=_image_hw(image_size) or native_size(file.architecture),
     )
     graph, shapes = _abstract(build)
     fill = _match(file, model, shapes, head=head, classes=classes)
     if strict:
         fill.report.check_whole(source=str(file.path))
     leaves = _filled(build, shapes, fill, seed=seed, placement=placement)
-    report = fill.report.noting(f"dialect  {file.dialect}")
-    return nnx.merge(graph, _state(leaves)), report.preparing(images)
+    report = fill.report.noting(f"dialect  {file.dialect}").preparing(images)
+    return nnx.merge(graph, _state(leaves)), report
 
 
 def _match(file: PublishedFile, model, shapes, *, head: str, classes) -> Fill:

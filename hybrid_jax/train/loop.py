@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)
     claim_dataset(path, record, data=config.data.name)
-    announce(experiment, path, eval_notes=eval_source.info.notes)
+    announce(experiment, path, record=record, eval_notes=eval_source.info.notes)
     options = experiment.config.checkpoint
     with Checkpoints(
         path, keep=options.keep, best_metric=options.best_metric

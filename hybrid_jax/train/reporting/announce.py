@@ -5,18 +5,26 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
+from hybrid_jax.train.checkpoints.dataset_record import DatasetRecord
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.parallel.distributed import is_main_process
 
+_SHOWN = 5  # names of classes
+
 
 def announce(
-    experiment: Experiment, workdir: epath.Path, *, eval_notes: Sequence[str] = ()
+    experiment: Experiment,
+    workdir: epath.Path,
+    *,
+    record: DatasetRecord | None = None,
+    eval_notes: Sequence[str] = (),
 ) -> None:
     """Prints what is about to run, on what, and where it is kept.
 
     Args:
         experiment: what runs.
         workdir: where it is kept.
+        record: of the data; None says nothing of its classes.
         eval_notes: sentences of the split to evaluate, see `DatasetInfo.notes`.
     """
     if not is_main_process():
@@ -32,6 +40,8 @@ def announce(
         f"{config.train.batch_size}, {config.train.steps} steps; workdir {workdir}",
         flush=True,
     )
+    if record is not None:
+        print(_described(record), flush=True)
     for note in dict.fromkeys([*experiment.source.info.notes, *eval_notes]):
         print(f"data: {note}", flush=True)
     if experiment.left_to_hardware:
@@ -45,6 +55,20 @@ def announce(
         print(f"{trained:,} of them are trained, {frozen:,} are frozen", flush=True)
     if experiment.weights_report is not None:
         print(experiment.weights_report, flush=True)
+
+
+def _described(record: DatasetRecord) -> str:
+    """Returns task, classes and lengths of the splits, so that one sees what is learned."""
+    kinds = [names for names in record.classes.values() if names]
+    classes = "; ".join(
+        f"{len(names)} {'class' if len(names) == 1 else 'classes'} "
+        f"({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
+        for names in kinds
+    )
+    return (
+        f"data: {record.task} of {classes or 'no classes'}; {record.train_examples:,} "
+        f"training and {record.validation_examples:,} validation images"
+    )
 
 
 def _count(params: dict) -> int:

@@ -1,0 +1,45 @@
+"""The first lines of a run say what is learned, and what is odd about it."""
+
+import dataclasses
+
+import pytest
+from etils import epath
+from small_run import small_config
+
+from hybrid_jax.train.checkpoints.dataset_record import DatasetRecord
+from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.reporting.announce import announce
+
+
+def _record(names: tuple[str, ...]) -> DatasetRecord:
+    return DatasetRecord(
+        task="classification",
+        classes={"label": names},
+        category_ids=(),
+        train_examples=1200,
+        validation_examples=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("ant", "bee"), "2 classes (ant, bee)"),
+        (("ant",), "1 class (ant)"),
+        (tuple("abcdefgh"), "8 classes (a, b, c, d, e, …)"),
+    ],
+)
+def test_task_classes_and_lengths_come_first(names, told, capsys):
+    announce(prepare(small_config()), epath.Path("here"), record=_record(names))
+    line = f"data: classification of {told}; 1,200 training and 30 validation images\n"
+    assert line in capsys.readouterr().out
+
+
+def test_what_is_odd_about_the_data_is_said_once(capsys):
+    experiment = prepare(small_config())
+    notes = ("3 images are held out", "passed over 2 files")
+    experiment.source.info = dataclasses.replace(experiment.source.info, notes=notes)
+    announce(experiment, epath.Path("here"), eval_notes=(notes[0], "one class only"))
+    told = capsys.readouterr().out
+    for note in (*notes, "one class only"):
+        assert told.count(f"data: {note}\n") == 1
