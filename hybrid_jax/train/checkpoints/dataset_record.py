@@ -78,9 +78,9 @@ class DatasetRecord:
                 raise UserError(
                     f"{workdir} was trained with other classes than {data} has now, so "
                     f"predictions would get wrong names:\n{_both(then, now)}\n"
-                    f"  Give the data back the classes it had, in that order, or train "
-                    f"with another --workdir. If classes were only renamed, write the new "
-                    f"names into {workdir / _FILE} and remove its 'fingerprint'."
+                    f"  Give the data back the classes it had, under the same names, or "
+                    f"train with another --workdir. The k-th output of the model is the "
+                    f"k-th class of {workdir / _FILE}, whatever it is called now."
                 )
 
     def to_json(self) -> str:
@@ -140,8 +140,7 @@ def read_record(workdir: epath.Path) -> DatasetRecord | None:
     if written not in (None, record.fingerprint):
         raise UserError(
             f"{path}: expected names with the fingerprint {written}, got "
-            f"{record.fingerprint}: they were edited. Restore the file from a copy; if "
-            f"classes were only renamed, remove 'fingerprint' from it."
+            f"{record.fingerprint}: they were edited. Restore the file from a copy."
         )
     if record.channel_order != CHANNEL_ORDER:
         raise UserError(
