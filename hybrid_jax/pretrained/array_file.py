@@ -25,7 +25,14 @@ _CONVERT = (
 )
 
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, safetensors.SafetensorError),
+    # A damaged zip directory points outside the file, says that a member is encrypted or
+    # packed in an unknown way, or that it is larger than the memory; damaged headers are no
+    # Python literals.
+    *(OSError, EOFError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
+    *(ValueError, SyntaxError, TypeError),
+)
 
 
 def open_arrays(path: str | pathlib.Path) -> Stored:
@@ -89,7 +96,9 @@ def _npz(path: pathlib.Path) -> Stored:
                 name.removesuffix(".npy"): _npz_member(archive, path, name)
                 for name in names
             }
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UserError:
+        raise
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
@@ -126,7 +135,7 @@ def _safetensors(path: pathlib.Path) -> Stored:
             slices = {name: file.get_slice(name) for name in names}
             shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
             kinds = {name: s.get_dtype() for name, s in slices.items()}
-    except (safetensors.SafetensorError, struct.error) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
     def reader(name: str) -> Callable[[], np.ndarray]:
@@ -173,7 +182,7 @@ def _guarded(read, path: pathlib.Path, name: str) -> Callable[[], np.ndarray]:
             array = read()
         except OSError as error:
             raise UserError(f"{path}: {name!r} cannot be read ({error}).") from error
-        except (*_DAMAGE, ValueError, EOFError) as error:
+        except _DAMAGE as error:
             raise _damaged(path, error, name=name) from error
         # Checked here, because training would end in NaN; "V" is the kind of bfloat16.
         if array.dtype.kind in "fV" and not np.isfinite(_float32(array)).all():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_jax.data.formats.json_values import finite_number, identifier, whole_number
 from hybrid_jax.data.formats.text_files import read_text
 from hybrid_jax.errors import UserError
 
@@ -96,7 +97,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     _check_once(category_ids, "category", path)
     _check_names(categories, path)
     image_faults = [_image_fault(image, path) for image in images]
-    image_ids = [image.get("id") for image in images]
+    image_ids = [identifier(image.get("id")) for image in images]
     _check_once((one for one in image_ids if one is not None), "image", path)
     table: dict[str, Any] = dict(
         names=tuple(text for _, text in categories),
@@ -109,7 +110,7 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
         ],
         image_faults=image_faults,
         sizes_hw=np.array(
-            [[image.get("height") or 0, image.get("width") or 0] for image in images],
+            [[_side(image, k) or 0 for k in ("height", "width")] for image in images],
             np.int32,
         ).reshape(-1, 2),
     )
@@ -172,12 +173,13 @@ def _value(entry: dict[str, Any], key: str, what: str, path: pathlib.Path) -> An
 
 def _number(entry: dict[str, Any], key: str, what: str, path: pathlib.Path) -> int:
     value = _value(entry, key, what, path)
-    if not isinstance(value, int):
+    number = whole_number(value)
+    if number is None:
         raise UserError(
             f"annotations {str(path)!r}: expected whole numbers as {key!r} of every "
-            f"{what}, got {value!r}."
+            f"{what}, got {str(value)[:80]!r}."
         )
-    return value
+    return number
 
 
 def _check_once(ids: Iterable[int | str], what: str, path: pathlib.Path) -> None:
@@ -208,10 +210,30 @@ def _image_fault(image: dict[str, Any], path: pathlib.Path) -> str:
     given = {key: value for key, value in image.items() if value is not None}
     try:
         for key in ("id", "file_name"):
-            _value(given, key, "image", path)
+            value = _value(given, key, "image", path)
+            if identifier(value) is None or (key == "file_name" and value != str(value)):
+                raise UserError(
+                    f"annotations {str(path)!r}: the image of {str(image)[:80]} has "
+                    f"{str(value)[:80]!r} as {key!r}; expected a text"
+                    f"{' or a whole number' if key == 'id' else ''}."
+                )
+        for key in ("height", "width"):
+            if _side(given, key) is None:
+                raise UserError(
+                    f"annotations {str(path)!r}: the image of {str(image)[:80]} has "
+                    f"{str(given[key])[:80]!r} as {key!r}; expected px."
+                )
     except UserError as error:
         return f"{error} {_TO_DO}"
     return ""
+
+
+def _side(image: dict[str, Any], key: str) -> int | None:
+    """Returns a side in px, 0 if it is not said; None if it cannot be one."""
+    value = image.get(key) or 0
+    is_text = isinstance(value, str) and value.isascii() and value.isdecimal()
+    side = whole_number(int(value[:10]) if is_text else value)
+    return side if side is not None and 0 <= side < 2**31 else None
 
 
 def _owners(
@@ -223,7 +245,7 @@ def _owners(
     owners, faults = np.zeros(len(annotations), np.int64), {}
     for row, annotation in enumerate(annotations):
         try:
-            image_id = _value(annotation, "image_id", "annotation", path)
+            image_id = identifier(_value(annotation, "image_id", "annotation", path))
             if "id" in annotation:
                 _number(annotation, "id", "annotation", path)
         except UserError as error:
@@ -245,17 +267,18 @@ def _objects(
     label_of: dict[int | None, int] = {
         number: label for label, number in enumerate(category_ids)
     }
-    known = [annotation.get("id") for annotation in annotations]
-    ids = [x if isinstance(x, int) else row + 1 for row, x in enumerate(known)]
+    known = [whole_number(annotation.get("id")) for annotation in annotations]
+    ids = [row + 1 if x is None else x for row, x in enumerate(known)]
     boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)
     corners, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    areas = [a.get("area") for a in annotations]
+    areas = [finite_number(a.get("area")) for a in annotations]
     missing = np.array([area is None for area in areas], bool)
     areas_px = np.array([area or 0.0 for area in areas], np.float64)
     return dict(
         boxes_xyxy_px=np.concatenate([corners, corners + sides], 1).astype(np.float32),
         labels=np.array(
-            [label_of.get(a.get("category_id"), -1) for a in annotations], np.int32
+            [label_of.get(whole_number(a.get("category_id")), -1) for a in annotations],
+            np.int32,
         ),
         crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
         ids=np.array(ids, np.int64),
@@ -266,6 +289,6 @@ def _objects(
 def _box(annotation: dict[str, Any]) -> tuple[float, ...]:
     try:
         x, y, width, height = map(float, annotation["bbox"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return _NO_BOX
     return x, y, width, height

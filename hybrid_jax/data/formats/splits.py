@@ -1,7 +1,6 @@
 """Names of splits, and splits of data that comes in one piece."""
 
 import hashlib
-import os
 import unicodedata
 from collections.abc import Iterable
 
@@ -77,4 +76,5 @@ def held_out_note(count: int, *, of: int) -> str:
 
 def _hash(name: str) -> bytes:
     # Names have several forms of one letter, and may be no UTF-8 at all.
-    return hashlib.sha256(os.fsencode(unicodedata.normalize("NFC", name))).digest()
+    one_form = unicodedata.normalize("NFC", name)
+    return hashlib.sha256(one_form.encode(errors="surrogatepass")).digest()
