@@ -1,6 +1,7 @@
 """Which values the keys of the configuration tree may have."""
 
 import re
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -118,20 +119,20 @@ def _expect(config: ConfigDict, path: str, holds, expected: str) -> None:
         raise UserError(f"config.{path}: expected {expected}, got {value!r}.")
 
 
-def _is_range(pair: object) -> bool:
+def _is_range(pair: Any) -> bool:
     lower, upper = pair
     return 0.0 < lower <= upper
 
 
-def _are_factors(values: object) -> bool:
+def _are_factors(values: Any) -> bool:
     return len(values) > 0 and all(value > 0.0 for value in values)
 
 
-def _are_ids(values: object) -> bool:
+def _are_ids(values: Any) -> bool:
     return all(isinstance(value, int) and 0 <= value <= 255 for value in values)
 
 
-def _is_canvas(canvas: object) -> bool:
+def _is_canvas(canvas: Any) -> bool:
     if canvas is None:
         return True
     height, width = (canvas, canvas) if isinstance(canvas, int) else canvas

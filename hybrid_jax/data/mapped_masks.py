@@ -53,8 +53,9 @@ class MappedMasks:
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, see `contracts.Source`; raises the same."""
-        if hasattr(self._source, "annotations"):
-            return self._mapped(self._source.annotations(index))
+        annotations = getattr(self._source, "annotations", None)
+        if annotations is not None:
+            return self._mapped(annotations(index))
         example = self._mapped(self._source[index])
         example["original_hw"] = example.pop("image").shape[:2]
         return example

@@ -263,7 +263,9 @@ def _owners(
 def _objects(
     annotations: list[dict], category_ids: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    label_of = {number: label for label, number in enumerate(category_ids)}
+    label_of: dict[int | None, int] = {
+        number: label for label, number in enumerate(category_ids)
+    }
     known = [whole_number(annotation.get("id")) for annotation in annotations]
     ids = [row + 1 if x is None else x for row, x in enumerate(known)]
     boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)

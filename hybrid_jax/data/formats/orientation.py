@@ -6,6 +6,7 @@ Values 1 to 8 and their meaning: CIPA DC-008, Exchangeable image file format (EX
 import re
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from hybrid_jax.data.formats.png_chunks import metadata_behind_pixels
 
@@ -49,7 +50,7 @@ def _orientation_of_png(image: Image.Image) -> int:
     before = Image.Image.getexif(image).get(_TAG)
     if before is not None:
         return _valid(before)
-    behind = metadata_behind_pixels(image.fp)
+    behind = metadata_behind_pixels(image.fp) if isinstance(image, ImageFile) else {}
     if b"eXIf" in behind:
         exif = Image.Exif()
         exif.load(behind[b"eXIf"])

@@ -87,7 +87,7 @@ class SegSource:
             self.mask_ids = frozenset({0, 1})
             notes += ("masks hold 0 and 255 alone: 255 is the class 1, not void",)
         if names is None:
-            names = numbered_classes(self.mask_ids)
+            names = numbered_classes(self.mask_ids or ())
         images = _all_images(places) | {image for _, (image, _) in self._pairs}
         self.info = DatasetInfo(
             segmentation_names=names,
