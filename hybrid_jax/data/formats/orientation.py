@@ -50,7 +50,8 @@ def _orientation_of_png(image: Image.Image) -> int:
     before = Image.Image.getexif(image).get(_TAG)
     if before is not None:
         return _valid(before)
-    behind = metadata_behind_pixels(image.fp) if isinstance(image, ImageFile) else {}
+    file = image.fp if isinstance(image, ImageFile) else None
+    behind = metadata_behind_pixels(file) if file is not None else {}
     if b"eXIf" in behind:
         exif = Image.Exif()
         exif.load(behind[b"eXIf"])
