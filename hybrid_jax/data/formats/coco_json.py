@@ -230,7 +230,7 @@ def _image_fault(image: dict[str, Any], path: pathlib.Path) -> str:
 
 def _side(image: dict[str, Any], key: str) -> int | None:
     """Returns a side in px, 0 if it is not said; None if it cannot be one."""
-    value = image.get(key) or 0
+    value: Any = image.get(key) or 0
     is_text = isinstance(value, str) and value.isascii() and value.isdecimal()
     side = whole_number(int(value[:10]) if is_text else value)
     return side if side is not None and 0 <= side < 2**31 else None

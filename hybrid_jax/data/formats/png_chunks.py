@@ -6,14 +6,14 @@ Format: ISO/IEC 15948, Portable Network Graphics.
 import io
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _METADATA = {b"eXIf", b"iTXt"}
 
 
-def metadata_behind_pixels(file: BinaryIO) -> dict[bytes, bytes]:
+def metadata_behind_pixels(file: IO[bytes]) -> dict[bytes, bytes]:
     """Returns the content of the `eXIf` and `iTXt` parts that follow the pixels, by name.
 
     Pixels are not read, only passed over; the place in the file is kept.
@@ -28,7 +28,7 @@ def metadata_behind_pixels(file: BinaryIO) -> dict[bytes, bytes]:
     return found
 
 
-def picture_alone(file: BinaryIO) -> io.BytesIO:
+def picture_alone(file: IO[bytes]) -> io.BytesIO:
     """Returns a PNG file of the parts that make its picture, without all metadata."""
     content = io.BytesIO()
     content.write(SIGNATURE)
@@ -40,7 +40,7 @@ def picture_alone(file: BinaryIO) -> io.BytesIO:
     return content
 
 
-def _headers(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _headers(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
     """Yields name and length of each part; the file then stands at its content."""
     file.seek(len(SIGNATURE))
     while len(header := file.read(8)) == 8:
