@@ -62,7 +62,7 @@ def with_labels_of(
             trained_id, free = free, free + 1
         here[label] = trained_id
         taken.add(trained_id)
-    labels = np.concatenate([label_of, np.array([-1], np.int32)])[table.labels]
+    labels = np.append(label_of, np.int32(-1))[table.labels]
     return dataclasses.replace(
         table,
         names=trained.names,

@@ -6,6 +6,7 @@ Values 1 to 8 and their meaning: CIPA DC-008, Exchangeable image file format (EX
 import re
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from hybrid_jax.data.formats.png_chunks import metadata_behind_pixels
 
@@ -49,8 +50,8 @@ def _orientation_of_png(image: Image.Image) -> int:
     before = Image.Image.getexif(image).get(_TAG)
     if before is not None:
         return _valid(before)
-    file = image.fp  # pyright: ignore[reportAttributeAccessIssue]: of image files only
-    behind = metadata_behind_pixels(file)
+    file = image.fp if isinstance(image, ImageFile) else None
+    behind = metadata_behind_pixels(file) if file is not None else {}
     if b"eXIf" in behind:
         exif = Image.Exif()
         exif.load(behind[b"eXIf"])
