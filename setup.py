@@ -15,6 +15,7 @@ class BuildWithConfigs(build_py):
         super().run()
         if not self.editable_mode:
             place = pathlib.Path(self.build_lib, "hybrid_jax", "configs")
+            shutil.rmtree(place, ignore_errors=True)  # of an earlier build
             shutil.copytree("configs", place, ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -44,7 +44,7 @@ def with_files(argv: list[str]) -> list[str]:
 
 def _with_file(config: str) -> str:
     name, colon, words = config.partition(":")
-    if name.endswith(".py") or "/" in name or pathlib.Path(name).exists():
+    if name.endswith(".py") or "/" in name or pathlib.Path(name).is_file():
         return config
     path = folder() / f"{name}.py"
     return f"{path}{colon}{words}" if path.exists() else config

@@ -35,6 +35,12 @@ def test_a_file_here_comes_before_a_name(tmp_path, monkeypatch):
     assert with_files(["--config=tiny"]) == ["--config=tiny"]
 
 
+def test_a_folder_here_does_not_hide_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert with_files(["--config=tiny"]) == [f"--config={folder() / 'tiny.py'}"]
+
+
 def test_a_value_of_another_flag_stays():
     assert with_files(["main", "--workdir", "tiny"]) == ["main", "--workdir", "tiny"]
     assert with_files(["main", "--config"]) == ["main", "--config"]

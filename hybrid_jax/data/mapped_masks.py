@@ -36,7 +36,14 @@ class MappedMasks:
         self.first_fault = getattr(source, "first_fault", None)
         names = source.info.segmentation_names
         self._new_id = np.arange(256, dtype=np.uint8)
-        for old, new in _mapping(label_map, names).items():
+        mapping = _mapping(label_map, names)
+        if VOID in (*mapping, *ignore_label) and getattr(source, "has_binary_masks", False):
+            raise UserError(
+                "data.label_map and data.ignore_label: expected ids of masks as they are "
+                "read, got 255: these masks hold 0 and 255 alone, and 255 is read as the "
+                "class 1. Name 1 in place of 255."
+            )
+        for old, new in mapping.items():
             self._new_id[old] = new
         self._new_id[list(ignore_label)] = VOID
         held = getattr(source, "mask_ids", None)

@@ -134,3 +134,13 @@ def test_unknown_id_says_what_to_do(tmp_path):
     _write(tmp_path, (0, 5), split="val")
     with pytest.raises(BadAnnotationError, match=r"classes.txt.*config.data.ignore_label"):
         _ = _open(name, split="validation")[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [dict(ignore_label=(255,)), dict(label_map="0:1,255:0")]
+)
+def test_255_of_black_and_white_masks_is_called_1(tmp_path, changes):
+    name = _write(tmp_path, (0, 255))
+    with pytest.raises(UserError, match="Name 1 in place of 255"):
+        _open(name, **changes)
+    assert _ids(_open(name, label_map="0:1,1:0")) == [0, 1]

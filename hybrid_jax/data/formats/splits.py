@@ -37,7 +37,7 @@ def share_of(names: Iterable[str], *, split: str) -> list[str]:
         names: paths or ids without repetition.
         split: "train", "validation" or "test".
     """
-    by_hash = sorted(names, key=_hash)
+    by_hash = sorted(set(names), key=_hash)
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 3))
     share = {
         "test": slice(0, tenth),
@@ -60,7 +60,7 @@ def held_out(names: Iterable[str], *, split: str) -> list[str]:
     Returns:
         Sorted names.
     """
-    by_hash = sorted(names, key=_hash)
+    by_hash = sorted(set(names), key=_hash)
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 5))
     share = {"validation": slice(0, tenth), "train": slice(tenth, None)}[split]
     return sorted(by_hash[share])

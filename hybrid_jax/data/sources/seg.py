@@ -81,9 +81,9 @@ class SegSource:
         names = _listed(places)
         # Of two classes, 255 may be the second.
         self.mask_ids = _trained_ids(places) if names is None or len(names) == 2 else None
-        self._binary = self.mask_ids is not None and are_binary(self.mask_ids)
+        self.has_binary_masks = self.mask_ids is not None and are_binary(self.mask_ids)
         notes = _notes(places, split)
-        if self._binary:
+        if self.has_binary_masks:
             self.mask_ids = frozenset({0, 1})
             notes += ("masks hold 0 and 255 alone: 255 is the class 1, not void",)
         if names is None:
@@ -119,7 +119,7 @@ class SegSource:
         if mask is None:
             raise self._without_mask([image], of=1)
         ids = read_mask(mask)
-        if self._binary:
+        if self.has_binary_masks:
             ids = np.where(ids == VOID, np.uint8(1), ids)
         return {"segmentation": ids, "image_id": image_id, "where": str(mask)}
 

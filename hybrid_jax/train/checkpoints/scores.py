@@ -70,7 +70,7 @@ class CheckpointScores:
         self._attached.pop(step, None)
 
     def rank(self, scores: Mapping[str, float]) -> float:
-        """Returns how good scores are by the metric, higher is better; -inf for no metric.
+        """Returns how good scores are by the metric, higher is better; -inf if none or NaN.
 
         Raises:
             UserError: there is no such score.
@@ -84,6 +84,8 @@ class CheckpointScores:
                 f"for none."
             )
         score = scores[self.metric]
+        if math.isnan(score):
+            return -math.inf  # NaN compares with nothing, and would hide all better ones
         return -score if self.metric in _LOWER_IS_BETTER else score
 
     def best(self, checkpoints: Sequence[Any]) -> tuple[int, float] | None:

@@ -58,3 +58,9 @@ def test_both_forms_of_a_letter_are_held_out_alike():
         [name.split()[1] for name in held_out(names, split="validation")] for names in forms
     ]
     assert numbers[0] == numbers[1]
+
+
+def test_a_name_given_twice_is_in_one_share_only():
+    shares = {s: share_of([*NAMES, *NAMES], split=s) for s in ("train", "validation")}
+    assert shares == {s: share_of(NAMES, split=s) for s in shares}
+    assert not set(shares["train"]) & set(shares["validation"])
