@@ -114,4 +114,4 @@ def _unset_sizes(config: ConfigDict) -> tuple[str, ...]:
 def _check_kernel(kernel: str, platform: str) -> None:
     """Raises `UserError` if the library of a chosen kernel is not installed."""
     if kernel == "tokamax" and platform != "cpu":
-        tokamax_kernels.library()
+        tokamax_kernels.import_tokamax()

@@ -22,6 +22,7 @@ from hybrid_jax.data.formats.splits import (
     held_out,
     held_out_note,
     share_of,
+    split_called,
     usual_names,
 )
 from hybrid_jax.data.source_checks import check_location, check_split
@@ -144,11 +145,30 @@ def _no_masks(
 def _by_folders(places: PairedFolders) -> PairedFolders:
     """Puts `{split}` behind both paths if there are folders for it."""
     folder = pathlib.Path(places.images).expanduser()
-    if places.by_split or not any((folder / n).is_dir() for n in usual_names("train")):
+    if places.by_split or not folder.is_dir():
+        return places
+    if not any((folder / name).is_dir() for name in usual_names("train")):
+        _check_no_other_splits(places, folder)
         return places
     return PairedFolders(
         places.name, f"{places.images}/{{split}}", f"{places.annotations}/{{split}}"
     )
+
+
+def _check_no_other_splits(places: PairedFolders, folder: pathlib.Path) -> None:
+    """Raises `UserError` if folders look like splits: all would be split again together."""
+    named = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and split_called(path.name.rstrip("0123456789"))
+    )
+    if named:
+        raise UserError(
+            f"data {places.name!r}: expected a folder `train` beside {', '.join(named)} in "
+            f"{folder}, got none, and all images would be split anew. Call the folder of "
+            f"training images `train`, or put {{split}} into both paths, such as "
+            f"/images/{{split}}2017,/masks/{{split}}2017."
+        )
 
 
 def _pairs(places: PairedFolders, split: str) -> _Pairs:

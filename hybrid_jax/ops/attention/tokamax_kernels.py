@@ -25,7 +25,7 @@ _DTYPES = dict(gpu=(jnp.bfloat16, jnp.float16), tpu=(jnp.bfloat16, jnp.float32))
 _EXAMPLES, _HEADS = ("data", "fsdp"), "tensor"
 
 
-def library() -> types.ModuleType:
+def import_tokamax() -> types.ModuleType:
     """Imports tokamax.
 
     Raises:
@@ -101,7 +101,7 @@ def _on_one_device(query, key, value):
     name = platform()
     N, M = query.shape[1], key.shape[1]
     more_queries, more_keys = -N % _BLOCKS[name], -M % _BLOCKS[name]
-    out = library().dot_product_attention(
+    out = import_tokamax().dot_product_attention(
         _longer(query, more_queries),
         _longer(key, more_keys),
         _longer(value, more_keys),

@@ -217,3 +217,13 @@ def test_sources_can_be_sent_to_worker_processes(name, tmp_path):
         source = open_source(source_name, split="train")
         sent = pickle.loads(pickle.dumps(source))
         np.testing.assert_array_equal(sent[0]["segmentation"], source[0]["segmentation"])
+
+
+@pytest.mark.parametrize("folders", [("val", "test"), ("train2017", "val2017")])
+def test_folders_that_look_like_splits_are_not_split_anew(tmp_path, folders):
+    for folder in folders:
+        write_image(tmp_path / f"images/{folder}/a.png")
+        write_mask(tmp_path / f"masks/{folder}/a.png", _ids(0))
+    name = f"seg:{tmp_path}/images,{tmp_path}/masks"
+    with pytest.raises(UserError, match="got none, and all images would be split anew"):
+        open_source(name, split="train")

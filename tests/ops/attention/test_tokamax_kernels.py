@@ -51,7 +51,7 @@ def check_equal(ours, theirs):
 def test_missing_library_is_a_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokamax", None)
     with pytest.raises(UserError, match=r"model.attention.*pip install -e '.\[tokamax\]'"):
-        tokamax_kernels.library()
+        tokamax_kernels.import_tokamax()
 
 
 @pytest.mark.parametrize(
