@@ -42,6 +42,7 @@ class Checkpoints:
         self.scores = CheckpointScores(self.directory, keep=keep, best_metric=best_metric)
         self.read_only = read_only
         self._pending: int | None = None
+        self._intact: list[int] = []  # on disk whatever becomes of the pending one
         self._best_rank: float | None = None
         # Orbax logs pages of tracebacks for what it then raises, too.
         logging.getLogger("absl").addFilter(_not_from_orbax)
@@ -92,7 +93,8 @@ class Checkpoints:
         metrics: dict[str, Any] | None = self.scores.to_save(scores)
         with self._explained():
             self._orbax.wait()
-            self._pending = step
+            # Now: Orbax soon counts out those it removes once this one is whole.
+            self._pending, self._intact = step, self.steps()
             self._orbax.save_async(step, state, force=True, metrics=metrics)
 
     def attach(self, step: int, scores: Mapping[str, float]) -> None:
@@ -249,12 +251,11 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            intact = [step for step in self.steps() if step != self._pending]
             raise UserError(
                 f"{self.directory}: the checkpoint of step {self._pending} could not be "
                 f"written ({_reason(error)}). Earlier checkpoints are intact: "
-                f"{intact or 'there are none'}. Free some space or fix the disk, then run "
-                f"the same command again to continue from there."
+                f"{self._intact or 'there are none'}. Free some space or fix the disk, "
+                f"then run the same command again to continue from there."
             ) from error
 
 

@@ -26,11 +26,12 @@ from small_run import (
 )
 
 STEPS, EVERY = 30, 6
+BEST = 10  # saved for its score alone: the first one evaluated is the best so far
 KEYS = RANDOM | {
     "train.steps": STEPS,
     "train.ema_decay": 0.9,
     "checkpoint.every": EVERY,
-    "eval.every": 10,
+    "eval.every": BEST,
 }
 
 
@@ -168,15 +169,17 @@ def test_unreadable_newest_checkpoint_is_set_aside(uninterrupted, tmp_path, dama
 @pytest.mark.slow
 def test_run_without_any_readable_checkpoint_says_so(uninterrupted, tmp_path):
     workdir = stopped_after(12, uninterrupted, tmp_path / "run")
-    for step in (6, 12):
+    steps = [6, BEST, 12]
+    assert saved_steps(workdir) == steps
+    for step in steps:
         _cut_biggest_file(workdir / "checkpoints" / str(step))
     rows = (workdir / "metrics.jsonl").read_text()
     for _ in range(2):  # the second must not take an emptied workdir for a new one
         done = run(command(workdir, KEYS))
         assert done.returncode == 1
-        assert "none of the checkpoints [6, 12] can be read" in done.stderr
+        assert f"none of the checkpoints {steps} can be read" in done.stderr
         assert "start again with another --workdir" in done.stderr
-        assert saved_steps(workdir) == [6, 12]
+        assert saved_steps(workdir) == steps
         assert (workdir / "metrics.jsonl").read_text() == rows
     # uvloop inside TensorStore may complain on the way out, this library may not.
     assert "/hybrid_jax/" not in done.stderr
@@ -191,19 +194,27 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_full_disk_ends_the_run_and_keeps_what_was_saved(uninterrupted, tmp_path):
-    workdir = stopped_after(6, uninterrupted, tmp_path / "run")
-    words = command(workdir, KEYS)
+@pytest.mark.parametrize(
+    ("last", "failing"), [(6, BEST), (BEST, 12)], ids=["for_its_score", "for_its_step"]
+)
+def test_full_disk_ends_the_run_and_keeps_what_was_saved(
+    uninterrupted, tmp_path, last, failing
+):
+    workdir = stopped_after(last, uninterrupted, tmp_path / "run")
+    kept = saved_steps(workdir)
+    words = command(
+        workdir, KEYS | {"checkpoint.keep": 1}
+    )  # none goes before the next is whole
     done = run([sys.executable, "-c", FULL_DISK, *words])
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "the checkpoint of step 12 could not be written" in done.stderr
+    assert f"the checkpoint of step {failing} could not be written" in done.stderr
     assert str(workdir / "checkpoints") in done.stderr
-    assert "Earlier checkpoints are intact: [6]" in done.stderr
+    assert f"Earlier checkpoints are intact: {kept}" in done.stderr
     assert "/hybrid_jax/" not in done.stderr
-    assert saved_steps(workdir) == [6]
+    assert saved_steps(workdir) == kept
 
     done = run_well(words)
-    assert "continued from step 6" in done.stdout
+    assert f"continued from step {last}" in done.stdout
     assert_same_run(workdir, uninterrupted)
 
 
