@@ -2,6 +2,7 @@
 
 import functools
 import time
+from contextlib import ExitStack, closing
 
 import jax
 from etils import epath
@@ -71,12 +72,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             start=start,
             restored=restored,
         )
-        try:
+        with closing(run):
             run.ready(seconds=seconds_to_start)
-            scores = run.steps(state)
-        finally:
-            run.close()
-    return scores
+            return run.steps(state)
 
 
 class _Run:
@@ -106,21 +104,26 @@ class _Run:
         self.train_step = experiment.jitted_train_step()
         self.eval_step = experiment.jitted_eval_step()
         self.eval_source = eval_source
-        self.stop = StopRequest()
-        self.log = RunLog(
-            workdir,
-            start=start,
-            steps=config.train.steps,
-            tensorboard=config.log.tensorboard,
-            progress=config.log.progress,
-        )
-        self.batches = experiment.train_batches(start=start)
-        self.timer = StepTimer(
-            batch_size=config.train.batch_size,
-            batches=self.batches,
-            fastest=fastest_images_per_second(experiment),
-        )
-        self.trace = StepTrace(workdir, config.profile.steps, say=self.log.say)
+        with ExitStack() as opened:  # closes what there is, if the rest cannot be made
+            self.stop = opened.enter_context(closing(StopRequest()))
+            log = RunLog(
+                workdir,
+                start=start,
+                steps=config.train.steps,
+                tensorboard=config.log.tensorboard,
+                progress=config.log.progress,
+            )
+            self.log = opened.enter_context(closing(log))
+            batches = experiment.train_batches(start=start)
+            self.batches = opened.enter_context(closing(batches))
+            self.timer = StepTimer(
+                batch_size=config.train.batch_size,
+                batches=self.batches,
+                fastest=fastest_images_per_second(experiment),
+            )
+            trace = StepTrace(workdir, config.profile.steps, say=self.log.say)
+            self.trace = opened.enter_context(closing(trace))
+            self._opened = opened.pop_all()
 
     def ready(self, *, seconds: float) -> None:
         """Says from which step it goes on, and that the first one, if any, takes longer."""
@@ -161,11 +164,8 @@ class _Run:
         return self.scores
 
     def close(self) -> None:
-        """Lets go of the data, the trace, the log and the signal handler."""
-        self.trace.close()
-        self.batches.close()
-        self.log.close()
-        self.stop.close()
+        """Lets go of the trace, the data, the log and the signal handler."""
+        self._opened.close()
 
     def _count(self, step: int, scalars: dict[str, jax.Array]) -> None:
         """Counts a step; keeps the compilation out of the speed, and a trace's end."""
