@@ -33,6 +33,9 @@ class Checkpoints:
         best_metric: key of the scores handed to `save` or `attach`; the best by it is
             kept, too: the highest, or of `loss` and `ece` the lowest. Empty for none.
         read_only: for evaluation; nothing is moved or cleaned up.
+
+    Raises:
+        UserError: the scores of a checkpoint are damaged.
     """
 
     def __init__(
@@ -57,9 +60,13 @@ class Checkpoints:
         return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
     def saved_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the arrays' shapes in the newest checkpoint by path, {} without one."""
-        for step in self.steps()[-1:]:
-            return shapes_by_path(self._orbax.metadata(step).metadata)
+        """Returns the arrays' shapes by path in the newest checkpoint that tells them.
+
+        {} if none does; `restore` says which ones are damaged.
+        """
+        for step in self.steps()[::-1]:
+            with contextlib.suppress(Exception):  # Orbax raises many kinds
+                return shapes_by_path(self._described(step))
         return {}
 
     def best(self) -> tuple[int, float] | None:
@@ -191,9 +198,7 @@ class Checkpoints:
         """Returns the state, or None in every process if any of them cannot read it."""
         state = None
         try:
-            saved = self._orbax.metadata(step).metadata
-            if saved is None:
-                raise ValueError("what its arrays are cannot be read")
+            saved = self._described(step)
             self._check_shapes(step, saved, shapes)
             asked = as_saved(target, shapes_by_path(saved))
             state = brought_up(self._orbax.load(step, asked), target)
@@ -203,6 +208,13 @@ class Checkpoints:
             print(f"checkpoint of step {step} is unreadable ({_reason(error)})", flush=True)
         everywhere = multihost_utils.process_allgather(np.array(state is not None))
         return state if everywhere.all() else None
+
+    def _described(self, step: int) -> Any:
+        """Returns a tree of what a checkpoint's arrays are; raises if it does not tell."""
+        described = self._orbax.metadata(step).metadata
+        if described is None:
+            raise ValueError("what its arrays are cannot be read")
+        return described
 
     def _check_shapes(self, step: int, saved: Any, shapes: TrainState) -> None:
         """Orbax answers a foreign target with a bare IndexError; this one says what."""

@@ -92,12 +92,19 @@ def classes_in_checkpoint(workdir: epath.Path, config: ConfigDict) -> int:
     with every class, so two models of few classes tell how many the checkpoint's are.
 
     Raises:
-        UserError: there is no checkpoint, or none of another number of classes alone.
+        UserError: there is no checkpoint that tells, or none of another number of classes
+            alone.
     """
     if not (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} has no checkpoints. Train first, or name another one.")
     with Checkpoints(workdir, keep=1, best_metric="", read_only=True) as checkpoints:
         saved = checkpoints.saved_shapes()
+    if not saved:
+        raise UserError(
+            f"{workdir / 'checkpoints'}: no checkpoint there can be read, so for how many "
+            f"classes the model was made is not known. Restore one from a copy, or train "
+            f"first."
+        )
 
     def shapes(count: int) -> dict[str, tuple[int, ...]]:
         source = RecordedSource(numbered(count, largest_hw=(1, 1)), length=0)

@@ -27,12 +27,16 @@ class CheckpointScores:
         keep: newest checkpoints kept.
         best_metric: key of the scores; the best checkpoint by it is kept, too. Empty for
             none.
+
+    Raises:
+        UserError: what Orbax has written is damaged.
     """
 
     def __init__(self, directory: epath.Path, *, keep: int, best_metric: str):
         self._directory = directory
         self._keep = keep
         self.metric = best_metric
+        _check_written(directory)
         self._attached: dict[int, Mapping[str, float]] = {}
         for path in directory.glob(f"*/{_FILE}") if directory.exists() else ():
             with contextlib.suppress(ValueError):
@@ -112,3 +116,17 @@ class CheckpointScores:
 
     def _of(self, checkpoint: Any) -> Mapping[str, float] | None:
         return self._attached.get(checkpoint.step, checkpoint.metrics)
+
+
+def _check_written(directory: epath.Path) -> None:
+    """Refuses damaged scores, which would end Orbax's constructor in a bare JSON error."""
+    for path in directory.glob("*/metrics/metrics") if directory.exists() else ():
+        if not path.parent.parent.name.isdigit():
+            continue  # a checkpoint that was not finished
+        try:
+            json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(
+                f"{path} is not the JSON of scores ({error}). Restore it from a copy, or "
+                f"remove it: the checkpoint is then one without scores."
+            ) from error
