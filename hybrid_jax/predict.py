@@ -35,6 +35,7 @@ from hybrid_jax.train.step import make_eval_step
 # Batches the devices may be behind; each keeps its predictions, which can be large.
 _IN_FLIGHT = 2
 _SPOKEN = 20  # more images are not told one by one on the terminal
+_FILES = frozenset(("drawn", "segmentation"))  # keys of an answer that name its files
 # What `Task.to_json` lists, and the number of each entry.
 _NUMBER_OF = dict(labels="probability", boxes="score", classes="share")
 
@@ -52,6 +53,9 @@ def predict(
     over it; for segmentation another one, `<image>_classes.png`, whose pixels are class
     ids (and whose palette has the same colors); and `predictions.json`, all in numbers.
     Boxes scoring under `drawing.SHOWN_SCORE` are in the numbers and not drawn.
+
+    What an earlier call has drawn there of the same images is replaced, under whatever
+    names its `predictions.json` lists; all other files are left as they are.
 
     Classes have the names of the workdir's `dataset.json`. The data the model was trained
     on need not be on this machine; where it is, its classes must be the same still.
@@ -184,12 +188,16 @@ class _Written:
         if is_main_process():
             told = json.dumps(dict(step=step, task=task, images=every), indent=1)
             self._folder.mkdir(parents=True, exist_ok=True)
+            of_others = self._clear_earlier()
             (self._folder / "predictions.json").write_text(told + "\n")
             if len(every) <= _SPOKEN:
                 for index, answer in sorted(self._answers.items()):
                     print(f"{self._images.paths[index]}: {_in_words(answer)}")
             count = len(self._answers)
-            print(f"step {step}: {count} images, predictions in {self._folder}", flush=True)
+            noun = "image" if count == 1 else "images"
+            print(f"step {step}: {count} {noun}, predictions in {self._folder}", flush=True)
+            if of_others:
+                print(f"note: files of other images are there from before: {of_others}")
             if task == "detection":
                 print(f"boxes scoring under {SHOWN_SCORE} are listed and not drawn")
         if self._unread:
@@ -200,6 +208,25 @@ class _Written:
                 "are done (predictions.json lists both):\n" + "\n".join(lines)
             )
         return every
+
+    def _clear_earlier(self) -> int:
+        """Removes an earlier call's files of these images that this one has not replaced.
+
+        Returns:
+            How many files of other images are left from that call.
+        """
+        names = [a[kind] for a in self._answers.values() for kind in _FILES if kind in a]
+        made = {str((self._folder / name).resolve()).lower() for name in names}
+        originals = {path.resolve() for path in self._images.paths}
+        of_others = 0
+        for image, path in _earlier(self._folder):
+            if str(path).lower() in made or path in originals:
+                continue
+            if image in originals:
+                path.unlink()
+            else:
+                of_others += 1
+        return of_others
 
     def _one(self, index: int, prediction: dict[str, np.ndarray]) -> dict[str, Any]:
         """Writes the files of one image; returns what the numbers say of it."""
@@ -233,6 +260,27 @@ def _file_names(images: Sequence[str]) -> tuple[list[str], list[str]]:
         return found
 
     return [new(name, "") for name in images], [new(name, "_classes") for name in images]
+
+
+def _earlier(folder: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """Returns (image, file made of it) as the `predictions.json` of a folder lists them.
+
+    Only files below the folder that are still there; none if it is not our JSON.
+    """
+    root = folder.resolve()
+    try:
+        images = json.loads((root / "predictions.json").read_text())["images"]
+        listed = [
+            (row["image"], row[kind]) for row in images for kind in _FILES & row.keys()
+        ]
+        found = [(pathlib.Path(i).resolve(), (root / name).resolve()) for i, name in listed]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+    return [
+        (image, path)
+        for image, path in found
+        if path.suffix == ".png" and root in path.parents and path.is_file()
+    ]
 
 
 def _in_words(answer: Mapping[str, Any]) -> str:

@@ -220,7 +220,7 @@ def test_predict_from_the_command_line(classifier, photos, tmp_path):
     flags = ("--mode=predict", inputs, f"--output={out}")
     done = run(command(classifier, {"data.name": "digits"}, *flags))
     assert done.returncode == 1
-    assert f"step 3: 1 images, predictions in {out}" in done.stdout
+    assert f"step 3: 1 image, predictions in {out}" in done.stdout
     assert done.stderr.startswith("error: 1 of 2 images could not be read; all others")
     assert "bad.jpg: cannot identify image file" in done.stderr
     assert "Traceback" not in done.stderr
