@@ -65,7 +65,7 @@ def one_process(tmp_path_factory):
 )
 def test_processes_read_write_and_train_as_one_device(one_process, tmp_path, count, mesh):
     workdir, state, losses = one_process
-    folders = [ROOT, ROOT / "tests", pathlib.Path(__file__).parents[1]]
+    folders = [ROOT, ROOT / "tests", *pathlib.Path(__file__).parents[:2]]
     processes = start_several(
         [sys.executable, "-c", SCRIPT, str(workdir), str(tmp_path / "copy"), mesh],
         tmp_path,
