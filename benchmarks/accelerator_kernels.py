@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 _STEPS = 3
-_SHOWN = 30
+_SHOWN = 60
+_NAMED = 100  # characters of the name of a kernel
 
 # Kind of kernel -> words in its name; the first that fits.
 _KINDS = {
@@ -40,7 +41,7 @@ def top_kernels(call: Callable[[], Any]) -> dict[str, Any]:
         device_ms=round(total / 1e6 / _STEPS, 2),
         by_kind={kind: round(100 * ns / total, 1) for kind, ns in kinds.most_common()},
         kernels=[
-            (round(100 * ns / total, 1), round(ns / 1e6 / _STEPS, 3), name[:140])
+            (round(100 * ns / total, 1), round(ns / 1e6 / _STEPS, 3), name)
             for name, ns in spent.most_common(_SHOWN)
         ],
     )
@@ -57,8 +58,15 @@ def _spent(call) -> collections.Counter[str]:
         for path in Path(folder).rglob("*.xplane.pb"):
             for line in _device_lines(jax.profiler.ProfileData.from_file(str(path))):
                 for event in line.events:
-                    spent[event.name] += event.duration_ns
+                    spent[_name_of(event)] += event.duration_ns
     return spent
+
+
+def _name_of(event) -> str:
+    """Returns the kernel's name, and the operation of the program that it computes."""
+    name = event.name[:_NAMED]
+    operation = next((value for key, value in event.stats if key == "hlo_op"), name)
+    return name if operation == name else f"{name} [{operation}]"
 
 
 def _device_lines(profile):

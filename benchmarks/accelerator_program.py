@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from accelerator_cases import FOLDED, Case, experiment_of, substituted
 from accelerator_flops import flops_per_image
+from accelerator_state import random_state
 
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.models.layers.folding import fold
@@ -60,7 +61,8 @@ class Program:
             image = normalize_image(image, policy=policy)
             return merge_model(self._graph, params, mutable)(image).logits
 
-        return jax.jit(infer).lower(params, mutable, batch["image"])
+        jitted = jax.jit(infer, compiler_options=experiment.compiler_options)
+        return jitted.lower(params, mutable, batch["image"])
 
     def _prepared(self, params: dict, mutable: dict) -> tuple[dict, dict]:
         """Returns the state that inference takes, and keeps the graph that goes with it."""
@@ -88,10 +90,11 @@ class Program:
     def ready(self) -> Callable[[], Any]:
         """Returns a function that starts one step and returns something to wait for.
 
-        Parameters are new; those of a training step change from call to call.
+        Parameters are random; those of a training step change from call to call.
         """
         batch = jax.jit(self._batch)()
-        state, compiled = self._experiment.new_state(), self._compiled
+        state = random_state(self._experiment.shapes, self._experiment.shardings)
+        compiled = self._compiled
         if self.case.kind == "infer":
             params, mutable = jax.jit(self._prepared)(state.params, state.mutable)
             del state

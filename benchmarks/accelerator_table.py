@@ -1,6 +1,7 @@
 """`accelerator.py table`: the library's own speed, and what single choices cost."""
 
 import concurrent.futures
+import gzip
 import os
 import pathlib
 
@@ -38,7 +39,7 @@ def table(
         words: that the names of cases hold, any of them; None for all.
         budget: seconds after which nothing more is begun.
         seconds: for the timing of each program.
-        trace: whether the first training step is also profiled.
+        trace: whether to profile every case without a variant, and to keep its program.
     """
     rows = Rows(out / "table.json")
     device = jax.devices()[0]
@@ -59,12 +60,19 @@ def table(
         for program in _compiled(cases[start : start + _GROUP], rows):
             try:
                 _measure(program, rows, seconds=seconds, peak=peak)
-                if trace and program.case.kind == "train":
-                    trace = False
+                if trace and program.case.variant == "default":
                     rows.add(case=str(program.case), **top_kernels(program.ready()))
+                    _keep_text(program, out)
             except Exception as error:  # out of memory, say: the others go on
                 rows.failed(program.case, error)
     rows.print_table(*COLUMNS)
+
+
+def _keep_text(program: Program, out: pathlib.Path) -> None:
+    """Writes the compiled program, which says what its kernels compute."""
+    case = program.case
+    path = out / f"{case.model}_{case.px}_{case.kind}.hlo.txt.gz"
+    path.write_bytes(gzip.compress(program.text().encode()))
 
 
 def _compiled(cases: list[Case], rows: Rows) -> list[Program]:

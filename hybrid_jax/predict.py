@@ -135,6 +135,7 @@ def _jitted_step(experiment: Experiment) -> Callable:
         lambda *arguments: step(*arguments)[1],
         in_shardings=(shardings.params, shardings.mutable, experiment.batch_sharding),
         out_shardings=replicated(experiment.mesh),
+        compiler_options=experiment.compiler_options,
     )
 
 

@@ -18,7 +18,7 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     if padding == "zeros":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     pads = tuple(_pads(side, padding=padding) for side in x.shape[1:3])
-    if platform() == "cpu":
+    if platform() != "tpu":
         return _shifted_max(x, pads)
     return jax.lax.reduce_window(
         x,
@@ -59,7 +59,8 @@ def _pads(side: int, *, padding: str) -> tuple[int, int]:
 def _shifted_max(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
     """Max pooling as the maximum of nine strided views of the map.
 
-    On CPU, this is twice as fast as `reduce_window`, and its gradient ten times.
+    On CPU, this is twice as fast as `reduce_window`, and its gradient ten times. On GPUs, the
+    gradient of `reduce_window` is a scatter.
     """
     return functools.reduce(jnp.maximum, _views(x, pads))
 

@@ -17,6 +17,7 @@ from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
+from hybrid_jax.ops.compiler_options import compiler_options
 from hybrid_jax.ops.device_mesh import tracing_over
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.pretrained.fill import Fill
@@ -82,6 +83,12 @@ class Experiment:
         """How the rows of a batch are spread."""
         return batch_sharding(self.mesh)
 
+    @property
+    def compiler_options(self) -> dict[str, bool] | None:
+        """What XLA is told when it compiles a step."""
+        with tracing_for(self.platform):
+            return compiler_options()
+
     def new_state(self) -> TrainState:
         """Initializes the state from the seed, every array born on its own devices.
 
@@ -130,6 +137,7 @@ class Experiment:
             donate_argnums=0,
             in_shardings=(self.shardings, self.batch_sharding),
             out_shardings=(self.shardings, replicated(self.mesh)),
+            compiler_options=self.compiler_options,
         )
 
     def jitted_eval_step(self) -> Callable:
@@ -142,6 +150,7 @@ class Experiment:
             self.traced(step),
             in_shardings=(params, self.shardings.mutable, self.batch_sharding),
             out_shardings=replicated(self.mesh),
+            compiler_options=self.compiler_options,
         )
 
     def traced(self, step: Callable) -> Callable:

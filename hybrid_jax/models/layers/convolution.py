@@ -6,7 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.ops import space_to_depth
 from hybrid_jax.ops.matmul import matmul
+from hybrid_jax.ops.platform import platform
+
+_FEW_CHANNELS = 4  # an image has 3
 
 _he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
@@ -43,7 +47,10 @@ class Conv(nnx.Module):
 
     Kernels whose windows do not overlap (1x1, or stride = kernel size) run as one matrix
     product: the same arithmetic, whose gradient is 1.4 to 3 times faster than that of the
-    convolution on CPU; accelerators use the same matrix units for both.
+    convolution on CPU; accelerators use the same matrix units for both. A 1x1 convolution
+    with a stride stays one on GPUs: XLA (jax 0.11) can fuse the strided slice into the
+    product, and then ends the process by a failed check. There, an image is also read in
+    cells of 2x2 pixels, see `ops/space_to_depth.py`.
 
     Args:
         in_channels: C of the input.
@@ -127,26 +134,44 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, x = self.prepared_kernel().astype(self.dtype), x.astype(self.dtype)
-        if self.side == 1 and self.groups == 1:
+        if self._is_product():
             x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
             y = matmul(x, kernel[0, 0])
         elif self.side == self.stride and self.groups == 1:
             y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
+        elif self._is_of_image():
+            y = space_to_depth.convolve(x, kernel, pads=self._pads(x.shape[1:3]))
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(self.stride, self.stride),
-                padding=self._padding(x.shape[1:3]),
+                padding=self._pads(x.shape[1:3]),
                 rhs_dilation=(self.dilation, self.dilation),
                 feature_group_count=self.groups,
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
-    def _padding(self, hw):
+    def _is_product(self) -> bool:
+        """Whether a 1x1 convolution runs as one matrix product."""
+        sliced = self.stride > 1
+        return self.side == 1 == self.groups and not (sliced and platform() == "gpu")
+
+    def _is_of_image(self) -> bool:
+        """Whether few channels are read with stride 2: the first layer, on GPUs."""
+        few = self.kernel.shape[2] <= _FEW_CHANNELS
+        plain = self.stride == 2 and self.dilation == self.groups == 1 < self.side
+        return few and plain and platform() == "gpu"
+
+    def _pads(self, hw: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Returns the cells of zeros (before, after) the rows and the columns."""
         if self.padding == "same":
-            return "SAME"
+            reach = self.dilation * (self.side - 1) + 1
+            pads = jax.lax.padtype_to_pads(
+                hw, (reach, reach), (self.stride, self.stride), "SAME"
+            )
+            return tuple(pads)
         if self.padding == "end":
             return tuple((0, -side % self.side) for side in hw)
         half = self.dilation * (self.side // 2)

@@ -12,6 +12,7 @@ from hybrid_jax.models.layers.remat import run_block
 from hybrid_jax.models.layers.transformer import AttentionPool, Block, dropout, layer_norm
 from hybrid_jax.models.vit.taps import current_taps
 from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
+from hybrid_jax.ops.row_major import row_major
 from hybrid_jax.specs import ViTSpec
 
 _lecun_normal = nnx.initializers.lecun_normal()
@@ -117,7 +118,7 @@ class ViT(nnx.Module):
         ]
         tokens = jnp.concatenate([*prefix, tokens], axis=1) if prefix else tokens
         key_embed = None if key is None else jax.random.fold_in(key, self.spec.depth)
-        return dropout(tokens, rate=self.spec.dropout, key=key_embed)
+        return row_major(dropout(tokens, rate=self.spec.dropout, key=key_embed))
 
     def run_block(
         self,

@@ -1,10 +1,11 @@
 """Attention through cuDNN's fused kernel, for any lengths and biases.
 
 In training, the kernel (jax/_src/cudnn/fused_attention_stablehlo.py, jax 0.10 to 0.12)
-supports even lengths only, and a bias of the full shape only. So lengths are padded here,
-and padded keys are masked by `key_value_seq_lengths`.
+supports even lengths only, and a bias of the full shape only. So lengths are padded here
+where a gradient is asked for, and padded keys are masked by `key_value_seq_lengths`.
 """
 
+import functools
 from typing import Literal
 
 import jax
@@ -43,12 +44,38 @@ def attention(
         implementation: of `jax.nn.dot_product_attention`. "xla" computes the same from
             the same padded arrays on any device.
     """
-    B, N, heads, _ = query.shape
+    if bias is not None:
+        # The kernel broadcasts over examples and heads, but not over lengths.
+        shape = (*bias.shape[:2], query.shape[1], key.shape[1])
+        bias = jnp.broadcast_to(bias.astype(query.dtype), shape)
+    return _attention(implementation, query, key, value, bias)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(implementation, query, key, value, bias):
+    """Without a gradient: as it is. Padding would copy queries, keys and values."""
+    return jax.nn.dot_product_attention(
+        query, key, value, bias, implementation=implementation
+    )
+
+
+def _forward(implementation, *arrays):
+    return jax.vjp(functools.partial(_padded, implementation), *arrays)
+
+
+def _backward(implementation, pull, g):
+    return pull(g)
+
+
+_attention.defvjp(_forward, _backward)
+
+
+def _padded(implementation, query, key, value, bias):
+    """As `_attention`, with lengths that the kernel supports in training."""
+    B, N = query.shape[:2]
     M = key.shape[1]
     more_queries, more_keys = -N % _MULTIPLE, -M % _MULTIPLE
     if bias is not None:
-        # The kernel broadcasts over examples and heads, but not over lengths.
-        bias = jnp.broadcast_to(bias.astype(query.dtype), (*bias.shape[:2], N, M))
         bias = jnp.pad(bias, ((0, 0), (0, 0), (0, more_queries), (0, more_keys)))
     lengths = jnp.full(B, M, jnp.int32) if more_keys else None
     out = jax.nn.dot_product_attention(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hybrid_jax.models.layers.transformer import Block, Mlp, dropout
+from hybrid_jax.models.layers.transformer import Block, Mlp, dropout, gelu
+from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.specs import ViTSpec
 
 SPEC = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40)
@@ -54,3 +55,17 @@ def test_gelu_has_the_form_the_spec_says(form):
     # The two forms differ by up to 5e-4; float32 keeps 1e-6.
     ours = mlp.gelu(jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(ours, reference.gelu(x, form), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["tanh", "erf"])
+def test_gelu_of_gpus_keeps_its_input_alone_for_the_gradient(form):
+    activation = gelu(dataclasses.replace(SPEC, gelu=form))
+    x = jnp.linspace(-4.0, 4.0, 41)
+    expected, pull = jax.vjp(activation, x)
+    with tracing_for("gpu"):
+        got, pull_got = jax.vjp(activation, x)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(pull_got(x)[0], pull(x)[0], rtol=1e-6, atol=1e-6)
+    kept = [leaf for leaf in jax.tree.leaves(pull_got) if leaf.size > 1]
+    assert len(kept) == 1
+    np.testing.assert_array_equal(kept[0], x)

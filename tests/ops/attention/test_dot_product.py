@@ -147,6 +147,16 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, bias_sha
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-6)
 
 
+def test_tokens_are_padded_for_a_gradient_alone():
+    x = jnp.ones((1, 7, 2, 8))
+
+    def attend(x):
+        return cudnn.attention(x, x, x, bias=None, implementation="xla").sum()
+
+    assert "8,2,8]" not in str(jax.make_jaxpr(attend)(x))
+    assert "8,2,8]" in str(jax.make_jaxpr(jax.grad(attend))(x))
+
+
 def test_weights_are_stored_in_the_compute_dtype():
     arrays = [jnp.asarray(x, jnp.bfloat16) for x in inputs()]
     _, pull = jax.vjp(lambda *a: stored_weights.attention(*a, bias=None), *arrays)
