@@ -127,10 +127,13 @@ def substituted(variant: str) -> Iterator[None]:
         yield
 
 
-def experiment_of(case: Case, *, source: Source) -> Experiment:
-    """Describes a case on the first device; nothing is computed."""
+def experiment_of(
+    case: Case, *, source: Source, devices: list | None = None, platform: str | None = None
+) -> Experiment:
+    """Describes a case on the first device, or on others; nothing is computed."""
     config = _config_of(case)
-    experiment = prepare(config, source=source, devices=jax.devices()[:1])
+    devices = devices or jax.devices()[:1]
+    experiment = prepare(config, source=source, devices=devices, platform=platform)
     if case.variant != NOT_STANDARDIZED:
         return experiment
     shapes = experiment.shapes

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from accelerator_cases import FOLDED, Case, experiment_of, substituted
 from accelerator_flops import flops_per_image
 from accelerator_state import random_state
+from jax.sharding import SingleDeviceSharding
 
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.models.layers.folding import fold
@@ -32,6 +33,10 @@ class Thousand:
 class Program:
     """A case, traced in the constructor; `compile` may run in another thread.
 
+    Args:
+        case: a model, its size and what is done with it.
+        device: that inference is compiled for; the first one if None.
+
     Attributes:
         case: what it is of.
         trace_seconds: time it took to trace and lower.
@@ -39,8 +44,9 @@ class Program:
         flops: of the model, for one image.
     """
 
-    def __init__(self, case: Case):
+    def __init__(self, case: Case, *, device: jax.Device | None = None):
         self.case = case
+        self._device = device
         self._experiment = experiment_of(case, source=Thousand())
         started = time.perf_counter()
         with substituted(case.variant):
@@ -61,7 +67,13 @@ class Program:
             image = normalize_image(image, policy=policy)
             return merge_model(self._graph, params, mutable)(image).logits
 
-        jitted = jax.jit(infer, compiler_options=experiment.compiler_options)
+        place = SingleDeviceSharding(self._device or jax.devices()[0])
+        jitted = jax.jit(
+            experiment.traced(infer),
+            in_shardings=place,
+            out_shardings=place,
+            compiler_options=experiment.compiler_options,
+        )
         return jitted.lower(params, mutable, batch["image"])
 
     def _prepared(self, params: dict, mutable: dict) -> tuple[dict, dict]:

@@ -59,8 +59,8 @@ def _pads(side: int, *, padding: str) -> tuple[int, int]:
 def _shifted_max(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
     """Max pooling as the maximum of nine strided views of the map.
 
-    On CPU, this is twice as fast as `reduce_window`, and its gradient ten times. On GPUs, the
-    gradient of `reduce_window` is a scatter.
+    On CPU, this is twice as fast as `reduce_window`, and its gradient ten times. On GPUs,
+    the gradient of `reduce_window` is a scatter.
     """
     return functools.reduce(jnp.maximum, _views(x, pads))
 

@@ -1,4 +1,4 @@
-"""A convolution with stride 2 on an image, as one without stride on four times the channels."""
+"""A convolution of an image with stride 2, as one of cells of 2x2 pixels without stride."""
 
 import jax
 import jax.numpy as jnp
