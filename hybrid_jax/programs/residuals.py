@@ -67,6 +67,7 @@ _VIEWS = (
     "broadcast_in_dim",
     "rev",
     "copy",
+    "name",
 )
 
 

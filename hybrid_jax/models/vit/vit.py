@@ -141,7 +141,9 @@ class ViT(nnx.Module):
                 tokens = self.run_block(index, tokens, hw=hw, key=key, rotation=rotation)
             return tokens
         rotation = self._rotation(hw) if rotation is None else rotation
-        run = functools.partial(_run, key=key, rotation=rotation, remat=self.spec.remat)
+        run = functools.partial(
+            _run, key=key, rotation=rotation, remat=self.spec.remat, block_loop="scan"
+        )
         blocks = [self.blocks[index] for index in indices]
         return scan_blocks(run, blocks, tokens, first=indices.start)
 
@@ -230,7 +232,17 @@ class ViT(nnx.Module):
 
 
 def _run(
-    block, index, tokens, drop_path=None, *, key, rotation, remat, bias=None, attend=None
+    block,
+    index,
+    tokens,
+    drop_path=None,
+    *,
+    key,
+    rotation,
+    remat,
+    block_loop="unrolled",
+    bias=None,
+    attend=None,
 ) -> jax.Array:
     """Applies block number `index`, which may be an array ()."""
     key = None if key is None else jax.random.fold_in(key, index)
@@ -245,7 +257,8 @@ def _run(
             drop_path=drop_path,
         )
 
-    return run_block(run, block, tokens, key, bias, drop_path, remat=remat)
+    arrays = (tokens, key, bias, drop_path)
+    return run_block(run, block, *arrays, remat=remat, block_loop=block_loop)
 
 
 def _embedding(spec: ViTSpec, in_channels: int, patch_size: int, *, rngs) -> Conv:

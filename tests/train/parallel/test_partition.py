@@ -55,6 +55,13 @@ def test_examples_stay_where_they_are(mesh, capfd):
     check_examples_stay(partition(mesh, capfd))
 
 
+def test_examples_stay_where_they_are_in_a_loop_of_blocks(capfd):
+    found = partition("fsdp8", capfd, **{"vit_options.block_loop": "scan"})
+    check_examples_stay(found)
+    gathers = [one for one in found.collectives if one.op == "all-gather"]
+    assert all(one.times == 1 for one in gathers)  # before the loops, not in each round
+
+
 def test_two_streams_stay_where_they_are(capfd):
     # Without `step_params.put_together` the compiler moves rows of this one.
     check_examples_stay(partition("fsdp8", capfd, fusion="mobile_former", **FOUR_STAGES))
