@@ -67,7 +67,6 @@ _VIEWS = (
     "broadcast_in_dim",
     "rev",
     "copy",
-    "name",
 )
 
 

@@ -60,9 +60,10 @@ def _keeps_products(primitive, *avals, **options) -> bool:
 
 
 def _keeps_what_is_costly(primitive, *_, **__) -> bool:
-    """Saves all products, attention's fused kernels and what has a name: its weights."""
-    return primitive.name == "name" or primitive.name.startswith(_COSTLY)
+    """Saves all products, also those of two activations, and attention's fused kernels."""
+    return primitive.name.startswith(
+        ("dot_general", "conv_general_dilated", "dot_product_attention", "pallas_call")
+    )
 
 
-_COSTLY = ("dot_general", "conv_general_dilated", "dot_product_attention", "pallas_call")
 _POLICIES = dict(none=_keeps_what_is_costly, dots=_keeps_products, full=None)

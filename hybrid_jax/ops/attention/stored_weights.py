@@ -8,7 +8,6 @@ for the backward pass. Softmax and sums run in float32.
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 
 @jax.custom_vjp
@@ -29,7 +28,6 @@ def _forward(query, key, value, bias):
     if bias is not None:
         logits = logits + bias.astype(jnp.float32)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    weights = checkpoint_name(weights, "attention_weights")  # see `models.layers.remat`
     out = jnp.einsum("bhnm,bmhd->bnhd", weights, value)
     return out, (query, key, value, bias, weights)
 

@@ -60,7 +60,7 @@ def put_together(
     Args:
         params: nested dict of arrays.
         shardings: of the same structure.
-        dtypes: from `cast_dtypes`; other arrays keep theirs.
+        dtypes: from `models.layers.compute_dtype.cast_dtypes`; other arrays keep theirs.
     """
 
     def whole(path, leaf, sharding):

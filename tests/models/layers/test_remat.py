@@ -104,7 +104,7 @@ def test_a_loop_hands_on_products_alone(monkeypatch):
     unrolled = kept("vit", "none", platform="tpu")
     looped = dataclasses.replace(PARTS["vit"], block_loop="scan")
     monkeypatch.setitem(PARTS, "vit", looped)
-    # Products and attention weights; the stacked parameters are a fifth of it.
+    # Products alone; the stacked parameters are a fifth of it.
     assert kept("vit", "none", platform="tpu") < 0.6 * unrolled
 
 
