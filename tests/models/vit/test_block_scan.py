@@ -79,6 +79,21 @@ def test_recomputed_loops_have_the_same_gradients(remat):
     check_same("vit", remat=remat)
 
 
+def test_blocks_in_the_middle_have_their_own_keys_and_rates():
+    found = []
+    for block_loop in ("unrolled", "scan"):
+        graph, params, rest = taken_apart("vit", depth=5, block_loop=block_loop)
+
+        @jax.jit
+        def run(params, rest, graph=graph):
+            vit = nnx.merge(graph, params, rest).vit
+            tokens = jax.random.normal(jax.random.key(1), (8, 6, VIT.width))
+            return vit.run_blocks(range(1, 4), tokens, hw=(1, 5), key=jax.random.key(5))
+
+        found.append(run(random_like(params), random_like(rest)))
+    np.testing.assert_allclose(*found, atol=2e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUSIONS.names())
 def test_every_fusion_has_the_same_gradients(name):
