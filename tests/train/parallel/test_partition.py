@@ -81,7 +81,8 @@ def test_examples_under_every_head_stay_where_they_are(head, capfd):
     assert not found.warnings
 
 
-def test_attention_is_split_by_heads_without_exchanges(capfd):
-    found = partition("tensor2", capfd)
+@pytest.mark.parametrize("block_loop", ["unrolled", "scan"])
+def test_attention_is_split_by_heads_without_exchanges(block_loop, capfd):
+    found = partition("tensor2", capfd, **{"vit_options.block_loop": block_loop})
     moved = [one for one in found.collectives if one.op != "all-reduce"]
     assert not moved, "\n".join(f"{one.op} {one.shape} of {one.name}" for one in moved)
