@@ -58,6 +58,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "xla attention": {"model.attention": "xla"},
     "mean pool": {"model.vit_options.pool": "mean"},  # an even number of tokens
     "remat": {"model.vit_options.remat": "full", "model.resnet_options.remat": "full"},
+    "block scan": {"model.vit_options.block_loop": "scan"},
     "remat dots": {"model.vit_options.remat": "dots", "model.resnet_options.remat": "dots"},
 }
 
@@ -85,7 +86,7 @@ FOLDED = "folded"  # inference with what is constant computed beforehand
 _ABLATIONS = [
     (0, "train", ("xla attention", "mean pool", "no GroupNorm", NOT_STANDARDIZED)),
     (0, "infer", (FOLDED, "xla attention", "no GroupNorm")),
-    (0, "train", ("shifted max pool", "remat dots", "remat")),
+    (0, "train", ("shifted max pool", "remat dots", "remat", "block scan")),
     (1, "train", ("xla attention", "no GroupNorm", "shifted max pool")),
     (1, "infer", (FOLDED, "xla attention", "no GroupNorm")),
     (3, "infer", (FOLDED,)),

@@ -109,6 +109,8 @@ class ViTSpec:
         norm_eps: epsilon of every LayerNorm.
         remat: what the backward pass of a block recomputes to save memory: "none", "dots"
             (all but products with kernels) or "full" (everything).
+        block_loop: "unrolled" (each block is compiled for itself) or "scan" (consecutive
+            blocks are compiled once, as a loop). States and files are the same.
         dtype: compute dtype; parameters are float32.
     """
 
@@ -127,9 +129,11 @@ class ViTSpec:
     gelu: Literal["tanh", "erf"] = "tanh"
     norm_eps: float = 1e-6
     remat: Literal["none", "dots", "full"] = "none"
+    block_loop: Literal["unrolled", "scan"] = "unrolled"
     dtype: Dtype = "float32"
 
     def __post_init__(self):
+        _check_choices(self, block_loop=("unrolled", "scan"))
         _check_choices(self, pool=("cls", "mean", "attention"), gelu=("tanh", "erf"))
         _check_choices(self, positions=("learned", "sincos2d", "rope2d"), remat=REMAT)
         _check_choices(self, position_resize=("corner_linear", "bilinear", "bicubic_aa"))

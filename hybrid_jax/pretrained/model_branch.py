@@ -25,6 +25,7 @@ _OWN_VIT = (
     "drop_path",
     "dropout",
     "remat",
+    "block_loop",
     "dtype",
 )
 

@@ -11,12 +11,12 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hybrid_jax.contracts import Task
+from hybrid_jax.models.layers.compute_dtype import cast_dtypes
 from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.train.optimization.freezing import fix_frozen_norms, join, paths_of, split
 from hybrid_jax.train.optimization.optimizer import Optimizer, branch_of
 from hybrid_jax.train.parallel.sharding import batch_sharding
 from hybrid_jax.train.parallel.step_params import (
-    cast_dtypes,
     mark_standardized,
     put_together,
     standardize_all,

@@ -74,18 +74,22 @@ def named_experiment(name, *, size):
 
 
 @functools.cache
-def small_steps(fusion, head, platform):
-    """Returns the `Steps` of a fusion of small parts, under a head with its defaults."""
-    return lowered(_small_experiment(fusion, head), platform)
+def small_steps(fusion, head, platform, **vit):
+    """Returns the `Steps` of a fusion of small parts, under a head with its defaults.
+
+    Args:
+        vit: further options of the ViT.
+    """
+    return lowered(_small_experiment(fusion, head, **vit), platform)
 
 
 @functools.lru_cache(maxsize=1)  # the platforms of one follow one another
-def _small_experiment(fusion, head):
+def _small_experiment(fusion, head, **vit):
     config = defaults("tiny")
     config.model.update(fusion=fusion, head=head)
     config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
     config.model.vit_options.update(
-        width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5
+        width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5, **vit
     )
     config.task.name = HEADS.get(head).task
     return _experiment(config, image_size=ODD_HW)

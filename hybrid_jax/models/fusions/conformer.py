@@ -116,9 +116,7 @@ class Conformer(nnx.Module):
     def _run_unit(self, unit, tokens, seen, *, hw, key):
         """Adds features (B, h, w, C) to the patch tokens and runs the unit's ViT blocks."""
         tokens = self.vit.add_to_patches(tokens, self.downs[unit](seen))
-        for index in self.units[unit]:
-            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
-        return tokens
+        return self.vit.run_blocks(self.units[unit], tokens, hw=hw, key=key)
 
 
 class Down(nnx.Module):

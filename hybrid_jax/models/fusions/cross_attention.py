@@ -116,8 +116,7 @@ class CrossAttentionFusion(nnx.Module):
         shares = even_shares(vit.spec.depth, len(stages))
         for number, stage in enumerate(stages):
             x = stage(x, train=train)
-            for index in shares[number]:
-                tokens = vit.run_block(index, tokens, hw=hw, key=key)
+            tokens = vit.run_blocks(shares[number], tokens, hw=hw, key=key)
             if number in self.meets_after:
                 exchange = self.exchanges[self.meets_after.index(number)]
                 x, tokens = exchange(x, tokens, hw=hw)

@@ -91,8 +91,7 @@ class DualEmbed(nnx.Module):
         cells = self.norm(self.project(cells))
         change = self.merge(tokens[:, vit.prefix :], cells, hw=hw)
         tokens = vit.add_to_patches(tokens, change)
-        for index in range(vit.spec.depth):
-            tokens = vit.run_block(index, tokens, hw=hw, key=key)
+        tokens = vit.run_blocks(range(vit.spec.depth), tokens, hw=hw, key=key)
         tokens = vit.norm(tokens)
         maps = maps | {self.stride: vit.to_map(tokens, hw=hw)}
         return Features(maps=dict(sorted(maps.items())), pooled=vit.pool_tokens(tokens))

@@ -190,6 +190,9 @@ class FPNTokens(nnx.Module):
     def _encode(self, tokens, grids, *, rotation, key):
         """Applies the blocks and the last norm to (B, prefix + N, D)."""
         depth = self.vit.spec.depth
+        if self.attention == "full":
+            tokens = self.vit.run_blocks(range(depth), tokens, key=key, rotation=rotation)
+            return self.vit.norm(tokens)
         for index in range(depth):
             attend = None
             if self.deformable is not None:

@@ -105,8 +105,9 @@ class MobileFormer(nnx.Module):
             rotation = rope2d((1, tokens.shape[1]), spec.width // spec.num_heads)
         for unit in range(len(self.reads)):
             tokens = tokens + self.reads[unit](tokens, x)
-            for index in self.vit_blocks[unit]:
-                tokens = self.vit.run_block(index, tokens, key=key, rotation=rotation)
+            tokens = self.vit.run_blocks(
+                self.vit_blocks[unit], tokens, key=key, rotation=rotation
+            )
             for number in self.resnet_blocks[unit]:
                 stage, block = blocks[number]
                 x = maps[stage.stride] = block(x, train=train)

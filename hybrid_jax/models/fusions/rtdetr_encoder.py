@@ -103,8 +103,7 @@ class RTDETREncoder(nnx.Module):
     def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
         """Applies the ViT's blocks to the cells of (B, h, w, C); returns (B, h, w, D)."""
         tokens, hw = self.vit.embed_map(x, key=key)
-        for index in range(self.vit.spec.depth):
-            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+        tokens = self.vit.run_blocks(range(self.vit.spec.depth), tokens, hw=hw, key=key)
         return self.vit.to_map(self.vit.norm(tokens), hw=hw)
 
 

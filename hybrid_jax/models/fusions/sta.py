@@ -115,13 +115,14 @@ class SpatialTuningAdapter(nnx.Module):
     def _vit_levels(self, images, *, key):
         """Returns the normed maps after the tapped blocks, and the pooled vector."""
         tokens, hw = self.vit.embed_map(images, key=key)
-        normed = {}
-        for index in range(self.vit.spec.depth):
-            tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
-            if index in self.taps:
-                normed[index] = self.vit.norm(tokens)
-        levels = [self.vit.to_map(normed[index], hw=hw) for index in self.taps]
-        return levels, self.vit.pool_tokens(normed[self.taps[-1]])
+        normed, first = [], 0
+        for last in self.taps:
+            blocks = range(first, last + 1)
+            tokens = self.vit.run_blocks(blocks, tokens, hw=hw, key=key)
+            normed.append(self.vit.norm(tokens))
+            first = last + 1
+        levels = [self.vit.to_map(level, hw=hw) for level in normed]
+        return levels, self.vit.pool_tokens(normed[-1])
 
 
 class LightDetail(nnx.Module):

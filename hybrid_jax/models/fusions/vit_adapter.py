@@ -135,8 +135,7 @@ class ViTAdapter(AdaptedViT):
         ):
             read = injector(tokens[:, self.vit.prefix :], at_z, c, shapes)
             tokens = self.vit.add_to_patches(tokens, read)
-            for index in group:
-                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            tokens = self.vit.run_blocks(group, tokens, hw=hw, key=key)
             stop = None if number == last else number + 1
             z = {self.stride: self.vit.to_map(tokens, hw=hw)}
             for extract in self.extractors[number:stop]:

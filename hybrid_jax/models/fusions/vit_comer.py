@@ -153,8 +153,7 @@ class ViTCoMer(AdaptedViT):
             at_vit = (to_stride(x, hw, old=s, new=self.stride) for s, x in u.items())
             u = functools.reduce(operator.add, at_vit)
             tokens = self.vit.add_to_patches(tokens, self.scales[number](u))
-            for index in group:
-                tokens = self.vit.run_block(index, tokens, hw=hw, key=key)
+            tokens = self.vit.run_blocks(group, tokens, hw=hw, key=key)
             z = self.vit.to_map(tokens, hw=hw)
             stop = None if number == last else number + 1
             for mix in self.to_levels[number:stop]:

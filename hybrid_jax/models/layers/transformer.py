@@ -43,13 +43,23 @@ def _gelu(x: jax.Array, *, approximate: bool) -> jax.Array:
     return jax.checkpoint(form)(x) if platform() == "gpu" else form(x)
 
 
-def dropout(x: jax.Array, *, rate: float, key: jax.Array | None, per_example: bool = False):
-    """Returns `x` after dropout, or drop path if `per_example`; `x` itself without key."""
-    if key is None or rate == 0.0:
+def dropout(
+    x: jax.Array,
+    *,
+    rate: float | jax.Array,
+    key: jax.Array | None,
+    per_example: bool = False,
+) -> jax.Array:
+    """Returns `x` after dropout, or drop path if `per_example`; `x` itself without key.
+
+    Args:
+        rate: in [0, 1); an array () inside a loop whose rounds have their own rates.
+    """
+    if key is None or (not isinstance(rate, jax.Array) and rate == 0.0):
         return x
     shape = (x.shape[0],) + (1,) * (x.ndim - 1) if per_example else x.shape
     kept = jax.random.bernoulli(key, 1.0 - rate, shape)
-    return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)
+    return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), 0.0).astype(x.dtype)
 
 
 class JointProjection(nnx.Module):
@@ -156,6 +166,7 @@ class Block(nnx.Module):
         rotation=None,
         bias=None,
         attend=None,
+        drop_path: jax.Array | None = None,
     ) -> jax.Array:
         """Maps tokens (B, N, D) to (B, N, D).
 
@@ -166,7 +177,9 @@ class Block(nnx.Module):
             attend: replaces self-attention over all tokens: `attend(attn, tokens)` gets
                 this block's attention layer (None if not built) and the normed tokens, and
                 returns (B, N, D).
+            drop_path: rate () in place of the block's own.
         """
+        rate = self.drop_path if drop_path is None else drop_path
         key_attn, key_mlp, key_inner = (
             (None,) * 3 if key is None else jax.random.split(key, 3)
         )
@@ -176,13 +189,14 @@ class Block(nnx.Module):
             y = self.attn(y, rotation=rotation, bias=bias)
         else:
             y = attend(self.attn, y)
-        x = x + self._branch(y, self.scale1, key_attn)
+        x = x + _branch(y, self.scale1, rate=rate, key=key_attn)
         y = self.mlp(self.norm2(x), key=key_inner)
-        return x + self._branch(y, self.scale2, key_mlp)
+        return x + _branch(y, self.scale2, rate=rate, key=key_mlp)
 
-    def _branch(self, y, scale, key):
-        y = y if scale is None else scale(y)
-        return dropout(y, rate=self.drop_path, key=key, per_example=True)
+
+def _branch(y, scale, *, rate, key) -> jax.Array:
+    y = y if scale is None else scale(y)
+    return dropout(y, rate=rate, key=key, per_example=True)
 
 
 class AttentionPool(nnx.Module):

@@ -1,5 +1,6 @@
 """Vision Transformer (Dosovitskiy et al., 2020): embedding, blocks, norm, pooling."""
 
+import functools
 from collections.abc import Callable, Collection
 
 import jax
@@ -10,6 +11,7 @@ from flax import nnx
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.remat import run_block
 from hybrid_jax.models.layers.transformer import AttentionPool, Block, dropout, layer_norm
+from hybrid_jax.models.vit.block_scan import scan_blocks
 from hybrid_jax.models.vit.taps import current_taps
 from hybrid_jax.ops.positions import resize_grid, rope2d, sincos2d
 from hybrid_jax.ops.row_major import row_major
@@ -24,8 +26,9 @@ class ViT(nnx.Module):
     """A ViT on an image or on a feature map.
 
     Call `vit(x, train=...)` for all of it. Or call its steps: `tokens = vit.embed_map(x)`,
-    `vit.run_block(i, tokens, ...)` for each block, `vit.norm`, `vit.pool_tokens`. The first
-    `vit.prefix` tokens are the class token and the register tokens.
+    `vit.run_blocks(range(...), tokens, ...)`, or `vit.run_block(i, tokens, ...)` for each,
+    `vit.norm`, `vit.pool_tokens`. The first `vit.prefix` tokens are the class token and the
+    register tokens.
 
     Args:
         spec: sizes and numerics.
@@ -94,8 +97,7 @@ class ViT(nnx.Module):
         """Maps (B, H, W, C) to the final map (B, h, w, D) and the pooled vector (B, D)."""
         key = key if train else None
         tokens, hw = self.embed_map(x, key=key)
-        for index in range(self.spec.depth):
-            tokens = self.run_block(index, tokens, hw=hw, key=key)
+        tokens = self.run_blocks(range(self.spec.depth), tokens, hw=hw, key=key)
         tokens = self.norm(tokens)
         return self.to_map(tokens, hw=hw), self.pool_tokens(tokens)
 
@@ -120,6 +122,32 @@ class ViT(nnx.Module):
         key_embed = None if key is None else jax.random.fold_in(key, self.spec.depth)
         return row_major(dropout(tokens, rate=self.spec.dropout, key=key_embed))
 
+    def run_blocks(
+        self,
+        indices: range,
+        tokens: jax.Array,
+        *,
+        hw: tuple[int, int] | None = None,
+        key: jax.Array | None = None,
+        rotation: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> jax.Array:
+        """Applies consecutive blocks to tokens (B, prefix + N, D), see `run_block`.
+
+        They are one loop if `spec.block_loop` says so, and a head wants no tokens from
+        between them.
+        """
+        unrolled = self.spec.block_loop == "unrolled" or current_taps() is not None
+        if unrolled or len(indices) < 2:
+            for index in indices:
+                tokens = self.run_block(index, tokens, hw=hw, key=key, rotation=rotation)
+            return tokens
+        rotation = self._rotation(hw) if rotation is None else rotation
+        run = functools.partial(
+            _run, key=key, rotation=rotation, remat=self.spec.remat, block_loop="scan"
+        )
+        blocks = [self.blocks[index] for index in indices]
+        return scan_blocks(run, blocks, tokens, first=indices.start)
+
     def run_block(
         self,
         index: int,
@@ -140,15 +168,17 @@ class ViT(nnx.Module):
             rotation: rotary positions of tokens without `hw`, see `Block`.
             attend: replaces the block's attention, see `Block`.
         """
-        if hw is not None and rotation is None and self.spec.positions == "rope2d":
-            rotation = rope2d(hw, self.spec.width // self.spec.num_heads)
-        key = None if key is None else jax.random.fold_in(key, index)
-
-        def run(block, tokens, key, bias):
-            return block(tokens, key=key, bias=bias, rotation=rotation, attend=attend)
-
-        block = self.blocks[index]
-        tokens = run_block(run, block, tokens, key, bias, remat=self.spec.remat)
+        rotation = self._rotation(hw) if rotation is None else rotation
+        tokens = _run(
+            self.blocks[index],
+            index,
+            tokens,
+            key=key,
+            bias=bias,
+            rotation=rotation,
+            attend=attend,
+            remat=self.spec.remat,
+        )
         taps = current_taps()
         if taps is not None and hw is not None:
             cls = tokens[:, 0] if self.spec.pool == "cls" else None
@@ -178,6 +208,11 @@ class ViT(nnx.Module):
         assert self.probe_pool is not None  # else the caller pools
         return self.probe_pool(patches)
 
+    def _rotation(self, hw: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray] | None:
+        if hw is None or self.spec.positions != "rope2d":
+            return None
+        return rope2d(hw, self.spec.width // self.spec.num_heads)
+
     def _prefix_tokens(self) -> list[jax.Array]:
         tokens = []
         if self.cls is not None:
@@ -195,6 +230,36 @@ class ViT(nnx.Module):
         assert self.position is not None  # else the caller adds positions
         grid = resize_grid(self.position[...], hw, method=spec.position_resize)
         return grid.astype(jnp.dtype(spec.dtype))
+
+
+def _run(
+    block,
+    index,
+    tokens,
+    drop_path=None,
+    *,
+    key,
+    rotation,
+    remat,
+    block_loop="unrolled",
+    bias=None,
+    attend=None,
+) -> jax.Array:
+    """Applies block number `index`, which may be an array ()."""
+    key = None if key is None else jax.random.fold_in(key, index)
+
+    def run(block, tokens, key, bias, drop_path):
+        return block(
+            tokens,
+            key=key,
+            bias=bias,
+            rotation=rotation,
+            attend=attend,
+            drop_path=drop_path,
+        )
+
+    arrays = (tokens, key, bias, drop_path)
+    return run_block(run, block, *arrays, remat=remat, block_loop=block_loop)
 
 
 def _embedding(spec: ViTSpec, in_channels: int, patch_size: int, *, rngs) -> Conv:

@@ -14,11 +14,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hybrid_jax.models.layers.convolution import Conv, standardize
-from hybrid_jax.models.layers.transformer import JointProjection
 from hybrid_jax.train.state import path_name
-
-# Modules that cast kernel and bias to their dtype before anything else is done with them.
-_CASTING = (nnx.Linear, Conv, JointProjection)
 
 
 def standardized_kernels(model: nnx.Module) -> dict[str, str]:
@@ -51,16 +47,6 @@ def mark_standardized(model: nnx.Module) -> None:
             module.standardized = None
 
 
-def cast_dtypes(model: nnx.Module) -> dict[str, Any]:
-    """Returns the paths of arrays that are used in another dtype only, and that dtype."""
-    return {
-        "/".join(map(str, (*path, name))): module.dtype
-        for path, module in nnx.iter_modules(model)
-        if isinstance(module, _CASTING) and module.dtype is not None
-        for name in ("kernel", "bias")
-    }
-
-
 def put_together(
     params: Mapping[str, Any],
     shardings: Mapping[str, Any],
@@ -74,7 +60,7 @@ def put_together(
     Args:
         params: nested dict of arrays.
         shardings: of the same structure.
-        dtypes: from `cast_dtypes`; other arrays keep theirs.
+        dtypes: from `models.layers.compute_dtype.cast_dtypes`; other arrays keep theirs.
     """
 
     def whole(path, leaf, sharding):

@@ -100,6 +100,14 @@ def test_less_is_kept_the_more_is_recomputed(kind, platform):
     assert dots < 0.7 * none
 
 
+def test_a_loop_hands_on_products_alone(monkeypatch):
+    unrolled = kept("vit", "none", platform="tpu")
+    looped = dataclasses.replace(PARTS["vit"], block_loop="scan")
+    monkeypatch.setitem(PARTS, "vit", looped)
+    # Products alone; the stacked parameters are a fifth of it.
+    assert kept("vit", "none", platform="tpu") < 0.6 * unrolled
+
+
 def test_unknown_policy_is_one_line():
     expected = "ViTSpec.remat: expected one of 'none', 'dots', 'full', got True"
     with pytest.raises(UserError, match=expected):

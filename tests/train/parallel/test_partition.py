@@ -55,6 +55,13 @@ def test_examples_stay_where_they_are(mesh, capfd):
     check_examples_stay(partition(mesh, capfd))
 
 
+def test_examples_stay_where_they_are_in_a_loop_of_blocks(capfd):
+    found = partition("fsdp8", capfd, **{"vit_options.block_loop": "scan"})
+    check_examples_stay(found)
+    gathers = [one for one in found.collectives if one.op == "all-gather"]
+    assert all(one.times == 1 for one in gathers)  # before the loops, not in each round
+
+
 def test_two_streams_stay_where_they_are(capfd):
     # Without `step_params.put_together` the compiler moves rows of this one.
     check_examples_stay(partition("fsdp8", capfd, fusion="mobile_former", **FOUR_STAGES))
@@ -74,7 +81,8 @@ def test_examples_under_every_head_stay_where_they_are(head, capfd):
     assert not found.warnings
 
 
-def test_attention_is_split_by_heads_without_exchanges(capfd):
-    found = partition("tensor2", capfd)
+@pytest.mark.parametrize("block_loop", ["unrolled", "scan"])
+def test_attention_is_split_by_heads_without_exchanges(block_loop, capfd):
+    found = partition("tensor2", capfd, **{"vit_options.block_loop": block_loop})
     moved = [one for one in found.collectives if one.op != "all-reduce"]
     assert not moved, "\n".join(f"{one.op} {one.shape} of {one.name}" for one in moved)

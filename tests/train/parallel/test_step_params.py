@@ -7,6 +7,7 @@ import pytest
 from train_examples import host_batch, new_state, put, small_experiment, train_step
 
 from hybrid_jax.models.layers import convolution
+from hybrid_jax.models.layers.compute_dtype import cast_dtypes
 from hybrid_jax.train.parallel import step_params
 from hybrid_jax.train.state import merge_model, path_name
 
@@ -77,7 +78,7 @@ def test_step_moves_standardized_weights_by_their_own_gradient():
 
 def test_arrays_in_parts_travel_in_the_compute_dtype():
     experiment = small_experiment({"model.dtype": "bfloat16"}, mesh="fsdp8")
-    dtypes = step_params.cast_dtypes(model_of(experiment))
+    dtypes = cast_dtypes(model_of(experiment))
     shapes, shardings = experiment.shapes.params, experiment.shardings.params
     formed = jax.eval_shape(
         lambda x: step_params.put_together(x, shardings, dtypes), shapes
