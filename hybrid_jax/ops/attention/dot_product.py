@@ -67,7 +67,7 @@ def chosen_kernel(
 
     "auto" uses cuDNN where it is supported, because it does not write the (N, M) attention
     weights to memory. For fewer than 32 queries or keys it uses XLA: the weights are small
-    and padding would cost more. It never uses tokamax, which was not measured.
+    and padding would cost more. It never uses tokamax, whose speed was not measured.
     """
     kernel = _KERNEL.get()
     if kernel == "tokamax":
