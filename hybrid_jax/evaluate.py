@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from etils import epath
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.sources import open_split
-from hybrid_jax.train.checkpoints.dataset_record import read_record, say_unrecorded
-from hybrid_jax.train.checkpoints.restore import restored_run
+from hybrid_jax.train.checkpoints.scored_run import scored_run
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
 
@@ -29,22 +27,9 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
             unknown split.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    splits = [split.strip() for split in config.eval.split.split(",")]
-    sources = {split: open_split(config.data, split=split) for split in splits}
-    train_source = open_split(config.data, split=config.data.train_split)
-    record = read_record(path)
-    if record is None:
-        say_unrecorded(path, classes="are taken to be those that the data has now")
-    else:
-        for source in (train_source, *sources.values()):
-            record.check_classes(source.info, workdir=path, data=config.data.name)
-    experiment, state = restored_run(config, path, source=train_source)
+    experiment, state, sources = scored_run(config, path)
     config = experiment.config
     step = int(state.step)
-    if is_main_process():
-        print(f"scoring the {config.eval.restore} checkpoint (config.eval.restore)")
-        for note in dict.fromkeys(n for s in sources.values() for n in s.info.notes):
-            print(f"data: {note}")
     eval_step = experiment.jitted_eval_step()
     results = {}
     for split, source in sources.items():

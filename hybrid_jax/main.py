@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from hybrid_jax.config_files import first_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "evaluate", "predict", "profile", "export", "config")
+_MODES = ("train", "evaluate", "robustness", "predict", "profile", "export", "config")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -68,6 +68,21 @@ _INPUT = flags.DEFINE_list(
     [],
     "--mode=predict: the images: files, directories with all below them, and patterns such "
     "as 'photos/*.jpg', separated by commas.",
+)
+_CORRUPTIONS = flags.DEFINE_list(
+    "corruptions",
+    [],
+    "--mode=robustness: names, as gaussian_noise,fog; default all 19. A wrong one is "
+    "answered with all there are.",
+)
+_SEVERITIES = flags.DEFINE_list(
+    "severities", ["1", "2", "3", "4", "5"], "--mode=robustness: which of 1 to 5."
+)
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    None,
+    "--mode=robustness: the workdir of a run that was measured before; errors are given "
+    "relative to its errors (mCE).",
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology",
@@ -156,6 +171,15 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.train.loop import train as run
         case "evaluate":
             from hybrid_jax.evaluate import evaluate as run
+        case "robustness":
+            from hybrid_jax.robustness.measure import measure_robustness
+
+            return functools.partial(
+                measure_robustness,
+                corruptions=_CORRUPTIONS.value,
+                severities=_SEVERITIES.value,
+                baseline=_BASELINE.value,
+            )
         case "predict":
             from hybrid_jax.predict import predict
 
@@ -178,6 +202,12 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 def _run(argv: list[str]) -> None:
     if _INPUT.value and _MODE.value != "predict":
         raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
+    if _MODE.value != "robustness":
+        for flag in (_CORRUPTIONS, _SEVERITIES, _BASELINE):
+            if flag.present:
+                raise UserError(
+                    f"--{flag.name} is for --mode=robustness, not for --mode={_MODE.value}."
+                )
     if _TOPOLOGY.value and _MODE.value != "profile":
         raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
     # Imported here so that --help answers at once.

@@ -43,7 +43,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|predict|profile|export|config>",
+        "--mode: <train|evaluate|robustness|predict|profile|export|config>",
         "--workdir",
         "--input",
         "runs/<name of",
@@ -118,6 +118,22 @@ def test_help_lists_flags_and_modes():
             [TINY + ":size=4", "--mode=profile"],
             "fusion 'sequential': image_size: expected 16 px or more",
         ),
+        (
+            [TINY, "--severities=1"],
+            "--severities is for --mode=robustness, not for --mode=train.",
+        ),
+        (
+            [TINY, "--mode=robustness", "--corruptions=fogg"],
+            "unknown corruption 'fogg'. Did you mean 'fog'? Known: gaussian_noise, ",
+        ),
+        (
+            [TINY, "--mode=robustness", "--severities=6"],
+            "severity: expected 1, 2, 3, 4 or 5, got 6.",
+        ),
+        (
+            [TINY, "--mode=robustness", "--baseline=none"],
+            "/none/robustness.json. Measure that run first: --mode=robustness with its ",
+        ),
         ([TINY, "--mode=predict"], "--mode=predict: expected --input=PATH[,PATH...] with"),
         ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),
     ],
@@ -131,6 +147,7 @@ def test_mistake_ends_with_one_message(mistaken, tmp_path, words, expected):
 MODULES = {
     "train": "train.loop",
     "evaluate": "evaluate",
+    "robustness": "robustness.measure",
     "predict": "predict",
     "profile": "profiling.profile",
     "export": "export",

@@ -22,7 +22,7 @@ from hybrid_jax.train.state import TrainState
 
 # Batches whose sums wait to be fetched: a few keep the device busy. Predictions may be
 # whole maps at the original resolution, of which two are enough.
-_SUMS_IN_FLIGHT, _PREDICTIONS_IN_FLIGHT = 8, 2
+SUMS_IN_FLIGHT, PREDICTIONS_IN_FLIGHT = 8, 2
 
 
 def evaluate_split(
@@ -62,8 +62,8 @@ def evaluate_split(
     )
     batches = DevicePrefetch(rows, sharding=sharding, size=data.prefetch)
     shown = progress and is_main_process() and sys.stderr.isatty()
-    gathered = _Gathered(task.scorer(source) if is_main_process() else None)
-    in_flight = _SUMS_IN_FLIGHT if gathered.scorer is None else _PREDICTIONS_IN_FLIGHT
+    gathered = Gathered(task.scorer(source) if is_main_process() else None)
+    in_flight = SUMS_IN_FLIGHT if gathered.scorer is None else PREDICTIONS_IN_FLIGHT
     waiting: list = []
     counts: collections.Counter[str] = collections.Counter()
     try:
@@ -87,8 +87,12 @@ def evaluate_split(
     return scores | {name: count for name, count in left_out.items() if count}
 
 
-class _Gathered:
-    """Sums and predictions of the batches so far; predictions on the main process."""
+class Gathered:
+    """Sums and predictions of the batches so far; predictions on the main process.
+
+    Args:
+        scorer: of the predictions; None if the sums are all, or on another process.
+    """
 
     def __init__(self, scorer: Scorer | None):
         self.sums: dict[str, np.ndarray] = {}

@@ -1,0 +1,108 @@
+"""What holds for every corruption: shapes, ranges, draws, and severities that grow."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sample_images import sample_images
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.robustness.corruptions import CORRUPTIONS, corrupt
+from hybrid_jax.robustness.corruptions.levels import _LEVELS, SEVERITIES, table_side
+
+HW = (24, 40)
+# The levels of the published scripts do not grow in mean difference for these: one of
+# them takes color away first and adds it later, the others change two things in turn.
+NOT_MONOTONE = {"saturate", "spatter", "elastic_transform", "frost_procedural"}
+
+
+@functools.cache
+def corrupted(name, severity, *, first=0, count=3, seed=0):
+    images = sample_images(4, HW)[first : first + count]
+    step = jax.jit(functools.partial(corrupt, name=name, severity=severity))
+    index = jnp.arange(first, first + count)
+    return np.asarray(step(images, jax.random.key(seed), index=index))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corruption_keeps_shape_type_and_range_and_changes_the_image(name):
+    found = corrupted(name, 3)
+    images = np.asarray(sample_images(4, HW)[:3])
+    assert found.shape == images.shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found.min() >= 0.0
+    assert found.max() <= 255.0
+    assert np.abs(found - images).mean((1, 2, 3)).min() > 0.3
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_image_is_corrupted_alike_in_every_batch(name):
+    alone = corrupted(name, 3, first=2, count=1)
+    # Another order of sums may move a value across a threshold.
+    differs = np.abs(corrupted(name, 3)[2] - alone[0]) > 0.01
+    assert differs.mean() < 0.002
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_only_random_corruptions_depend_on_the_key(name):
+    again = corrupt(
+        sample_images(4, HW)[:3],
+        jax.random.key(1),
+        name=name,
+        severity=3,
+        index=jnp.arange(3),
+    )
+    nothing_random = CORRUPTIONS[name].likeness == "exact" or name == "jpeg_compression"
+    same = np.abs(np.asarray(again) - corrupted(name, 3)).max() <= 1.0
+    assert same == nothing_random
+
+
+@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - NOT_MONOTONE))
+def test_severity_moves_images_further_from_clean(name):
+    # The published levels for 224 px, at which the blurs are not a pixel wide.
+    images = sample_images(3, (64, 64))
+    function, levels = CORRUPTIONS[name].function, _LEVELS[name][224]
+    distances = []
+    for level in levels[::2]:
+        one = functools.partial(function, level=level)
+        found = jax.jit(jax.vmap(one, (0, None)))(images, jax.random.key(0))
+        distances.append(float(jnp.abs(found - images).mean()))
+    assert distances == sorted(distances)
+    assert distances[0] < distances[-1]
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_every_size_has_a_level_for_each_severity(name):
+    assert list(_LEVELS[name]) == [32, 64, 224]
+    assert all(len(levels) == len(SEVERITIES) for levels in _LEVELS[name].values())
+
+
+def test_two_images_of_a_batch_have_draws_of_their_own():
+    images = jnp.full((2, 8, 8, 3), 128.0)
+    step = functools.partial(corrupt, name="gaussian_noise", severity=1)
+    first, second = step(images, jax.random.key(0), index=jnp.arange(2))
+    assert not np.array_equal(first, second)
+    first, second = step(images, jax.random.key(0), index=jnp.array([5, 5]))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("hw", "side"), [((16, 16), 32), ((45, 300), 32), ((64, 64), 64), ((224, 224), 224)]
+)
+def test_levels_are_those_of_the_nearest_published_size(hw, side):
+    assert table_side(hw) == side
+
+
+@pytest.mark.parametrize(("name", "severity"), [("fogg", 1), ("fog", 0), ("fog", 6)])
+def test_unknown_corruption_or_severity_is_refused(name, severity):
+    with pytest.raises(UserError, match="Did you mean 'fog'|expected 1, 2, 3, 4 or 5"):
+        corrupt(
+            sample_images(1, HW),
+            jax.random.key(0),
+            name=name,
+            severity=severity,
+            index=jnp.arange(1),
+        )

@@ -1,0 +1,191 @@
+"""`--mode=robustness`: the scores of corrupted images, the files, and the baseline."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+from saved_run import TASKS, config_of, saved
+from small_run import command, run_well
+
+from hybrid_jax.contracts import Source
+from hybrid_jax.data.sources import open_split
+from hybrid_jax.errors import UserError
+from hybrid_jax.evaluate import evaluate
+from hybrid_jax.robustness.corruptions import corrupt
+from hybrid_jax.robustness.measure import measure_robustness
+from hybrid_jax.robustness.passes import CLEAN, Pass
+from hybrid_jax.robustness.summary import compared, summary
+
+FEW = dict(corruptions=["contrast", "impulse_noise", "saturate"], severities=[1, 5])
+EXAMPLES = 24
+
+
+class First(Source):
+    """The first examples of a source, corrupted on the way if a pass says so."""
+
+    def __init__(self, source, *, which=CLEAN):
+        self.source, self.info, self.which = source, source.info, which
+        self.reads = []
+
+    def __len__(self):
+        return EXAMPLES
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        example = self.source[index]
+        if self.which == CLEAN:
+            return example
+        found = corrupt(
+            jnp.asarray(example["image"], jnp.float32)[None],
+            jax.random.key(0),
+            name=self.which.corruption,
+            severity=self.which.severity,
+            index=jnp.array([index]),
+        )
+        return example | {"image": np.asarray(found[0]).astype(np.uint8)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sources():
+    """The sources that are opened, by (split, pass); a list holds the pass of the next."""
+    opened, which = {}, [CLEAN]
+
+    def open_first(data, *, split):
+        source = First(open_split(data, split=split), which=which[0])
+        return opened.setdefault((split, which[0], len(opened)), source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hybrid_jax.train.checkpoints.scored_run.open_split", open_first)
+        yield opened, which
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def measured(request, tmp_path_factory, sources):
+    """(task, config, workdir, what was found) of an untrained model of each task."""
+    path = epath.Path(tmp_path_factory.mktemp(request.param))
+    config = config_of(request.param)
+    saved(path, config)
+    return request.param, config, path, measure_robustness(config, str(path), **FEW)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, sources):
+    """(config, workdir) of a run that has been measured."""
+    path = epath.Path(tmp_path_factory.mktemp("classifier"))
+    config = config_of("classification")
+    saved(path, config)
+    measure_robustness(config, str(path), **FEW)
+    return config, path
+
+
+def test_clean_pass_is_evaluation(measured):
+    _, config, path, found = measured
+    (scores,) = evaluate(config, str(path)).values()
+    for name, value in found["clean"].items():
+        assert value == pytest.approx(scores[name], abs=1e-6), name
+
+
+def test_files_hold_what_is_returned(measured):
+    task, _, path, found = measured
+    assert json.loads((path / "robustness.json").read_text()) == found
+    assert found["task"] == task
+    assert list(found["corruptions"]) == FEW["corruptions"]
+    text = (path / "robustness.md").read_text()
+    for name, entry in found["corruptions"].items():
+        values = [row[found["score"]] for row in entry["by_severity"]]
+        cells = [f"{value:.4f}" for value in (*values, entry["mean"])]
+        row = [" ".join(line.replace("|", " ").split()) for line in text.splitlines()]
+        assert " ".join([name, entry["likeness"], *cells]) in row
+
+
+@pytest.mark.parametrize("name", FEW["corruptions"])
+def test_pass_scores_the_corrupted_images(classifier, sources, tmp_path, name):
+    config, path = classifier
+    found = json.loads((path / "robustness.json").read_text())
+    shutil.copytree(path, tmp_path / "run")
+    # `digits` are drawn at 16 px here, so that nothing is resized after the corruption.
+    sources[1][0] = Pass(name, 5)
+    try:
+        (scores,) = evaluate(config, str(tmp_path / "run")).values()
+    finally:
+        sources[1][0] = CLEAN
+    there = found["corruptions"][name]["by_severity"][1]
+    for score in ("top1", "loss"):
+        assert there[score] == pytest.approx(scores[score], rel=1e-4)
+    assert there["loss"] != pytest.approx(found["clean"]["loss"], rel=1e-3)
+
+
+def test_every_example_is_read_once(sources, tmp_path):
+    config = config_of("classification", {"eval.split": "test"})
+    saved(epath.Path(tmp_path), config)
+    measure_robustness(config, str(tmp_path), **FEW)
+    (source,) = [s for (split, *_), s in sources[0].items() if split == "test"]
+    assert sorted(source.reads) == list(range(EXAMPLES))
+
+
+def test_run_against_itself_has_an_mce_of_one(classifier):
+    config, path = classifier
+    found = measure_robustness(config, str(path), baseline=str(path), **FEW)
+    assert found["baseline"]["mCE"] == pytest.approx(1.0)
+    assert "mCE relative to" in (path / "robustness.md").read_text()
+
+
+def report(errors):
+    """Returns what a run has that makes these errors: corruption -> error by severity."""
+    scores = {CLEAN: {"top1": 0.9, "count": 7, "top1/cat": 0.1}}
+    for name, row in errors.items():
+        for severity, error in zip((2, 4), row, strict=True):
+            scores[Pass(name, severity)] = {"top1": 1.0 - error}
+    found = summary(scores, score="top1", severities=(2, 4))
+    return found | dict(task="classification", data="d", split="s", levels_px=32)
+
+
+def test_summary_and_mce_are_those_of_the_definition():
+    ours = report({"fog": (0.2, 0.4), "contrast": (0.1, 0.2), "saturate": (0.9, 0.9)})
+    theirs = report({"fog": (0.4, 0.8), "contrast": (0.1, 0.1), "saturate": (0.9, 0.9)})
+    assert ours["clean"] == {"top1": 0.9, "count": 7}
+    assert ours["mean_corrupted"] == pytest.approx((0.7 + 0.85) / 2)  # without saturate
+    assert ours["retained"] == pytest.approx(0.775 / 0.9)
+    found = compared(ours, theirs, baseline=epath.Path("other"))
+    expected = {"fog": 0.5, "contrast": 1.5, "saturate": 1.0}
+    assert found["ce"] == {name: pytest.approx(value) for name, value in expected.items()}
+    assert found["mCE"] == pytest.approx(1.0)
+
+
+def test_mce_is_undefined_where_the_baseline_is_perfect():
+    ours, perfect = report({"fog": (0.2, 0.4)}), report({"fog": (0.0, 0.0)})
+    found = compared(ours, perfect, baseline=epath.Path("other"))
+    assert found == dict(ce={"fog": None}, mCE=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "test"}, "measured with split='test', this run with 's'"),
+        ({"severities": [2, 3]}, r"lacks 'fog' at severities \[2, 4\]"),
+        ({"corruptions": {}}, "lacks 'fog'"),
+    ],
+)
+def test_baseline_measured_otherwise_is_refused(change, words):
+    ours = report({"fog": (0.2, 0.4)})
+    with pytest.raises(UserError, match=words):
+        compared(ours, ours | change, baseline=epath.Path("other"))
+
+
+def test_several_splits_are_refused(tmp_path):
+    config = config_of("classification", {"eval.split": "validation,test"})
+    with pytest.raises(UserError, match="expected one split for --mode=robustness"):
+        measure_robustness(config, str(tmp_path))
+
+
+def test_robustness_from_the_command_line(classifier):
+    _, path = classifier
+    words = command(path, {"eval.batch_size": 60}, "--mode=robustness")
+    done = run_well([*words, "--corruptions=contrast", "--severities=5"])
+    assert "2 passes over 177 examples of validation" in done.stdout
+    assert json.loads((path / "robustness.json").read_text())["severities"] == [5]
+    assert (path / "robustness.md").read_text() in done.stdout
