@@ -57,7 +57,7 @@ def measure_robustness(
     other = _measured(baseline) if baseline else None
     path = epath.Path(workdir).expanduser().absolute()
     experiment, state, sources = scored_run(config, path)
-    ((split, source),) = sources.items()
+    [(split, source)] = sources.items()
     passes = passes_of(names, numbers)
     if is_main_process():
         print(f"{len(passes)} passes over {len(source)} examples of {split}", flush=True)
@@ -75,11 +75,15 @@ def measure_robustness(
         relative = compared(found, other, baseline=epath.Path(str(baseline)))
         found["baseline"] = dict(workdir=str(baseline)) | relative
     if is_main_process():
-        text = table(found)
-        (path / _FILE).write_text(json.dumps(found, indent=2) + "\n")
-        (path / "robustness.md").write_text(text)
-        print(text, end="", flush=True)
+        _write(path, found)
     return found
+
+
+def _write(workdir: epath.Path, found: dict[str, Any]) -> None:
+    text = table(found)
+    (workdir / _FILE).write_text(json.dumps(found, indent=2) + "\n")
+    (workdir / "robustness.md").write_text(text)
+    print(text, end="", flush=True)
 
 
 def _number(severity: str | int) -> int:

@@ -44,8 +44,8 @@ class Corruption:
 
     Attributes:
         function: `(image, key, *, level) -> image`.
-        likeness: "exact": at most one gray level apart, nothing random; "same distribution": the
-            same function of random numbers that are drawn otherwise; "own variant".
+        likeness: "exact", at most one gray level apart and nothing random; "same
+            distribution", the same function of numbers drawn otherwise; "own variant".
         standard: whether it is one of the 15 over which mCE is a mean.
     """
 

@@ -24,9 +24,13 @@ def pixelate(image: jax.Array, key: jax.Array, *, level: float) -> jax.Array:
 def _box_matrix(size: int, out: int) -> np.ndarray:
     """Returns (out, size): means of whole pixels, as PIL's BOX."""
     scale = size / out
-    centers = (np.arange(out) + 0.5) * scale
-    offset = (np.arange(size) + 0.5 - centers[:, None]) / scale
-    weights = ((offset > -0.5) & (offset <= 0.5)).astype(np.float64)
+    centers = (np.arange(out)[:, None] + 0.5) * scale
+    pixels = np.arange(size)
+    # PIL's two conditions, in its order of sums: both decide about a pixel whose center
+    # lies on the border of two large pixels.
+    first, end = ((centers + sign * 0.5 * scale + 0.5).astype(int) for sign in (-1, 1))
+    offset = (pixels - centers + 0.5) * (1.0 / scale)
+    weights = (offset > -0.5) & (offset <= 0.5) & (pixels >= first) & (pixels < end)
     return weights / weights.sum(1, keepdims=True)
 
 
