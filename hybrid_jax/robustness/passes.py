@@ -108,7 +108,7 @@ def _corrupting(which: Pass, *, sharding: jax.sharding.Sharding) -> Callable:
         new = new.astype(jnp.uint8)
         if content is None:
             return new
-        inside = rectangle_mask(content, hw=image.shape[1:3])[..., None]
+        inside = rectangle_mask(content, hw=(image.shape[1], image.shape[2]))[..., None]
         return jnp.where(inside, new, image)
 
     step = jax.jit(images, in_shardings=sharding, out_shardings=sharding)

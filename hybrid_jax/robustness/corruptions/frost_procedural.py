@@ -20,7 +20,7 @@ def frost_procedural(
     """
     of_image, of_ice = level
     fine, coarse = jax.random.split(key)
-    hw = image.shape[:2]
+    hw = (image.shape[0], image.shape[1])
     # Ridges of clouds are the needles.
     ridges = 1.0 - jnp.abs(2.0 * plasma(fine, hw=hw, decay=1.5) - 1.0)
     patches = plasma(coarse, hw=hw, decay=2.0)

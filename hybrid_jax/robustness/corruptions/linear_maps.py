@@ -4,8 +4,6 @@ Two products of matrices are exact for every kind of border, and quick on every 
 depthwise convolutions are slow on CPUs.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +45,7 @@ def border_index(index: np.ndarray, size: int, *, border: str) -> np.ndarray:
     return np.where(index < size, index, mirrored)
 
 
-def filter_matrix(taps: Sequence[float], size: int, *, border: str) -> np.ndarray:
+def filter_matrix(taps: np.ndarray, size: int, *, border: str) -> np.ndarray:
     """Returns (size, size): the correlation with an odd number of taps, as a matrix."""
     radius = len(taps) // 2
     matrix = np.zeros((size, size))

@@ -68,5 +68,5 @@ def _emboss(drops: jax.Array) -> jax.Array:
         rows = border_index(np.arange(height) + row - 1, height, border="reflect")
         columns = border_index(np.arange(width) + column - 1, width, border="reflect")
         lit = lit + weight * drops[rows][:, columns]
-    blur = [filter_matrix([1 / 3] * 3, n, border="reflect") for n in (height, width)]
+    blur = [filter_matrix(np.full(3, 1 / 3), n, border="reflect") for n in (height, width)]
     return jnp.einsum("hH,wW,HWC->hwC", *(m.astype(np.float32) for m in blur), lit)
