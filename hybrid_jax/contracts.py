@@ -104,7 +104,8 @@ Example = dict[str, Any]
 """One example of a source: `image` (H, W, 3) uint8 and, if available, `label` int;
 `boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional, `box_crowd` (M,) bool
 (a region of many objects), `box_ids` (M,) int64 (of the annotations), `box_areas_px` (M,)
-float32 (of the masks) and `box_written` (M,) str (the class name in the file);
+float32 (of the masks), `box_written` (M,) str (the class name in the file) and `box_lines`
+(M,) int64 (in the file `where`);
 `segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, the file."""
 
 

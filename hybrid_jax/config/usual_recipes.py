@@ -74,6 +74,12 @@ def _boxes_or_masks(config: ConfigDict) -> None:
     set_all(config, usual)
 
 
+def _csv(config: ConfigDict) -> None:
+    # A table may hold labels or boxes; the experiment knows which it learns.
+    labeled = config.task.name == "classification"
+    (usual_images if labeled else _boxes_or_masks)(config)
+
+
 def _imagenet2012(config: ConfigDict) -> None:
     usual_images(config)
     config.data.image_size = 224
@@ -96,6 +102,7 @@ USUAL: dict[str, Callable[[ConfigDict], None]] = {
     "shapes128": _shapes,
     "mnist": _mnist,
     "folder": usual_images,
+    "csv": _csv,
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,

@@ -12,6 +12,7 @@ def test_unknown_kind_lists_all():
 def test_sources_are_found_by_their_files():
     assert SOURCES.names() == (
         "coco",
+        "csv",
         "digits",
         "folder",
         "mnist",

@@ -50,6 +50,9 @@ def _write(where, path, files, number) -> None:
         where.write_text(_XML)
     elif path.suffix == ".json":
         where.write_text(json.dumps(_coco(path, files)))
+    elif path.suffix == ".csv":
+        photos = [f for f in files if f.suffix == ".jpg"]
+        where.write_text("image,label\n" + "".join(f"{f},leaf\n" for f in photos))
     elif path.name == "classes.txt":
         where.write_text("background\nnucleus\n")
     elif path.suffix == ".txt":

@@ -15,6 +15,7 @@ SHOWN = re.findall(r"^```text\n(/data.*?)^```\n+(^```bash\n.*?^```)", PAGE, re.M
 SPLITS = {  # what each data set has, and how many images of the tree are in train
     "/data/birds": (("train", "validation", "test"), 3),
     "/data/flowers": (("train", "validation", "test"), 2),
+    "/data/leaves": (("train", "validation", "test"), 2),
     "/data/coco": (("train", "validation"), 2),
     "/data/cells": (("train", "validation", "test"), 1),
     "/data/BCCD": (("train", "validation", "test"), 1),
