@@ -145,6 +145,7 @@ _PLACES = {  # kind of data -> what may stand behind it
     "mnist": "/data/mnist",
     "tfds": "cifar10",
     "coco": "(/data/images,/data/instances_{split}.json)",
+    "yolo": "/data/yolo",
     "voc": "/data/VOC2012",
     "voc_seg": "/data/VOC2012",
     "seg": "(/data/images,/data/masks)",

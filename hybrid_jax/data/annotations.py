@@ -9,7 +9,7 @@ from hybrid_jax.errors import BadAnnotationError
 
 _PER_BOX = (
     *("boxes_xyxy_px", "box_labels", "box_crowd"),
-    *("box_ids", "box_areas_px", "box_written"),
+    *("box_ids", "box_areas_px", "box_written", "box_lines"),
 )
 # Annotation tools round outwards and count pixels from 0 or from 1.
 _OUTSIDE_PX = 1.0
@@ -65,8 +65,7 @@ def _checked_boxes(
     if faulty.any() and not skip:
         first = int(np.argmax(faulty))
         fault = next(words for words, found in faults.items() if found[first])
-        ids = example.get("box_ids")
-        called = f"index {first}" if ids is None else f"id {ids[first]}"
+        called = _called(example, first)
         written = example.get("box_written")
         name = "" if written is None else f" (written {str(written[first])!r})"
         raise BadAnnotationError(
@@ -101,6 +100,14 @@ def _checked_mask(
         f"if not, give it to config.data.ignore_label"
     )
     return np.where(unknown, mask.dtype.type(VOID), mask), fault
+
+
+def _called(example: Example, number: int) -> str:
+    """Returns what a box is called in the file that it is from."""
+    for key, word in (("box_ids", "id"), ("box_lines", "line")):
+        if key in example:
+            return f"{word} {example[key][number]}"
+    return f"index {number}"
 
 
 def _where(example: Example, fault: str) -> str:

@@ -121,6 +121,21 @@ def _with_voc(root, draw):
     _only_user_errors(lambda: _read_all(f"voc:{root}"))
 
 
+def _with_csv(root, draw):
+    text = "image,label,x1,y1,x2,y2,split\n" + "JPEGImages/0.png,a,1,2,9.5,8,train\n" * 3
+    (root / "t.csv").write_bytes(_damaged(text.encode(), draw))
+    _only_user_errors(lambda: _read_all(f"csv:{root}/t.csv"))
+
+
+def _with_yolo(root, draw):
+    yaml = b"path: .\nnames: {0: a, 1: b}\nnc: 2\ntrain: [JPEGImages]\nval: JPEGImages\n"
+    labels = b"0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.5 0.1 0.3 0.6\n"
+    (root / "labels").mkdir(exist_ok=True)
+    (root / "data.yaml").write_bytes(_damaged(yaml, draw) if draw.random() < 0.5 else yaml)
+    (root / "labels/0.txt").write_bytes(_damaged(labels, draw))
+    _only_user_errors(lambda: _read_all(f"yolo:{root}"))
+
+
 def _with_picture(root, draw, *, content):
     path = root / "picture"
     path.write_bytes(_damaged(content, draw))
@@ -138,6 +153,8 @@ _KINDS = {
     "coco": _with_coco,
     "coco bytes": _with_coco_bytes,
     "voc": _with_voc,
+    "csv": _with_csv,
+    "yolo": _with_yolo,
     "jpeg": functools.partial(_with_picture, content=_picture("JPEG")),
     "png": functools.partial(_with_picture, content=_picture("PNG")),
     "webp": functools.partial(_with_picture, content=_picture("WEBP")),

@@ -22,6 +22,7 @@ def test_sources_are_found_by_their_files():
         "tfds",
         "voc",
         "voc_seg",
+        "yolo",
     )
 
 
