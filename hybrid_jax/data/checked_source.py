@@ -11,7 +11,8 @@ from hybrid_jax.data.annotations import check_annotations
 class CheckedSource:
     """The examples of a source with usable annotations alone (see `check_annotations`).
 
-    Who trains and who scores see the same: `faulty` of an example counts what was left out.
+    Who trains and who scores see the same: `faulty` of an example counts what was left out,
+    and `faults` says why (see `Fault`).
     Where the source cannot give an example at all, its `BadAnnotationError` is passed on,
     and the pipeline takes it or leaves it (see `ExampleLoader`).
 
@@ -46,7 +47,7 @@ class CheckedSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Example:
-        """Returns example `index` with `faulty`.
+        """Returns example `index` with `faulty` and `faults`.
 
         Raises:
             BadImageError: the file of this example cannot be read.
@@ -72,8 +73,9 @@ class CheckedSource:
 
     def _checked(self, example: Example) -> Example:
         info = self._source.info
-        example, faulty = check_annotations(example, info=info, skip=self._skip)
-        example = {**example, "faulty": faulty}
+        example, faults = check_annotations(example, info=info, skip=self._skip)
+        faulty = sum(fault.count for fault in faults)
+        example = {**example, "faulty": faulty, "faults": faults}
         if self._reduce_zero_label:
             mask = example["segmentation"]
             # Counting down in bytes takes 0 to 255 by itself.

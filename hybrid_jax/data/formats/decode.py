@@ -1,7 +1,11 @@
 """Files of images and masks to uint8 arrays, whatever the files hold."""
 
+import contextlib
+import contextvars
+import math
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -20,7 +24,25 @@ _UNREADABLE = (
     struct.error,
     Image.DecompressionBombError,
 )
+# Of a picture, above which Pillow takes the file for an attack.
+_MAX_PIXELS = contextvars.ContextVar("max_pixels", default=178_956_970)
 _MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
+
+
+@contextlib.contextmanager
+def at_most_pixels(most: int) -> Iterator[None]:
+    """Refuses pictures of more pixels within the block, in this thread.
+
+    Pillow's own limit is raised where it is lower, for the whole process.
+    """
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and most > 2 * own:  # it warns above this and refuses twice as much
+        Image.MAX_IMAGE_PIXELS = math.ceil(most / 2)
+    token = _MAX_PIXELS.set(most)
+    try:
+        yield
+    finally:
+        _MAX_PIXELS.reset(token)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -89,6 +111,15 @@ def image_hw(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def _opened(path: str | os.PathLike) -> Image.Image:
+    image = _opened_whatever_size(path)
+    width, height = image.size
+    if width * height > _MAX_PIXELS.get():
+        image.close()
+        raise Image.DecompressionBombError(f"it has {height}x{width} px")
+    return image
+
+
+def _opened_whatever_size(path: str | os.PathLike) -> Image.Image:
     try:
         return Image.open(path)
     except Image.DecompressionBombError:
@@ -102,6 +133,12 @@ def _opened(path: str | os.PathLike) -> Image.Image:
 
 
 def _bad_image(path: str | os.PathLike, error: Exception) -> BadImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        return BadImageError(
+            f"image {os.fspath(path)!r} is larger than config.data.max_pixels = "
+            f"{_MAX_PIXELS.get()}: {error}. Raise that if memory allows, make the image "
+            f"smaller, or pass over such files with --config.data.on_bad_image=skip."
+        )
     return BadImageError(
         f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
         f"file, or pass over such files with --config.data.on_bad_image=skip."

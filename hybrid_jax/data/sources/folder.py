@@ -10,7 +10,8 @@ from hybrid_jax.data.formats.class_folders import (
     folders_by_name,
     split_folders,
 )
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.class_names import gap_note
+from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import (
     EXTENSIONS,
     passed_over,
@@ -68,6 +69,8 @@ class FolderSource:
         folders = folders_by_name(parent, name=name)
         notes = check_class_folders(list(folders.values()), parent=parent, name=name)
         classes = tuple(folders)
+        if all(map(str.isdecimal, classes)) and (gaps := gap_note(list(map(int, classes)))):
+            notes.append(gaps)
         others: list[str] = []
         if not splits:
             check_split(name, split=split, splits=USUAL_NAMES)
@@ -104,6 +107,12 @@ class FolderSource:
         path = self._paths[index]
         image = read_image(self._root / path)
         return {"image": image, "label": int(self._labels[index]), "image_id": path}
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        path = self._paths[index]
+        hw = image_hw(self._root / path)
+        return {"original_hw": hw, "label": int(self._labels[index]), "image_id": path}
 
     def _other_split(
         self,
