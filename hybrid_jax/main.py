@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from hybrid_jax.config_files import first_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "evaluate", "predict", "profile", "export", "config")
+_MODES = ("train", "check", "evaluate", "predict", "profile", "export", "config")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -41,8 +41,9 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     _MODES,
-    "What to do with the experiment. config prints every key as training would have it: "
-    "with what hardware, data, published weights and a run in the workdir decide.",
+    "What to do with the experiment. check reads all of its data once, says what is there "
+    "and what is wrong, and draws samples. config prints every key as training would have "
+    "it: with what hardware, data, published weights and a run in the workdir decide.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -61,7 +62,8 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "--mode=export: the file; default <workdir>/export/model.<format>. "
-    "--mode=predict: the directory; default <workdir>/predictions.",
+    "--mode=predict: the directory; default <workdir>/predictions. "
+    "--mode=check: the directory; default the workdir.",
 )
 _INPUT = flags.DEFINE_list(
     "input",
@@ -154,6 +156,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
     match _MODE.value:
         case "train":
             from hybrid_jax.train.loop import train as run
+        case "check":
+            from hybrid_jax.checking.check import check
+
+            return functools.partial(check, output=_OUTPUT.value)
         case "evaluate":
             from hybrid_jax.evaluate import evaluate as run
         case "predict":

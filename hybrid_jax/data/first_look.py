@@ -75,7 +75,7 @@ def refuse_mostly_wrong(look: FirstLook, *, name: str, split: str) -> None:
     """
     wrong = [fault for fault in look.faults if fault.cause in CAUSES]
     count = sum(fault.count for fault in wrong)
-    if count < _FEW or 2 * count <= look.boxes:
+    if not are_mostly_wrong(count, of=look.boxes):
         return
     most = max(wrong, key=lambda fault: fault.count)
     raise UserError(
@@ -83,6 +83,11 @@ def refuse_mostly_wrong(look: FirstLook, *, name: str, split: str) -> None:
         f"{split} split are faulty, too many to leave out. {most.count} of them are like "
         f"this one: {most.text}."
     )
+
+
+def are_mostly_wrong(count: int, *, of: int) -> bool:
+    """Whether so many faulty boxes of all are more than slips."""
+    return count >= _FEW and 2 * count > of
 
 
 def faults_note(look: FirstLook) -> str:
