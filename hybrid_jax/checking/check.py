@@ -45,7 +45,7 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
     """
     folder = pathlib.Path(output or workdir).expanduser().absolute()
     needed = [config.data.train_split, *map(str.strip, config.eval.split.split(","))]
-    sources, problems = _opened(config, needed=list(dict.fromkeys(needed)))
+    sources, refused = _opened(config, needed=list(dict.fromkeys(needed)))
     train = sources[config.data.train_split]
     task = TASKS.get(config.task.name)
     task.num_classes(train.info)  # raises for data that has no such annotations
@@ -62,7 +62,9 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
     facts = _facts(config, sources, target=target)
     seconds = time.perf_counter() - started
     report = _report(config, sources, facts=facts, target=target)
-    report["problems"] = [*problems, *report["problems"]]
+    for split, why in refused.items():
+        kind = "problems" if split in needed else "remarks"
+        report[kind].insert(0, f"no {split} split: {why}")
     print(report_text(report["splits"], target=target, remarks=report["remarks"]))
     print(f"read {sum(map(len, facts.values())):,} images in {seconds:.1f} s", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +82,13 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
 
 def _opened(
     config: ConfigDict, *, needed: list[str]
-) -> tuple[dict[str, Source], list[str]]:
-    """Returns the splits that are there, and why those that are needed are not."""
+) -> tuple[dict[str, Source], dict[str, str]]:
+    """Returns the splits that are there, and why others are not."""
     # What is faulty is to be counted, all of it.
     lenient = changed(config.data, {"on_bad_annotation": "skip", "on_bad_image": "skip"})
     train = needed[0]
     sources = {train: checked_split(lenient, split=train)}
-    problems = []
+    refused = {}
     for split in dict.fromkeys([*needed[1:], "validation", "test"]):
         try:
             source = checked_split(lenient, split=split)
@@ -94,9 +96,8 @@ def _opened(
                 record_of(sources[train], source, task=config.task.name)
             sources[split] = source
         except UserError as error:
-            if split in needed:
-                problems.append(f"{split}: {error}")
-    return sources, problems
+            refused[split] = str(error)
+    return sources, refused
 
 
 def _say_first(config: ConfigDict, sources: dict[str, Source], *, target: str) -> None:

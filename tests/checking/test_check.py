@@ -147,8 +147,13 @@ def test_masks_are_counted_in_pixels(tmp_path):
 def test_split_that_evaluation_needs_and_that_has_other_classes(tmp_path):
     write_class_folders(tmp_path, {"train/a": 3, "train/b": 3, "val/a": 2, "val/c": 2})
     config = _config(f"folder:{tmp_path}", "classification")
-    with pytest.raises(UserError, match="validation: .* class 'c' of .* is not among"):
+    with pytest.raises(UserError, match="no validation split: .* class 'c' of .* is not"):
         check(config, str(tmp_path / "run"))
+    write_class_folders(tmp_path, {"dev/a": 1, "test/d": 1})
+    (tmp_path / "val").rename(tmp_path / ".val")
+    (note, *_) = check(config, str(tmp_path / "run"))["remarks"]
+    assert note.startswith("no test split: data")
+    assert "class 'd'" in note
     with pytest.raises(UserError, match="has no boxes"):
         check(_config(f"folder:{tmp_path}", "detection"), str(tmp_path / "run"))
 
