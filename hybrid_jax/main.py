@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from hybrid_jax.config_files import first_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "check", "evaluate", "predict", "profile", "export", "config")
+_MODES = ("train", "check", "evaluate", "predict", "profile", "export", "pack", "config")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -42,7 +42,8 @@ _MODE = flags.DEFINE_enum(
     "train",
     _MODES,
     "What to do with the experiment. check reads all of its data once, says what is there "
-    "and what is wrong, and draws samples. config prints every key as training would have "
+    "and what is wrong, and draws samples. pack writes it as a few large files for "
+    "records=PATH. config prints every key as training would have "
     "it: with what hardware, data, published weights and a run in the workdir decide.",
 )
 _WORKDIR = flags.DEFINE_string(
@@ -63,7 +64,14 @@ _OUTPUT = flags.DEFINE_string(
     None,
     "--mode=export: the file; default <workdir>/export/model.<format>. "
     "--mode=predict: the directory; default <workdir>/predictions. "
-    "--mode=check: the directory; default the workdir.",
+    "--mode=check: the directory; default the workdir. "
+    "--mode=pack: the directory or bucket path.",
+)
+_MAX_SIDE = flags.DEFINE_integer(
+    "max_side",
+    None,
+    "--mode=pack: px of the longer side; larger images are packed smaller. Default: as "
+    "they are.",
 )
 _INPUT = flags.DEFINE_list(
     "input",
@@ -176,6 +184,11 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.export import export
 
             return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+        case "pack":
+            from hybrid_jax.packing.pack import pack
+
+            options = dict(output=_OUTPUT.value, max_side=_MAX_SIDE.value)
+            return functools.partial(pack, **options)
         case "config":
             from hybrid_jax.train.reporting.show_config import show_config as run
     return run
@@ -186,6 +199,8 @@ def _run(argv: list[str]) -> None:
         raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
     if _TOPOLOGY.value and _MODE.value != "profile":
         raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
+    if _MAX_SIDE.value is not None and _MODE.value != "pack":
+        raise UserError(f"--max_side is for --mode=pack, not for --mode={_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
 

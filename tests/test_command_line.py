@@ -43,7 +43,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|check|evaluate|predict|profile|export|config>",
+        "--mode: <train|check|evaluate|predict|profile|export|pack|config>",
         "--workdir",
         "--input",
         "runs/<name of",

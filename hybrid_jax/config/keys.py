@@ -147,7 +147,8 @@ def _segmentation() -> dict[str, Any]:
 def _data() -> dict[str, Any]:
     return dict(
         # digits, shapes, shapes128, tfds:NAME, folder:PATH, csv:PATH, mnist:PATH,
-        # coco:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT, seg:IMAGES,MASKS.
+        # coco:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
+        # seg:IMAGES,MASKS, records:PATH.
         name="digits",
         train_split="train",  # what is trained on
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)

@@ -142,6 +142,7 @@ _TWO_PATHS = ("coco", "seg")
 _PLACES = {  # kind of data -> what may stand behind it
     "folder": "/data/folder",
     "csv": "/data/labels.csv",
+    "records": "/data/records",
     "mnist": "/data/mnist",
     "tfds": "cifar10",
     "coco": "(/data/images,/data/instances_{split}.json)",
@@ -191,6 +192,7 @@ _TRANSFERS = {
     "tfds": _TRANSFER,
     "folder": _TRANSFER,
     "csv": _TRANSFER,
+    "records": _TRANSFER,
 }
 
 

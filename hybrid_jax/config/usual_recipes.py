@@ -74,8 +74,8 @@ def _boxes_or_masks(config: ConfigDict) -> None:
     set_all(config, usual)
 
 
-def _csv(config: ConfigDict) -> None:
-    # A table may hold labels or boxes; the experiment knows which it learns.
+def _as_the_task_has_it(config: ConfigDict) -> None:
+    # Tables and records may hold labels or boxes; the experiment knows which it learns.
     labeled = config.task.name == "classification"
     (usual_images if labeled else _boxes_or_masks)(config)
 
@@ -102,7 +102,8 @@ USUAL: dict[str, Callable[[ConfigDict], None]] = {
     "shapes128": _shapes,
     "mnist": _mnist,
     "folder": usual_images,
-    "csv": _csv,
+    "csv": _as_the_task_has_it,
+    "records": _as_the_task_has_it,
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,

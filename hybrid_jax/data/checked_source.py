@@ -1,6 +1,7 @@
 """A source whose boxes and masks have been checked and numbered from the first class."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class CheckedSource:
                 source has no annotation to check.
         """
         return self._checked(self._source[index])
+
+    def image_file(self, index: int) -> pathlib.Path | None:
+        """Returns the file that `image` is decoded from; None if there is none."""
+        image_file = getattr(self._source, "image_file", None)
+        return image_file(index) if image_file is not None else None
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image` and with `original_hw`, (height, width) in px.

@@ -4,12 +4,15 @@ import gzip
 import json
 import pathlib
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from data_examples import write_class_folders
 from dense_examples import write_image, write_mask
 
+from hybrid_jax.config import changed, defaults
 from hybrid_jax.data.shapes.tfds_builder import HybridShapes
+from hybrid_jax.packing.pack import pack
 
 _SPLITS = {"train": 6, "val": 2, "test": 2}
 
@@ -123,19 +126,29 @@ def _tfds(root: pathlib.Path) -> str:
     return "tfds:checked_shapes/s64"
 
 
+def _packed(root: pathlib.Path, write: Callable[[pathlib.Path], str], task: str) -> str:
+    name = write(root)
+    config = changed(defaults("tiny"), {"data.name": name, "task.name": task})
+    pack(config, "", output=f"{root}/packed")
+    return f"records:{root}/packed"
+
+
 WRITERS = {
     ("classification", "csv"): _csv,
     ("classification", "digits"): lambda root: "digits",
     ("classification", "folder"): _folder,
     ("classification", "mnist"): _mnist,
+    ("classification", "records"): lambda r: _packed(r, _folder, "classification"),
     ("classification", "shapes"): lambda root: "shapes",
     ("classification", "tfds"): _tfds,
     ("detection", "coco"): _coco,
     ("detection", "csv"): _csv_boxes,
+    ("detection", "records"): lambda root: _packed(root, _coco, "detection"),
     ("detection", "shapes128"): lambda root: "shapes128",
     ("detection", "tfds"): _tfds,
     ("detection", "voc"): _voc,
     ("detection", "yolo"): _yolo,
+    ("segmentation", "records"): lambda root: _packed(root, _seg, "segmentation"),
     ("segmentation", "seg"): _seg,
     ("segmentation", "shapes"): lambda root: "shapes",
     ("segmentation", "tfds"): _tfds,

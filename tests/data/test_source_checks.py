@@ -16,6 +16,7 @@ def test_sources_are_found_by_their_files():
         "digits",
         "folder",
         "mnist",
+        "records",
         "seg",
         "shapes",
         "shapes128",

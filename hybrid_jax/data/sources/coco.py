@@ -107,6 +107,10 @@ class CocoSource:
         image = self._read(read_image, index)
         return {"image": image, **self._boxes(index, image.shape[:2])}
 
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._path(index)
+
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         hw = self._read(image_hw, index)

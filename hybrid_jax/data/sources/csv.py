@@ -1,5 +1,7 @@
 """`csv:PATH`: a table of images with a label, or with labeled boxes."""
 
+import pathlib
+
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
@@ -95,6 +97,10 @@ class CsvSource:
             BadImageError: the file cannot be read; names it and the line of the table.
         """
         return {"image": self._read(read_image, index), **self._known(index)}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return found_file(self._table.path.parent, self._images[index])
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

@@ -108,6 +108,10 @@ class FolderSource:
         image = read_image(self._root / path)
         return {"image": image, "label": int(self._labels[index]), "image_id": path}
 
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._root / self._paths[index]
+
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         path = self._paths[index]

@@ -112,6 +112,10 @@ class SegSource:
         _, (image, _) = self._pairs[index]
         return {"image": read_image(image), **self._mask(index)}
 
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._pairs[index][1][0]
+
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         _, (image, _) = self._pairs[index]

@@ -1,5 +1,7 @@
 """`voc:ROOT`: boxes in the xml format of PASCAL VOC (Everingham et al., 2010)."""
 
+import pathlib
+
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
 from hybrid_jax.data.formats.decode import image_hw, read_image
@@ -86,6 +88,10 @@ class VocSource:
         """
         image = read_image(self._folders.image(self._ids[index]))
         return {"image": image, **self._objects(index, image.shape[:2])}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._folders.image(self._ids[index])
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

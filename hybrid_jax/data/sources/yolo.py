@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import pathlib
 
 import numpy as np
 
@@ -115,6 +116,10 @@ class YoloSource:
         """
         image = read_image(self._images[index])
         return {"image": image, **self._objects(index, image.shape[:2])}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._images[index]
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
