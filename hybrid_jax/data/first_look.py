@@ -90,14 +90,14 @@ def are_mostly_wrong(count: int, *, of: int) -> bool:
     return count >= _FEW and 2 * count > of
 
 
-def faults_note(look: FirstLook) -> str:
+def faults_note(look: FirstLook, *, split: str) -> str:
     """Returns a sentence about what is left out; '' if nothing is."""
     if not look.faults:
         return ""
     count = sum(fault.count for fault in look.faults)
     causes = ", ".join(f"{fault.count} {fault.cause}" for fault in look.faults)
     return (
-        f"{count} faulty annotations are left out of {look.examples} images looked at "
+        f"{count} faulty annotations are left out of {look.examples} {split} images seen "
         f"({causes}), e.g. {look.faults[0].text}"
     )
 

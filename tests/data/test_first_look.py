@@ -67,12 +67,11 @@ def _faulty(count: int, *, of: int, box=(0.1, 0.2, 0.5, 0.6)) -> ListedSource:
 def test_some_faulty_boxes_are_said_by_cause():
     look = first_look(CheckedSource(_faulty(3, of=10), skip=True))
     assert (look.boxes, [f.cause for f in look.faults]) == (20, ["relative"])
-    assert (
-        "3 faulty annotations are left out of 10 images looked at (3 relative), e.g. "
-        in (faults_note(look))
+    assert "3 faulty annotations are left out of 10 test images seen (3 relative)" in (
+        faults_note(look, split="test")
     )
-    assert "seems to hold shares" in faults_note(look)
-    assert faults_note(first_look(CheckedSource(_faulty(0, of=10), skip=True))) == ""
+    assert "seems to hold shares" in faults_note(look, split="test")
+    assert faults_note(first_look(_faulty(0, of=10)), split="train") == ""
 
 
 def _relative_coco(root, count: int, *, of: int) -> str:

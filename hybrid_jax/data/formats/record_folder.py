@@ -89,5 +89,8 @@ def _split(content: dict[str, Any]) -> PackedSplit:
     facts["factors"] = {key: tuple(value) for key, value in facts["factors"].items()}
     if facts["largest_hw"] is not None:
         facts["largest_hw"] = tuple(facts["largest_hw"])
-    shards = tuple(Shard(**shard) for shard in content["shards"])
+    shards = tuple(
+        Shard(str(s["file"]), int(s["examples"]), int(s["size_bytes"]))
+        for s in content["shards"]
+    )
     return PackedSplit(DatasetInfo(**facts), shards)

@@ -55,7 +55,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
         with at_most_pixels(data.max_pixels):
             look = first_look(source)
         refuse_mostly_wrong(look, name=data.name, split=split)
-        if note := faults_note(look):
+        if note := faults_note(look, split=split):
             notes = (*source.info.notes, note)
             source.info = dataclasses.replace(source.info, notes=notes)
     return source
