@@ -103,10 +103,9 @@ examples skipped; objects without a row, cut off, under a pixel; invalid annotat
 Example = dict[str, Any]
 """One example of a source: `image` (H, W, 3) uint8 and, if available, `label` int;
 `boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional, `box_crowd` (M,) bool
-(a region of many objects), `box_ids` (M,) int64 (of the annotations), `box_areas_px` (M,)
-float32 (of the masks), `box_written` (M,) str (the class name in the file) and `box_lines`
-(M,) int64 (in `where`); `segmentation` (H, W) uint8 with 255 for void; `image_id`, int or
-str; `where`, the file."""
+(many objects), `box_ids` (M,) int64, `box_areas_px` (M,) float32 (of the masks),
+`box_written` (M,) str (the class name in the file) and `box_lines` (M,) int64 (in `where`);
+`segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, the file."""
 
 
 @dataclasses.dataclass(frozen=True)

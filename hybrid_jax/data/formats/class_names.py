@@ -36,6 +36,19 @@ def gap_note(ids: Collection[int]) -> str:
     )
 
 
+def alike_note(names: Iterable[str]) -> str:
+    """Returns a sentence about names that differ by case or spaces alone, if any do."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault("".join(name.split()).replace("_", "").casefold(), name)
+        if other != name:
+            return (
+                f"the classes {other!r} and {name!r} differ by case or spaces alone; they "
+                f"are two classes unless the data calls them the same"
+            )
+    return ""
+
+
 def one_class_note(names: tuple[str, ...]) -> str:
     """Returns a sentence about labels of one class alone; '' if there are more."""
     if len(names) != 1:

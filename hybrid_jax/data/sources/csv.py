@@ -6,11 +6,22 @@ import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
-from hybrid_jax.data.formats.class_names import gap_note, in_order, one_class_note
+from hybrid_jax.data.formats.class_names import (
+    alike_note,
+    gap_note,
+    in_order,
+    one_class_note,
+)
 from hybrid_jax.data.formats.csv_splits import WHOLE, csv_splits
 from hybrid_jax.data.formats.csv_table import CsvTable
 from hybrid_jax.data.formats.decode import image_hw, read_image
-from hybrid_jax.data.formats.splits import USUAL_NAMES, held_out, held_out_note, share_of
+from hybrid_jax.data.formats.splits import (
+    USUAL_NAMES,
+    held_out,
+    held_out_note,
+    share_of,
+    shared_by_class,
+)
 from hybrid_jax.data.formats.written_paths import found_file
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
@@ -164,7 +175,8 @@ class CsvSource:
             labeled = self._table.boxes_xyxy_px is None
             label = int(self._labels[of_image[0]]) if labeled else 0
             groups.setdefault(label, []).append(image)
-        return {image for group in groups.values() for image in share(group, split=split)}
+        shares = shared_by_class(groups, split=split, share=share)
+        return {image for images in shares.values() for image in images}
 
     def _check_there(self) -> None:
         folder = self._table.path.parent
@@ -173,7 +185,8 @@ class CsvSource:
             raise UserError(
                 f"data {self._name!r}: expected images where the paths in "
                 f"{self._table.path} lead from its folder, but there is no {paths[0]}. "
-                f"Move the table to the folder that its paths start from."
+                f"Move the table to the folder that its paths start from; they need the "
+                f"names of files, endings included."
             )
 
     def _notes(self, rows: dict[str, list[int]]) -> list[str]:
@@ -182,6 +195,7 @@ class CsvSource:
             notes.append(f"columns that are not read: {', '.join(self._table.unread)}")
         if self._table.boxes_xyxy_px is None:
             notes.append(one_class_note(self._classes))
+        notes.append(alike_note(self._classes))
         if all(name.isdecimal() for name in self._classes):
             notes.append(gap_note(list(map(int, self._classes))))
         if self._holds_out:

@@ -4,6 +4,7 @@ import pathlib
 
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.class_names import alike_note
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
 from hybrid_jax.data.formats.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
@@ -73,7 +74,7 @@ class VocSource:
         largest_hw = None
         if all(height for height, _ in sizes):  # every file says how large its image is
             largest_hw = max(h for h, _ in sizes), max(w for _, w in sizes)
-        notes = self._folders.notes(split)
+        notes = tuple(filter(None, [*self._folders.notes(split), alike_note(names)]))
         self.info = DatasetInfo(box_names=names, largest_hw=largest_hw, notes=notes)
 
     def __len__(self) -> int:

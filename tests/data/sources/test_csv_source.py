@@ -114,6 +114,12 @@ def test_classes_of_a_list_may_have_no_image(tmp_path):
         open_source(name, split="train")
 
 
+def test_names_that_differ_by_a_slip_are_said(tmp_path):
+    rows = "image,label\nimg/a.png,traffic light\nimg/b.png,Traffic_Light\nimg/c.png,car\n"
+    notes = open_source(_write(tmp_path / "t.csv", rows), split="train").info.notes
+    assert notes[0].startswith("the classes 'Traffic_Light' and 'traffic light' differ")
+
+
 def test_what_may_be_meant_is_said(tmp_path):
     rows = "image,label,split,size\nimg/a.png,x,train,1\nimg/b.png,y,train,1\n"
     rows += "img/a.png,x,train,1\nimg/a.png,x,test,1\n"
