@@ -41,9 +41,10 @@ def problems_of(
         wrong = sum(faults.get(cause, 0) for cause in CAUSES)
         good = sum(of_class.get("objects", 0) for of_class in summary["classes"].values())
         if are_mostly_wrong(wrong, of=wrong + good):
+            causes = ", ".join(f"{faults[c]} {c}" for c in CAUSES if c in faults)
             problems.append(
-                f"{split}: {wrong} of {wrong + good} boxes are faulty: the data means its "
-                f"numbers in another way than the format has it"
+                f"{split}: {wrong} of {wrong + good} boxes are faulty ({causes}): the data "
+                f"means its numbers in another way than the format has it"
             )
         if not summary["readable"]:
             problems.append(f"{split}: not one example can be read")

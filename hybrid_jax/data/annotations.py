@@ -77,7 +77,7 @@ def _checked_boxes(
         written = example.get("box_written")
         name = "" if written is None else f" (written {str(written[first])!r})"
         text = (
-            f"the box of {_called(example, first)}, {boxes[first].tolist()} (x0, y0, x1, "
+            f"the box of {_called(example, first)}, {_rounded(boxes[first])} (x0, y0, x1, "
             f"y1) with label {int(labels[first])}{name}, {CAUSES[cause]} ({hw[0]}x{hw[1]} "
             f"px, height x width; labels 0 to {len(info.box_names) - 1})"
         )
@@ -109,6 +109,10 @@ def _checked_mask(
         f"if not, give it to config.data.ignore_label"
     )
     return np.where(unknown, mask.dtype.type(VOID), mask), fault
+
+
+def _rounded(box: np.ndarray) -> list[float]:
+    return [round(number, 2) for number in box.tolist()]
 
 
 def _called(example: Example, number: int) -> str:

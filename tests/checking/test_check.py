@@ -74,7 +74,7 @@ def test_boxes_are_counted_by_class_size_and_cause(tmp_path, capsys):
         (
             [[[0.1, 0.2, 0.5, 0.5]] * 9 + [[2, 3, 8, 8]]],
             dict(on_bad_annotation="skip"),
-            "train: 9 of 10 boxes are faulty: the data means its numbers in another way",
+            r"train: 9 of 10 boxes are faulty \(9 relative\): the data means its numbers",
         ),
     ],
 )
@@ -83,7 +83,7 @@ def test_boxes_that_cannot_be_trained_on_end_in_an_error(tmp_path, train, option
     with pytest.raises(UserError, match=message):
         check(_config(name, "detection", **option), str(tmp_path / "run"))
     report = json.loads((tmp_path / "run/check.json").read_text())
-    assert message in report["problems"][0]
+    assert message.replace("\\", "") in report["problems"][0]
     assert (tmp_path / "run/check_validation.png").exists()
 
 
