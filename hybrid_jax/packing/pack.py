@@ -74,6 +74,8 @@ def pack(
         settings,
         plan=lambda: {split: examples_per_shard(p) for split, p in packers.items()},
     )
+    for left in folder.glob("*.part"):  # by a packing that was killed
+        left.unlink()
     packed = _written(folder, packers, config, per_shard=per_shard)
     content = dict(
         format=FORMAT,

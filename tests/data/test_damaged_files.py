@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from data_examples import random_image
+from dense_examples import write_image
 from PIL import Image
 
+from hybrid_jax.config import changed, defaults
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
+from hybrid_jax.packing.pack import pack
 from hybrid_jax.pretrained.array_file import open_arrays
 
 _FEW, _MANY = 300, 3000
@@ -136,6 +139,30 @@ def _with_yolo(root, draw):
     _only_user_errors(lambda: _read_all(f"yolo:{root}"))
 
 
+def _pack(root, folder) -> None:
+    write_image(root / "JPEGImages/2.png")
+    content = dict(
+        images=[dict(id=i, file_name=f"{i}.png") for i in range(3)],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 10, 6])],
+        categories=[dict(id=1, name="cat")],
+    )
+    (root / "packed.json").write_text(json.dumps(content))
+    name = f"coco:{root}/JPEGImages,{root}/packed.json"
+    pack(changed(defaults("tiny"), {"data.name": name}), "", output=str(folder))
+
+
+def _with_records(root, draw):
+    folder = root / "packed"
+    if not folder.exists():
+        _pack(root, folder)
+    path = folder / draw.choice(["dataset.json", "train-00000-of-00001.array_record"])
+    whole = path.read_bytes()
+    damaged = _damaged(whole, draw)
+    path.write_bytes(damaged + bytes(max(0, len(whole) - len(damaged))))
+    _only_user_errors(lambda: _read_all(f"records:{folder}"))
+    path.write_bytes(whole)
+
+
 def _with_picture(root, draw, *, content):
     path = root / "picture"
     path.write_bytes(_damaged(content, draw))
@@ -155,6 +182,7 @@ _KINDS = {
     "voc": _with_voc,
     "csv": _with_csv,
     "yolo": _with_yolo,
+    "records": _with_records,
     "jpeg": functools.partial(_with_picture, content=_picture("JPEG")),
     "png": functools.partial(_with_picture, content=_picture("PNG")),
     "webp": functools.partial(_with_picture, content=_picture("WEBP")),
