@@ -21,11 +21,9 @@ from hybrid_jax.packing.shard_plan import claim_folder, examples_per_shard, rang
 from hybrid_jax.packing.write_shard import write_shard, written_shard
 from hybrid_jax.train.parallel.distributed import is_main_process
 
-# What changes examples on their way from the source.
-_SETTINGS = (
-    *("name", "ignore_label", "label_map", "reduce_zero_label"),
-    *("on_bad_image", "on_bad_annotation"),
-)
+# What changes examples on their way from the source. What is done about bad ones may
+# change in between, as their messages advise.
+_SETTINGS = ("name", "ignore_label", "label_map", "reduce_zero_label")
 
 
 def pack(
@@ -68,6 +66,7 @@ def pack(
     settings |= {
         "max_side": max_side,
         "splits": {split: len(packer.source) for split, packer in packers.items()},
+        "classes": _classes(packers[config.data.train_split].source.info),
     }
     per_shard = claim_folder(
         folder,
@@ -162,11 +161,16 @@ def _info(packer: Packer) -> DatasetInfo:
     return dataclasses.replace(info, notes=())
 
 
+def _classes(info: DatasetInfo) -> list[list[str]]:
+    names = (info.class_names, info.box_names, info.segmentation_names)
+    return [list(of_kind) for of_kind in names]
+
+
 def _say(split: str, shards: list[Shard], *, of: int, new: int, seconds: float) -> None:
     examples = sum(shard.examples for shard in shards)
     size = sum(shard.size_bytes for shard in shards)
     left_out = f", {of - examples:,} left out" if examples < of else ""
-    there = f", {of - new:,} of them there before" if new < of else ""
+    there = f", {of - new:,} packed before, as the data was then" if new < of else ""
     print(
         f"{split}: {examples:,} examples{left_out}{there}; {len(shards)} files, "
         f"{size / 1e6:,.1f} MB; {new / max(seconds, 1e-9):,.0f} images/s",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from hybrid_jax.data.formats.record_folder import BEGUN
+from hybrid_jax.data.formats.record_folder import BEGUN, FINISHED
 from hybrid_jax.errors import UserError
 from hybrid_jax.packing.packed_example import Packer
 
@@ -39,7 +39,8 @@ def claim_folder(folder: epath.Path, settings: Mapping[str, Any], *, plan) -> di
         plan: called for split -> examples of a shard, if nothing has begun.
 
     Raises:
-        UserError: the folder holds another packing.
+        UserError: the folder holds another packing or the `dataset.json` of a run, or is
+            no folder.
     """
     path = folder / BEGUN
     if path.exists():
@@ -56,7 +57,15 @@ def claim_folder(folder: epath.Path, settings: Mapping[str, Any], *, plan) -> di
                 f"{settings[key]!r} now. Choose another --output, or remove that folder."
             )
         return per_shard
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FINISHED).exists():
+        raise UserError(
+            f"--output: expected a new folder, or one of a packing that was interrupted, "
+            f"but {folder} holds a {FINISHED} of something else. Choose another one."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: {folder} cannot be made: {error}.") from error
     per_shard = plan()
     arriving = folder / f"{BEGUN}.tmp"
     arriving.write_text(json.dumps(dict(settings=settings, per_shard=per_shard), indent=1))

@@ -180,3 +180,48 @@ def test_output_is_needed(tmp_path):
         pack(_config(_folder(tmp_path)), "", output=None)
     with pytest.raises(UserError, match="--max_side: expected px"):
         pack(_config("digits"), "", output=str(tmp_path), max_side=0)
+
+
+def test_what_messages_advise_goes_on_with_a_packing(tmp_path, monkeypatch):
+    name, out = _folder(tmp_path), str(tmp_path / "out")
+    monkeypatch.setattr("hybrid_jax.packing.pack.examples_per_shard", lambda packer: 15)
+    truncate(tmp_path / "train/b/003.png")
+    with pytest.raises(BadImageError, match=r"config.data.on_bad_image=skip"):
+        pack(_config(name), "", output=out)
+    assert pack(_config(name, on_bad_image="skip"), "", output=out)["train"] == 39
+
+
+def test_folder_of_something_else_is_left_alone(tmp_path):
+    name, run = _folder(tmp_path), tmp_path / "run"
+    run.mkdir()
+    (run / "dataset.json").write_text("of a run")
+    with pytest.raises(UserError, match=r"run holds a dataset.json of something else"):
+        pack(_config(name), "", output=str(run))
+    assert (run / "dataset.json").read_text() == "of a run"
+    with pytest.raises(UserError, match=r"--output: .*000.png cannot be made"):
+        pack(_config(name), "", output=str(tmp_path / "train/a/000.png"))
+
+
+def test_packing_does_not_go_on_with_other_classes(tmp_path):
+    name, out = _folder(tmp_path), str(tmp_path / "out")
+    pack(_config(name), "", output=out)
+    for split in ("train", "val"):
+        (tmp_path / split / "a").rename(tmp_path / split / "z")
+    with pytest.raises(UserError, match="another packing: classes was"):
+        pack(_config(name), "", output=out)
+
+
+@pytest.mark.parametrize(
+    "option", [{"reduce_zero_label": True}, {"label_map": "2:1"}, {"ignore_label": (1,)}]
+)
+def test_masks_are_not_changed_twice(option, tmp_path):
+    config = _config(WRITERS["segmentation", "seg"](tmp_path), "segmentation", **option)
+    pack(config, "", output=str(tmp_path / "out"))
+    packed = {"name": f"records:{tmp_path}/out"}
+    (key,) = option
+    with pytest.raises(UserError, match=f"data.{key}: expected .* would change the masks"):
+        open_split(changed(config.data, packed), split="train")
+    plain = changed(config.data, packed | {key: type(config.data[key])()})
+    source, original = (open_split(d, split="train") for d in (plain, config.data))
+    assert source.info.segmentation_names == original.info.segmentation_names
+    _same(source[0], original[0])

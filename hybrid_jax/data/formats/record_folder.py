@@ -50,8 +50,21 @@ class PackedSplit:
         )
 
 
-def read_record_folder(folder: epath.Path, *, name: str) -> dict[str, PackedSplit]:
-    """Returns the splits of packed data.
+@dataclasses.dataclass(frozen=True)
+class RecordFolder:
+    """What `dataset.json` says.
+
+    Attributes:
+        splits: by name.
+        packed_from: keys of `config.data` and what they were when the data was packed.
+    """
+
+    splits: dict[str, PackedSplit]
+    packed_from: dict[str, Any]
+
+
+def read_record_folder(folder: epath.Path, *, name: str) -> RecordFolder:
+    """Returns what packed data says of itself.
 
     Args:
         folder: that holds `dataset.json`.
@@ -75,7 +88,8 @@ def read_record_folder(folder: epath.Path, *, name: str) -> dict[str, PackedSpli
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise ValueError(f"the format is {content['format']!r}, not {FORMAT!r}")
-        return {split: _split(of) for split, of in content["splits"].items()}
+        splits = {split: _split(of) for split, of in content["splits"].items()}
+        return RecordFolder(splits, dict(content["packed_from"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not what --mode=pack writes ({error!r}). Restore it from a copy, "

@@ -71,6 +71,11 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
                 f"config.data.{key}: expected {type(data[key])()!r}, because the data "
                 f"{data.name!r} has no masks."
             )
+        if data[key] and getattr(source, "packed_from", {}).get(key):
+            raise UserError(
+                f"config.data.{key}: expected {type(data[key])()!r}, because {data.name!r} "
+                f"was packed with it, and so it would change the masks twice."
+            )
     if data.ignore_label or data.label_map:
         source = MappedMasks(
             source, ignore_label=tuple(data.ignore_label), label_map=data.label_map

@@ -42,14 +42,17 @@ class RecordsSource:
     Raises:
         UserError: the folder holds no packed data, lacks the split or one of its files, or
             a file has another size than when it was written.
+
+    Attributes:
+        packed_from: keys of `config.data` that its annotations were packed with.
     """
 
     def __init__(self, location: str, *, split: str):
         self._name, self._split = f"records:{location}", split
         folder = epath.Path(location).expanduser()
-        splits = read_record_folder(folder, name=self._name)
-        check_split(self._name, split=split, splits=sorted(splits))
-        packed = splits[split]
+        content = read_record_folder(folder, name=self._name)
+        check_split(self._name, split=split, splits=sorted(content.splits))
+        packed = content.splits[split]
         for shard in packed.shards:
             path = folder / shard.file
             found = path.stat().length if path.exists() else None
@@ -60,6 +63,7 @@ class RecordsSource:
                     f"again."
                 )
         self.info = packed.info
+        self.packed_from = content.packed_from
         self._length = sum(shard.examples for shard in packed.shards)
         instructions = tuple(
             _Instruction(os.fspath(folder / s.file), 0, s.examples, s.examples)
