@@ -96,10 +96,22 @@ def _without_yaml(folder: pathlib.Path) -> YoloData:
     )
 
 
+class _Texts(yaml.BaseLoader):
+    """Every value as a text: a class called `no` or `off` would be a truth value."""
+
+    def construct_mapping(self, node, deep=False):
+        """Returns a dictionary; raises for a key that stands twice, unlike yaml itself."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: {twice[0]!r} is there twice"
+            )
+        return super().construct_mapping(node, deep=deep)
+
+
 def _content(path: pathlib.Path) -> dict[str, Any]:
     try:
-        # As texts: a class called `no` or `off` would be a truth value.
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+        content = yaml.load(read_text(path), Loader=_Texts)
     except OSError as error:
         raise UserError(
             f"data 'yolo:{path}': there is no file or folder that can be read: {error}. "
@@ -128,7 +140,15 @@ def _classes(
             f"{path}: expected under names a list, or a number and a name a line such as "
             f"0: cat, got {str(names)[:80]!r}."
         )
-    name_of = {int(number): _form(str(name)) for number, name in names.items()}
+    for number, name in names.items():
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(
+                f"{path}: expected a text as the name of class {number}, got "
+                f"{str(name)[:80]!r}."
+            )
+    name_of = {int(number): _form(name) for number, name in names.items()}
+    if len(name_of) < len(names):
+        raise UserError(f"{path}: expected each number once under names, as in 0, not 00.")
     if count and count != str(len(name_of)):
         raise UserError(
             f"{path}: nc is {count[:20]}, but there are {len(name_of)} names. Correct one."
