@@ -27,6 +27,8 @@ _CALLED = {
     "x2": ("x2", "xmax", "x_max", "right"),
     "y2": ("y2", "ymax", "y_max", "bottom"),
     "split": ("split", "set", "subset"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
 }
 _CORNERS = ("x1", "y1", "x2", "y2")
 # Boxes written in another way, which would be passed over as columns of no meaning.
@@ -44,6 +46,7 @@ class CsvTable:
         labels: R names of classes; "" for an image without objects.
         lines: (R,) int64, of the rows in the file, from 1.
         boxes_xyxy_px: (R, 4) float32, NaN for what is no number; None without columns.
+        sizes_hw: (R, 2) float32, of the images in px, NaN where a row does not say it.
         splits: R words; None without a column.
         unread: names of columns that mean nothing here.
     """
@@ -53,6 +56,7 @@ class CsvTable:
     labels: list[str]
     lines: np.ndarray
     boxes_xyxy_px: np.ndarray | None
+    sizes_hw: np.ndarray
     splits: list[str] | None
     unread: tuple[str, ...]
 
@@ -65,6 +69,7 @@ class CsvTable:
             labels=[self.labels[i] for i in chosen],
             lines=self.lines[list(chosen)],
             boxes_xyxy_px=None if boxes is None else boxes[list(chosen)],
+            sizes_hw=self.sizes_hw[list(chosen)],
             splits=None,
         )
 
@@ -88,8 +93,7 @@ def read_csv_table(path: pathlib.Path) -> CsvTable:
     with_object = np.ones(len(rows), bool)
     if "x1" in column:
         corners = [cells[name] for name in _CORNERS]
-        boxes = np.array([[_number(x) for x in c] for c in corners], np.float32).T
-        boxes = boxes.reshape(-1, 4)
+        boxes = _numbers(corners)
         with_object = np.array([any(c) for c in zip(*corners, strict=True)], bool)
     for row in np.flatnonzero([not label for label in cells["label"]]):
         if with_object[row]:
@@ -104,6 +108,7 @@ def read_csv_table(path: pathlib.Path) -> CsvTable:
         labels=cells["label"],
         lines=np.array(lines, np.int64),
         boxes_xyxy_px=boxes,
+        sizes_hw=_numbers([cells.get(k, [""] * len(rows)) for k in ("height", "width")]),
         splits=cells.get("split"),
         unread=tuple(word for at, word in enumerate(header) if at not in read and word),
     )
@@ -169,6 +174,12 @@ def _columns(header: list[str], path: pathlib.Path) -> dict[str, int]:
             f"its first line is {','.join(header)[:80]!r}."
         )
     return found
+
+
+def _numbers(columns: list[list[str]]) -> np.ndarray:
+    """Returns C columns of texts as (R, C) float32, NaN for what is no number."""
+    rows = np.array([list(map(_number, column)) for column in columns], np.float32).T
+    return rows.reshape(-1, len(columns))
 
 
 def _number(cell: str) -> float:

@@ -1,6 +1,7 @@
 """`csv:PATH`: a table of images with a label, or with labeled boxes."""
 
 import pathlib
+import unicodedata
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from hybrid_jax.data.formats.splits import (
 from hybrid_jax.data.formats.written_paths import found_file
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
-from hybrid_jax.errors import BadImageError, UserError, nearest
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError, nearest
 
 _LOOKED_FOR = 10  # images, before a table is refused whose paths lead nowhere
 
@@ -43,7 +44,8 @@ class CsvSource:
     The header is `image,label` or `image,label,x1,y1,x2,y2`, or the usual other words (see
     `read_csv_table`); columns of other names are not read. Paths are relative to the
     file's folder. Boxes are left, top, right and bottom in px, the last two exclusive; a
-    row without label and numbers is an image without objects.
+    row without label and numbers is an image without objects. Columns `width` and `height`
+    beside boxes are the size of the image, which they must fit.
 
     Splits are a column `split`, or files called train.csv, val.csv and test.csv (any usual
     name, see `USUAL_NAMES`). If there is none for validation, a tenth of training is held
@@ -82,11 +84,14 @@ class CsvSource:
             raise UserError(
                 f"{table.path} and {trained.path}: expected boxes in both or in neither."
             )
-        names = listed_classes(trained.path.parent / "classes.txt")
+        listed = listed_classes(trained.path.parent / "classes.txt")
+        # In the one form that the cells of tables have.
+        names = tuple(unicodedata.normalize("NFC", name) for name in listed or ())
         self._classes = names or in_order(filter(None, trained.labels))
         self._labels = self._numbers(table)
         rows = _rows_by_image(table)
-        repeated = 0 if table.boxes_xyxy_px is not None else self._repeated(rows)
+        has_boxes = table.boxes_xyxy_px is not None
+        repeated = self._repeated_boxes(rows) if has_boxes else self._repeated(rows)
         chosen = self._chosen(rows, split=split, whole=WHOLE in tables)
         self._images = [image for image in rows if image in chosen]
         self._rows = [np.array(rows[image]) for image in self._images]
@@ -95,7 +100,9 @@ class CsvSource:
         self._check_there()
         notes = [*self._notes(rows), _overlap(tables, split, table)]
         if repeated:
-            notes.append(f"{repeated} rows say again what another one says")
+            notes.append(
+                f"{repeated} rows say again what another one says, and are left out"
+            )
         self.info = self._info(notes)
 
     def __len__(self) -> int:
@@ -106,8 +113,10 @@ class CsvSource:
 
         Raises:
             BadImageError: the file cannot be read; names it and the line of the table.
+            BadAnnotationError: it has boxes, and is not of the size that a row says.
         """
-        return {"image": self._read(read_image, index), **self._known(index)}
+        image = self._read(read_image, index)
+        return {"image": image, **self._known(index, image.shape[:2])}
 
     def image_file(self, index: int) -> pathlib.Path:
         """Returns the file that `image` is decoded from."""
@@ -115,7 +124,8 @@ class CsvSource:
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
-        return {"original_hw": self._read(image_hw, index), **self._known(index)}
+        hw = self._read(image_hw, index)
+        return {"original_hw": hw, **self._known(index, hw)}
 
     def _read(self, reader, index: int):
         path = found_file(self._table.path.parent, self._images[index])
@@ -125,17 +135,31 @@ class CsvSource:
             line = self._table.lines[self._rows[index][0]]
             raise BadImageError(f"{self._table.path}, line {line}: {error}") from error
 
-    def _known(self, index: int) -> Example:
+    def _known(self, index: int, hw: tuple[int, int]) -> Example:
         rows, table = self._rows[index], self._table
         known = {"image_id": self._images[index], "where": str(table.path)}
         if table.boxes_xyxy_px is None:
             return known | {"label": int(self._labels[rows[0]])}
+        self._check_size(rows, hw)
         rows = rows[self._labels[rows] >= 0]
         return known | {
             "boxes_xyxy_px": table.boxes_xyxy_px[rows],
             "box_labels": self._labels[rows],
             "box_lines": table.lines[rows],
         }
+
+    def _check_size(self, rows: np.ndarray, hw: tuple[int, int]) -> None:
+        said = self._table.sizes_hw[rows]
+        for row in rows[(np.isfinite(said) & (said != hw)).any(-1)]:
+            height, width = self._table.sizes_hw[row]
+            raise BadAnnotationError(
+                f"{self._table.path}, line {self._table.lines[row]}: the image is said to "
+                f"be {height:g}x{width:g} px, but {self._table.images[row]!r}, turned "
+                f"upright as its EXIF data says, is {hw[0]}x{hw[1]} px (height x width). "
+                f"Its boxes would be off: correct the file, take out the columns width and "
+                f"height if the boxes are right, or leave such images out with "
+                f"--config.data.on_bad_annotation=skip."
+            )
 
     def _numbers(self, table: CsvTable) -> np.ndarray:
         """Returns the label of each row, (R,) int32; -1 for an image without objects."""
@@ -164,6 +188,18 @@ class CsvSource:
                     f"{self._table.labels[other]!r} for {image!r}. Remove one of them."
                 )
         return sum(map(len, rows.values())) - len(rows)
+
+    def _repeated_boxes(self, rows: dict[str, list[int]]) -> int:
+        """Takes out rows that say again what another one says; returns how many."""
+        before = sum(map(len, rows.values()))
+        boxes = self._table.boxes_xyxy_px
+        assert boxes is not None  # asked for where there are some
+        for image, of_image in rows.items():
+            said = {
+                (self._labels[row], boxes[row].tobytes()): row for row in of_image[::-1]
+            }
+            rows[image] = sorted(said.values())
+        return before - sum(map(len, rows.values()))
 
     def _chosen(self, rows: dict[str, list[int]], *, split: str, whole: bool) -> set[str]:
         """Returns the images of the split."""

@@ -1,6 +1,7 @@
 """Tables with labels and with boxes, as people's tools write them."""
 
 import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from dense_examples import write_image
 
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.sources import open_source
-from hybrid_jax.errors import BadImageError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 _BOXES = "image,label,x1,y1,x2,y2\n"
 
@@ -185,3 +186,44 @@ def test_folder_with_several_tables_is_refused(tmp_path):
         open_source(f"csv:{tmp_path}", split="train")
     with pytest.raises(UserError, match="there is no file or folder"):
         open_source(f"csv:{tmp_path}/three.csv", split="train")
+
+
+def test_boxes_for_another_size_of_image_are_refused(tmp_path):
+    header = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    rows = "img/a.png,60,40,cat,2,3,12,9\nimg/b.png,30,20,cat,2,3,12,9\n"
+    (tmp_path / "val.csv").write_text(header + "img/c.png,,,cat,2,3,12,9\n")
+    _write(tmp_path / "train.csv", header + rows)
+    source = open_source(f"csv:{tmp_path}", split="train")
+    for read in (source.__getitem__, source.annotations):
+        with pytest.raises(BadAnnotationError, match="line 2: .* be 40x60 px, but .*20x30"):
+            read(0)
+        assert len(read(1)["box_labels"]) == 1
+    assert len(open_source(f"csv:{tmp_path}", split="validation")[0]["box_labels"]) == 1
+    assert source.info.notes == ()
+
+
+def test_box_that_is_there_twice_counts_once(tmp_path):
+    rows = "img/a.png,cat,2,3,12,9\n" * 2 + "img/a.png,dog,2,3,12,9\nimg/b.png,,,,,\n"
+    (tmp_path / "val.csv").write_text(_BOXES + "img/c.png,cat,2,3,12,9\n")
+    _write(tmp_path / "train.csv", _BOXES + rows + "img/b.png,,,,,\n")
+    source = open_source(f"csv:{tmp_path}", split="train")
+    assert source[0]["box_lines"].tolist() == [2, 4]
+    assert "2 rows say again what another one says, and are left out" in source.info.notes
+
+
+def test_test_table_without_labels_is_left_to_those_who_ask_for_it(tmp_path):
+    _write(tmp_path / "train.csv", "image,label\nimg/a.png,cat\nimg/b.png,dog\n")
+    (tmp_path / "test.csv").write_text("image\nimg/c.png\n")
+    assert len(open_source(f"csv:{tmp_path}", split="train")) == 2
+    with pytest.raises(UserError, match="test.csv: expected a header"):
+        open_source(f"csv:{tmp_path}", split="test")
+    (tmp_path / "val.csv").write_text("image\nimg/c.png\n")
+    with pytest.raises(UserError, match="val.csv: expected a header"):
+        open_source(f"csv:{tmp_path}", split="train")
+
+
+def test_letters_of_a_list_of_classes_may_have_another_form(tmp_path):
+    name = _write(tmp_path / "t.csv", "image,label\nimg/a.png,K\u00e4fer\n")
+    written = unicodedata.normalize("NFD", "Ameise\nK\u00e4fer\n")
+    (tmp_path / "classes.txt").write_text(written, encoding="utf-8")
+    assert open_source(name, split="train")[0]["label"] == 1
