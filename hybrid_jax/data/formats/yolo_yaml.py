@@ -99,14 +99,14 @@ def _without_yaml(folder: pathlib.Path) -> YoloData:
 class _Texts(yaml.BaseLoader):
     """Every value as a text: a class called `no` or `off` would be a truth value."""
 
-    def construct_mapping(self, node, deep=False):
-        """Returns a dictionary; raises for a key that stands twice, unlike yaml itself."""
+    def compose_mapping_node(self, anchor):
+        """Raises for a key that stands twice, of which yaml itself takes the last."""
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(
-                f"line {node.start_mark.line + 1}: {twice[0]!r} is there twice"
-            )
-        return super().construct_mapping(node, deep=deep)
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: {twice[0]!r} is there twice")
+        return node
 
 
 def _content(path: pathlib.Path) -> dict[str, Any]:
