@@ -12,6 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.formats.record_folder import FINISHED, FORMAT, PackedSplit, Shard
 from hybrid_jax.data.sources import open_split
@@ -90,8 +91,7 @@ def pack(
 
 def _splits(config: ConfigDict) -> dict[str, Source]:
     """Returns the splits that a run reads, and validation and test if they are there."""
-    needed = [config.data.train_split, *map(str.strip, config.eval.split.split(","))]
-    sources = {split: open_split(config.data, split=split) for split in needed}
+    sources = {s: open_split(config.data, split=s) for s in splits_read(config)}
     for split in ("validation", "test"):
         if split not in sources:
             try:
