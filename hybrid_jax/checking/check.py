@@ -16,8 +16,10 @@ from hybrid_jax.checking.report_text import report_text
 from hybrid_jax.checking.split_summary import summary_of
 from hybrid_jax.checking.verdict import problems_of, remarks_of
 from hybrid_jax.config import changed, resolve
+from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.formats.class_names import one_class_note
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.sources import checked_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks import TASKS
@@ -44,8 +46,8 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
         UserError: the data cannot be trained on; says why, after all else is done.
     """
     folder = pathlib.Path(output or workdir).expanduser().absolute()
-    needed = [config.data.train_split, *map(str.strip, config.eval.split.split(","))]
-    sources, refused = _opened(config, needed=list(dict.fromkeys(needed)))
+    needed = splits_read(config)
+    sources, refused = _opened(config, needed=needed)
     train = sources[config.data.train_split]
     task = TASKS.get(config.task.name)
     task.num_classes(train.info)  # raises for data that has no such annotations
@@ -57,6 +59,10 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
     )
     if not is_main_process():
         return {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {error}.") from error
     _say_first(config, sources, target=target)
     started = time.perf_counter()
     facts = _facts(config, sources, target=target)
@@ -67,12 +73,12 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
         report[kind].insert(0, f"no {split} split: {why}")
     print(report_text(report["splits"], target=target, remarks=report["remarks"]))
     print(f"read {sum(map(len, facts.values())):,} images in {seconds:.1f} s", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (folder / "check.json").write_text(f"{text}\n", encoding="utf-8")
-    for split, source in sources.items():
-        path = folder / f"check_{split}.png"
-        write_contact_sheet(path, source, facts=facts[split], target=target)
+    with at_most_pixels(config.data.max_pixels):
+        for split, source in sources.items():
+            path = folder / f"check_{split}.png"
+            write_contact_sheet(path, source, facts=facts[split], target=target)
     print(f"check.json and samples to look at, check_*.png, in {folder}", flush=True)
     if report["problems"]:
         lines = "".join(f"\n    {problem}" for problem in report["problems"])
@@ -159,9 +165,7 @@ def _report(
         splits=splits,
         images_in_two_splits=shared,
         remarks=list(dict.fromkeys([*notes, *remarks])),
-        problems=problems_of(
-            splits, data=data, needed=[train, *map(str.strip, config.eval.split.split(","))]
-        ),
+        problems=problems_of(splits, data=data, needed=splits_read(config)),
     )
 
 

@@ -1,5 +1,6 @@
 """What `--mode=check` says of data with known mistakes."""
 
+import contextvars
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from small_run import command, run
 
 from hybrid_jax.checking.check import check
 from hybrid_jax.config import changed, defaults
+from hybrid_jax.data.formats import decode
 from hybrid_jax.errors import UserError
 
 
@@ -173,6 +175,22 @@ def test_sheet_shows_boxes_where_they_are(tmp_path):
     assert abs(columns[-1] - 15 * scale) < 2
     assert abs(rows[-1] - 12 * scale) < 2
     assert not (tmp_path / "run").exists()
+
+
+def test_samples_may_be_as_large_as_the_data_may_have(tmp_path, monkeypatch):
+    write_class_folders(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1})
+    monkeypatch.setattr(decode, "_MAX_PIXELS", contextvars.ContextVar("low", default=9))
+    config = _config(f"folder:{tmp_path}", "classification")
+    assert check(config, str(tmp_path / "run"))["problems"] == []
+    assert (tmp_path / "run/check_train.png").exists()
+
+
+def test_place_of_the_report_is_made_before_all_is_read(tmp_path, capsys):
+    write_class_folders(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1})
+    config = _config(f"folder:{tmp_path}", "classification")
+    with pytest.raises(UserError, match="000.png cannot be made"):
+        check(config, str(tmp_path), output=str(tmp_path / "train/a/000.png"))
+    assert not capsys.readouterr().out
 
 
 def test_command_ends_with_1_for_data_that_cannot_train(tmp_path):
