@@ -46,7 +46,7 @@ def claim_folder(folder: epath.Path, settings: Mapping[str, Any], *, plan) -> di
     if path.exists():
         try:
             begun = json.loads(path.read_text())
-            was, per_shard = begun["settings"], begun["per_shard"]
+            was, per_shard = dict(begun["settings"]), dict(begun["per_shard"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error!r}). Remove {folder}.") from error
         differing = [key for key in settings if was.get(key) != settings[key]]

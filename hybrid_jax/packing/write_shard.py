@@ -9,6 +9,7 @@ from collections.abc import Callable
 from etils import epath
 
 from hybrid_jax.data.formats.record_folder import Shard
+from hybrid_jax.errors import UserError
 from hybrid_jax.packing.packed_example import Packer
 
 _AT_A_TIME = 128  # examples handed to the threads together; bounds what waits
@@ -65,10 +66,20 @@ def write_shard(
 
 
 def written_shard(path: epath.Path) -> Shard:
-    """Returns what an earlier packing has written."""
+    """Returns what an earlier packing has written.
+
+    Raises:
+        UserError: it is damaged.
+    """
     from array_record.python.array_record_module import ArrayRecordReader
 
     reader = ArrayRecordReader(os.fspath(path))
-    count = reader.num_records()
-    reader.close()
+    try:
+        count = reader.num_records()
+        reader.close()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}, of an earlier packing, is damaged: {error}. Remove it, and the same "
+            f"command packs it again."
+        ) from error
     return Shard(path.name, count, path.stat().length)

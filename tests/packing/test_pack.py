@@ -191,6 +191,18 @@ def test_what_messages_advise_goes_on_with_a_packing(tmp_path, monkeypatch):
     assert pack(_config(name, on_bad_image="skip"), "", output=out)["train"] == 39
 
 
+def test_damaged_remains_of_a_packing_are_named(tmp_path):
+    name, out = _folder(tmp_path), tmp_path / "out"
+    pack(_config(name), "", output=str(out))
+    (out / "train-00000-of-00001.array_record").write_bytes(b"torn")
+    with pytest.raises(UserError, match="00001.array_record, of an earlier packing, is d"):
+        pack(_config(name), "", output=str(out))
+    for text in ("[]", '{"settings": [1], "per_shard": []}'):
+        (out / "packing.json").write_text(text)
+        with pytest.raises(UserError, match="packing.json is damaged"):
+            pack(_config(name), "", output=str(out))
+
+
 def test_folder_of_something_else_is_left_alone(tmp_path):
     name, run = _folder(tmp_path), tmp_path / "run"
     run.mkdir()

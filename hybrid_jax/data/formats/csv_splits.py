@@ -3,6 +3,7 @@
 import pathlib
 
 from hybrid_jax.data.formats.csv_table import CsvTable, read_csv_table
+from hybrid_jax.data.formats.image_files import is_left_out
 from hybrid_jax.data.formats.paired_folders import PairedFolders
 from hybrid_jax.data.formats.splits import USUAL_NAMES, split_called
 from hybrid_jax.errors import UserError
@@ -85,7 +86,8 @@ def _files(location: str, *, split: str) -> dict[str, pathlib.Path]:
 
 
 def _tables_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv")
+    found = (p for p in folder.iterdir() if p.suffix.lower() == ".csv")
+    return sorted(p for p in found if p.is_file() and not is_left_out(p.name))
 
 
 def _by_split(folder: pathlib.Path, *, name: str) -> dict[str, pathlib.Path]:

@@ -180,12 +180,13 @@ def test_missing_image_is_named_with_its_line(tmp_path):
 
 
 def test_folder_with_several_tables_is_refused(tmp_path):
-    for name in ("one.csv", "two.csv"):
+    for name in ("one.csv", "two.csv", "._two.csv"):
         (tmp_path / name).touch()
+    (tmp_path / "three.csv").mkdir()
     with pytest.raises(UserError, match="single .csv file in .* found one.csv, two.csv"):
         open_source(f"csv:{tmp_path}", split="train")
     with pytest.raises(UserError, match="there is no file or folder"):
-        open_source(f"csv:{tmp_path}/three.csv", split="train")
+        open_source(f"csv:{tmp_path}/four.csv", split="train")
 
 
 def test_boxes_for_another_size_of_image_are_refused(tmp_path):
