@@ -75,7 +75,7 @@ def _faults(facts: Sequence[ExampleFacts]) -> dict[str, dict[str, Any]]:
 
 
 def _repeated(read: Sequence[ExampleFacts]) -> dict[str, Any]:
-    """Returns how many images are there before, and how many of these with other labels."""
+    """Returns how many images repeat an earlier one, and how many with other labels."""
     first: dict[bytes, ExampleFacts] = {}
     count, differing, examples = 0, 0, []
     for one in read:

@@ -86,7 +86,8 @@ def remarks_of(
         if repeated["count"]:
             other = repeated["labeled_otherwise"]
             remarks.append(
-                f"{split}: {repeated['count']} images are there before under another name"
+                f"{split}: {repeated['count']} images repeat an earlier one under "
+                f"another name"
                 f"{f', {other} of them with other annotations' if other else ''}, e.g. "
                 f"{' and '.join(repeated['examples'][0])}"
             )
