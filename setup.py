@@ -54,6 +54,7 @@ setup(
         # The v1 API still moves between minor versions; only checkpoint.py calls it.
         "orbax-checkpoint>=0.12.8,<0.13",
         "pillow>=10.1",  # from here on it carries a font of any size
+        "PyYAML",  # data.yaml of YOLO; ml-collections needs it too
         "safetensors",  # published weights; plain arrays, never code
         "scikit-learn",  # carries the digits
         "tensorboardX",  # events without TensorFlow

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from etils import epath
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.splits_read import eval_splits
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.train.checkpoints.dataset_record import read_record, say_unrecorded
 from hybrid_jax.train.checkpoints.restore import restored_run
@@ -29,8 +30,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
             unknown split.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    splits = [split.strip() for split in config.eval.split.split(",")]
-    sources = {split: open_split(config.data, split=split) for split in splits}
+    sources = {s: open_split(config.data, split=s) for s in eval_splits(config)}
     train_source = open_split(config.data, split=config.data.train_split)
     record = read_record(path)
     if record is None:

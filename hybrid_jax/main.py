@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from hybrid_jax.config_files import first_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "evaluate", "predict", "profile", "export", "config")
+_MODES = ("train", "check", "evaluate", "predict", "profile", "export", "pack", "config")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -41,8 +41,10 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     _MODES,
-    "What to do with the experiment. config prints every key as training would have it: "
-    "with what hardware, data, published weights and a run in the workdir decide.",
+    "What to do with the experiment. check reads all of its data once, says what is there "
+    "and what is wrong, and draws samples. pack writes it as a few large files for "
+    "records=PATH. config prints every key as training would have "
+    "it: with what hardware, data, published weights and a run in the workdir decide.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -61,7 +63,15 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "--mode=export: the file; default <workdir>/export/model.<format>. "
-    "--mode=predict: the directory; default <workdir>/predictions.",
+    "--mode=predict: the directory; default <workdir>/predictions. "
+    "--mode=check: the directory; default the workdir. "
+    "--mode=pack: the directory or bucket path.",
+)
+_MAX_SIDE = flags.DEFINE_integer(
+    "max_side",
+    None,
+    "--mode=pack: px of the longer side; larger images are packed smaller. Default: as "
+    "they are.",
 )
 _INPUT = flags.DEFINE_list(
     "input",
@@ -154,6 +164,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
     match _MODE.value:
         case "train":
             from hybrid_jax.train.loop import train as run
+        case "check":
+            from hybrid_jax.checking.check import check
+
+            return functools.partial(check, output=_OUTPUT.value)
         case "evaluate":
             from hybrid_jax.evaluate import evaluate as run
         case "predict":
@@ -170,6 +184,11 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.export import export
 
             return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+        case "pack":
+            from hybrid_jax.packing.pack import pack
+
+            options = dict(output=_OUTPUT.value, max_side=_MAX_SIDE.value)
+            return functools.partial(pack, **options)
         case "config":
             from hybrid_jax.train.reporting.show_config import show_config as run
     return run
@@ -180,6 +199,8 @@ def _run(argv: list[str]) -> None:
         raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
     if _TOPOLOGY.value and _MODE.value != "profile":
         raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
+    if _MAX_SIDE.value is not None and _MODE.value != "pack":
+        raise UserError(f"--max_side is for --mode=pack, not for --mode={_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
 

@@ -43,7 +43,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|predict|profile|export|config>",
+        "--mode: <train|check|evaluate|predict|profile|export|pack|config>",
         "--workdir",
         "--input",
         "runs/<name of",
@@ -105,7 +105,10 @@ def test_help_lists_flags_and_modes():
         ([TINY + ":digits,size=big"], "config argument 'size=big': cannot read 'big'"),
         ([TINY + ":digit"], "config argument 'digit': unknown data. Did you mean 'digits'"),
         ([TINY, "--config.mesh.data=3"], "config.mesh: data=3, fsdp=1, tensor=1 does not"),
-        ([TINY, "--mode=tune"], "flag --mode=tune: value should be one of <train|eval"),
+        (
+            [TINY, "--mode=tune"],
+            "flag --mode=tune: value should be one of <train|check|eval",
+        ),
         (
             [TINY, "--input=photos"],
             "--input is for --mode=predict, not for --mode=train.",

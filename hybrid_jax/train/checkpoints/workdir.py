@@ -24,6 +24,7 @@ _MAY_CHANGE = (
     "data.workers",
     "data.threads",
     "data.prefetch",
+    "data.max_pixels",
     "checkpoint.",
     "eval.",
     "log.",
