@@ -94,7 +94,8 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     notes = [
         f"{len(runs)} runs. Each variant had {found['trials']} trials with seed "
         f"{seeds[0]}, chosen by {found['score']} on "
-        f"`{found['validation_split']}`; the chosen setting ran with seeds {', '.join(map(str, seeds))} and was scored once on "
+        f"`{found['validation_split']}`; the chosen setting ran with seeds "
+        f"{', '.join(map(str, seeds))} and was scored once on "
         f"`{found['test_split']}`: mean ± standard deviation. {matched}",
         "",
         f"Differences from `{found['baseline']}` are of runs with the same seed, with 95 % "

@@ -1,5 +1,6 @@
 """Stands in for the command line in studies: instant runs with scores known beforehand."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,7 +35,13 @@ def main() -> None:
     split = flags.get("config.eval.split", "")
     with open(workdir / f"starts{split}.txt", "a") as file:
         file.write(f"{os.getpid()}\n")
-    time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+    with contextlib.ExitStack() as alone:
+        try:
+            os.close(os.open(workdir / "running", os.O_CREAT | os.O_EXCL))
+            alone.callback(os.remove, workdir / "running")
+        except FileExistsError:
+            (workdir / "overlap").touch()
+        time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
     if experiment["model"]["fusion"] == "conformer" and not split:
         sys.exit("error: training stopped: step 3 is not finite (learning rate 0.1)")
     if experiment["model"]["fusion"] == "bifusion" and not split:

@@ -65,12 +65,14 @@ def test_killed_study_goes_on_to_the_same_report(whole, tmp_path):
     process.wait()
     assert not (tmp_path / "study.json").exists()
     carry_out(tmp_path)
+    assert not list(tmp_path.glob("runs/*/overlap"))  # with runs that outlived the study
     assert saved(tmp_path) == saved(whole)
 
 
 def test_two_studies_on_one_workdir_share_the_runs(whole, tmp_path):
     both = [begin(tmp_path, jobs=2, seconds=0.05) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert not list(tmp_path.glob("runs/*/overlap"))
     counts = started(tmp_path)
     assert set(counts.values()) == {1}
     assert len(counts) == len(started(whole))
