@@ -136,3 +136,21 @@ def test_results_hold_scores_and_times(whole):
     assert result["status"] == "finished"
     assert result["time"]["images_per_second"] == 100.0
     assert not result["time"]["resumed"]
+
+
+def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
+    process = begin(tmp_path, jobs=2, seconds=3)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/running"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    files = list(tmp_path.glob("runs/*/running"))
+    assert len(files) == 2  # they were ended before they could remove them
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    for file in files:
+        file.unlink()
+    carry_out(tmp_path)
+    assert saved(tmp_path) == saved(whole)
