@@ -48,8 +48,8 @@ _MODE = flags.DEFINE_enum(
     "What to do with the experiment. check reads all of its data once, says what is there "
     "and what is wrong, and draws samples. pack writes it as a few large files for "
     "records=PATH. config prints every key as training would have it: with what hardware, "
-    "data, published weights and a run in the workdir decide. study trains and compares the "
-    "variants of a study; see docs/studies.md.",
+    "data, published weights and a run in the workdir decide. study trains and compares "
+    "variants of an experiment; see docs/studies.md.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
