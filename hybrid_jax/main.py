@@ -3,6 +3,7 @@
     python -m hybrid_jax.main --config=r26_vit_b16
     python -m hybrid_jax.main --config=my_experiment.py:folder=/data/birds
     python -m hybrid_jax.main --config=r26_vit_b16 --mode=predict --input=photos/
+    python -m hybrid_jax.main --config=studies/fusions_tiny --mode=study
 
 The same command goes on with a run that was interrupted. A mistake ends with one
 message and exit status 1; a traceback is a defect of this library.
@@ -22,10 +23,13 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from hybrid_jax.config_files import first_lines, with_files
+from hybrid_jax.config_files import first_lines, study_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
-_MODES = ("train", "evaluate", "robustness", "predict", "profile", "export", "config")
+_MODES = (
+    *("train", "check", "evaluate", "robustness", "predict", "profile"),
+    *("export", "pack", "config", "study"),
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -41,8 +45,11 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     _MODES,
-    "What to do with the experiment. config prints every key as training would have it: "
-    "with what hardware, data, published weights and a run in the workdir decide.",
+    "What to do with the experiment. check reads all of its data once, says what is there "
+    "and what is wrong, and draws samples. pack writes it as a few large files for "
+    "records=PATH. config prints every key as training would have it: with what hardware, "
+    "data, published weights and a run in the workdir decide. study trains and compares "
+    "variants of an experiment; see docs/studies.md.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -61,7 +68,15 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "--mode=export: the file; default <workdir>/export/model.<format>. "
-    "--mode=predict: the directory; default <workdir>/predictions.",
+    "--mode=predict: the directory; default <workdir>/predictions. "
+    "--mode=check: the directory; default the workdir. "
+    "--mode=pack: the directory or bucket path.",
+)
+_MAX_SIDE = flags.DEFINE_integer(
+    "max_side",
+    None,
+    "--mode=pack: px of the longer side; larger images are packed smaller. Default: as "
+    "they are.",
 )
 _INPUT = flags.DEFINE_list(
     "input",
@@ -121,6 +136,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
         print("\nexperiments:")
         for name, line in first_lines().items():
             print(f"  --config={name:24} {line}")
+        print("\nstudies, for --mode=study:")
+        for name, line in study_lines().items():
+            print(f"  --config={name:24} {line}")
         sys.exit(0)  # --help has been printed; absl calls that a failure
     except (flags.Error, AttributeError, KeyError, OSError) as error:
         raise UserError(_explained(error, argv)) from error
@@ -169,6 +187,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
     match _MODE.value:
         case "train":
             from hybrid_jax.train.loop import train as run
+        case "check":
+            from hybrid_jax.checking.check import check
+
+            return functools.partial(check, output=_OUTPUT.value)
         case "evaluate":
             from hybrid_jax.evaluate import evaluate as run
         case "robustness":
@@ -194,8 +216,15 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.export import export
 
             return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+        case "pack":
+            from hybrid_jax.packing.pack import pack
+
+            options = dict(output=_OUTPUT.value, max_side=_MAX_SIDE.value)
+            return functools.partial(pack, **options)
         case "config":
             from hybrid_jax.train.reporting.show_config import show_config as run
+        case "study":
+            from hybrid_jax.studies.study import study as run
     return run
 
 
@@ -210,6 +239,12 @@ def _run(argv: list[str]) -> None:
                 )
     if _TOPOLOGY.value and _MODE.value != "profile":
         raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
+    if _MAX_SIDE.value is not None and _MODE.value != "pack":
+        raise UserError(f"--max_side is for --mode=pack, not for --mode={_MODE.value}.")
+    if _MODE.value == "study" and "study" not in _CONFIG.value:
+        raise UserError("--mode=study: the config is no study; see docs/studies.md.")
+    if "study" in _CONFIG.value and _MODE.value != "study":
+        raise UserError(f"the config is a study: give --mode=study, not {_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
 
@@ -218,7 +253,11 @@ def _run(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())
-    join()
+    if _MODE.value == "study":
+        # The runs, each a process of its own, need the accelerators and their memory.
+        jax.config.update("jax_platforms", "cpu")
+    else:
+        join()
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or _default_workdir(config_path)
     with failing_together():

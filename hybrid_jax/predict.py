@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import Task
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.decode import at_most_pixels, read_image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.errors import UserError
@@ -74,6 +74,13 @@ def predict(
         UserError: no checkpoint, another model's, other classes, or no images. Also if
             some images cannot be read, but only after all others are done: it names them.
     """
+    with at_most_pixels(config.data.max_pixels):
+        return _predicted(config, workdir, inputs=inputs, output=output)
+
+
+def _predicted(
+    config: ConfigDict, workdir: str, *, inputs: Sequence[str], output: str | None
+) -> list[dict[str, Any]]:
     path = epath.Path(workdir).expanduser().absolute()
     folder = pathlib.Path(output or pathlib.Path(path) / "predictions").expanduser()
     images = InputImages(inputs, leave_out=folder)

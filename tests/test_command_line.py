@@ -43,12 +43,14 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|evaluate|robustness|predict|profile|export|config>",
+        "--mode: <train|check|evaluate|robustness|predict|profile|export|pack",
+        "pack|config|study>",
         "--workdir",
         "--input",
         "runs/<name of",
         "--config=r26_vit_b16",
         "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
+        "--config=studies/fusions_tiny",
     ):
         assert words in done.stdout
     assert done.stderr == ""
@@ -105,7 +107,12 @@ def test_help_lists_flags_and_modes():
         ([TINY + ":digits,size=big"], "config argument 'size=big': cannot read 'big'"),
         ([TINY + ":digit"], "config argument 'digit': unknown data. Did you mean 'digits'"),
         ([TINY, "--config.mesh.data=3"], "config.mesh: data=3, fsdp=1, tensor=1 does not"),
-        ([TINY, "--mode=tune"], "flag --mode=tune: value should be one of <train|eval"),
+        (
+            [TINY, "--mode=tune"],
+            "flag --mode=tune: value should be one of <train|check|eval",
+        ),
+        ([TINY, "--mode=study"], "--mode=study: the config is no study; see docs/"),
+        (["--config=studies/fusions_tiny"], "a study: give --mode=study, not train."),
         (
             [TINY, "--input=photos"],
             "--input is for --mode=predict, not for --mode=train.",

@@ -24,6 +24,13 @@ def test_a_name_becomes_the_file(words):
     assert with_files(["main", "--config", f"tiny{words}"]) == ["main", "--config", path]
 
 
+def test_a_study_has_a_name_in_its_folder():
+    path = folder() / "studies" / "fusions_tiny.py"
+    assert with_files(["--config=studies/fusions_tiny:shapes"]) == [
+        f"--config={path}:shapes"
+    ]
+
+
 @pytest.mark.parametrize("config", ["configs/tiny.py", "tiny.py:digits", "a/tiny", "tine"])
 def test_what_is_no_name_stays(config):
     assert with_files(["main", f"--config={config}"]) == ["main", f"--config={config}"]
@@ -74,12 +81,16 @@ def in_empty_folder(tmp_path, wheel, *words):
     )
 
 
+def files_in(folder):
+    """Returns the paths of all Python files below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
+
+
 def test_wheel_carries_the_configs_and_its_types(tmp_path, wheel):
     code = "from hybrid_jax import config_files; print(config_files.folder())"
     done = in_empty_folder(tmp_path, wheel, "-c", code)
     assert done.stdout.strip() == str(wheel / "hybrid_jax" / "configs"), done.stderr
-    names = {path.name for path in (wheel / "hybrid_jax" / "configs").iterdir()}
-    assert names == {path.name for path in (ROOT / "configs").glob("*.py")}
+    assert files_in(wheel / "hybrid_jax" / "configs") == files_in(ROOT / "configs")
     assert (wheel / "hybrid_jax" / "py.typed").exists()
 
 

@@ -4,9 +4,18 @@ from hybrid_jax.config.tree import (
     changed,
     check,
     defaults,
+    from_dict,
     override_model,
     resolve,
     to_json,
 )
 
-__all__ = ["to_json", "changed", "check", "defaults", "override_model", "resolve"]
+__all__ = [
+    "to_json",
+    "changed",
+    "check",
+    "defaults",
+    "from_dict",
+    "override_model",
+    "resolve",
+]

@@ -71,6 +71,7 @@ _POSITIVE = (
     "eval.batch_size",
     "data.threads",
     "data.max_boxes",
+    "data.max_pixels",
     "task.detection.nms_candidates",
     "task.detection.max_detections",
     "task.detection.center_radius",

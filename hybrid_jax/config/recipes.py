@@ -141,9 +141,12 @@ _NAMES = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100"
 _TWO_PATHS = ("coco", "seg")
 _PLACES = {  # kind of data -> what may stand behind it
     "folder": "/data/folder",
+    "csv": "/data/labels.csv",
+    "records": "/data/records",
     "mnist": "/data/mnist",
     "tfds": "cifar10",
     "coco": "(/data/images,/data/instances_{split}.json)",
+    "yolo": "/data/yolo",
     "voc": "/data/VOC2012",
     "voc_seg": "/data/VOC2012",
     "seg": "(/data/images,/data/masks)",
@@ -188,6 +191,8 @@ _TRANSFERS = {
     "imagenet2012": _TRANSFER | {"train.steps": 20_000, "train.batch_size": 512},
     "tfds": _TRANSFER,
     "folder": _TRANSFER,
+    "csv": _TRANSFER,
+    "records": _TRANSFER,
 }
 
 

@@ -132,6 +132,21 @@ def _image_hw(key: str, image_size: int | tuple[int, int]) -> tuple[int, int]:
     return sides
 
 
+def from_dict(values: Mapping[str, Any]) -> ConfigDict:
+    """Returns the tree that JSON was written from; absent keys have their defaults."""
+    config = tree()
+    with config.ignore_type():
+        config.update(_with_tuples(values))
+    return config
+
+
+def _with_tuples(node: Any) -> Any:
+    """Turns JSON's lists back to the tuples that they were."""
+    if isinstance(node, Mapping):
+        return {key: _with_tuples(value) for key, value in node.items()}
+    return tuple(map(_with_tuples, node)) if isinstance(node, list) else node
+
+
 def to_json(config: ConfigDict) -> str:
     """Returns the tree as JSON with sorted keys, one per line."""
     return json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True)

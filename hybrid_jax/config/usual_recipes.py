@@ -74,6 +74,12 @@ def _boxes_or_masks(config: ConfigDict) -> None:
     set_all(config, usual)
 
 
+def _as_the_task_has_it(config: ConfigDict) -> None:
+    # Tables and records may hold labels or boxes; the experiment knows which it learns.
+    labeled = config.task.name == "classification"
+    (usual_images if labeled else _boxes_or_masks)(config)
+
+
 def _imagenet2012(config: ConfigDict) -> None:
     usual_images(config)
     config.data.image_size = 224
@@ -86,7 +92,7 @@ def _imagenet2012(config: ConfigDict) -> None:
 
 
 _WITH_BOXES_OR_MASKS = (
-    *("coco", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
+    *("coco", "yolo", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
     *("tfds:scene_parse150", "tfds:cityscapes"),
 )
 # Data, or the kind of it -> what training on it usually needs.
@@ -96,6 +102,8 @@ USUAL: dict[str, Callable[[ConfigDict], None]] = {
     "shapes128": _shapes,
     "mnist": _mnist,
     "folder": usual_images,
+    "csv": _as_the_task_has_it,
+    "records": _as_the_task_has_it,
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,

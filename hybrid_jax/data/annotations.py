@@ -1,29 +1,44 @@
 """Whether the boxes and masks of an example can be what they claim to be."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
+from hybrid_jax.data.box_faults import CAUSES, box_causes
 from hybrid_jax.errors import BadAnnotationError
 
 _PER_BOX = (
     *("boxes_xyxy_px", "box_labels", "box_crowd"),
-    *("box_ids", "box_areas_px", "box_written"),
+    *("box_ids", "box_areas_px", "box_written", "box_lines"),
 )
-# Annotation tools round outwards and count pixels from 0 or from 1.
-_OUTSIDE_PX = 1.0
+_TO_DO = "Correct it, or leave such out with --config.data.on_bad_annotation=skip."
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What is wrong with annotations of one example.
+
+    Attributes:
+        cause: one of `box_faults.CAUSES`, or "mask".
+        count: how many annotations.
+        text: where the first of them is, and what is wrong with it.
+    """
+
+    cause: str
+    count: int
+    text: str
 
 
 def check_annotations(
     example: Example, *, info: DatasetInfo, skip: bool
-) -> tuple[Example, int]:
-    """Returns the example with usable annotations alone, and how many were left out.
+) -> tuple[Example, list[Fault]]:
+    """Returns the example with usable annotations alone, and what was left out.
 
-    Boxes are cut at the image's border. A box is faulty if it reaches beyond it by more
-    than a pixel, has no area or not four numbers, or is of an unknown category; it is left
-    out. A mask is faulty if its size is not the image's, and becomes void everywhere; or
-    if it holds ids beyond the classes, and becomes void there.
+    Boxes are cut at the image's border; what makes them faulty, `box_causes` says. A mask
+    is faulty if its size is not the image's, and becomes void everywhere; or if it holds
+    ids beyond the classes, and becomes void there.
 
     Args:
         example: with `image`, or with `original_hw` instead.
@@ -34,51 +49,44 @@ def check_annotations(
         BadAnnotationError: something is faulty and `skip` is False; names file and id.
     """
     hw = tuple(example["image"].shape[:2] if "image" in example else example["original_hw"])
-    faulty = 0
+    faults: list[Fault] = []
     if "boxes_xyxy_px" in example:
-        boxes, faulty = _checked_boxes(example, info, hw=hw, skip=skip)
+        boxes, faults = _checked_boxes(example, info, hw=hw)
         example = {**example, **boxes}
     if "segmentation" in example:
         mask, fault = _checked_mask(example["segmentation"], info, hw=hw)
-        if fault and not skip:
-            raise BadAnnotationError(_where(example, fault))
-        example, faulty = {**example, "segmentation": mask}, faulty + bool(fault)
-    return example, faulty
+        if fault:
+            faults.append(Fault("mask", 1, _where(example, fault)))
+        example = {**example, "segmentation": mask}
+    if faults and not skip:
+        raise BadAnnotationError(f"{faults[0].text}. {_TO_DO}")
+    return example, faults
 
 
 def _checked_boxes(
-    example: Example, info: DatasetInfo, *, hw: tuple[int, int], skip: bool
-) -> tuple[dict[str, Any], int]:
-    """Returns the keys of the good boxes, and the number of the others."""
+    example: Example, info: DatasetInfo, *, hw: tuple[int, int]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Returns the keys of the good boxes, and what is wrong with the others."""
     boxes = np.asarray(example["boxes_xyxy_px"], np.float32).reshape(-1, 4)
     labels = np.asarray(example["box_labels"])
-    limits = np.array([hw[1], hw[0]] * 2, np.float32)
-    cut = np.clip(boxes, 0, limits)
-    beyond = (boxes < -_OUTSIDE_PX) | (boxes > limits + _OUTSIDE_PX)
-    faults = {
-        "is not four numbers": ~np.isfinite(boxes).all(-1),
-        "reaches beyond the image": beyond.any(-1),
-        "has no area": ~(cut[:, 2:] > cut[:, :2]).all(-1),
-        "is of an unknown category": (labels < 0) | (labels >= len(info.box_names)),
-    }
-    faulty = np.any(list(faults.values()), axis=0)
-    if faulty.any() and not skip:
-        first = int(np.argmax(faulty))
-        fault = next(words for words, found in faults.items() if found[first])
-        ids = example.get("box_ids")
-        called = f"index {first}" if ids is None else f"id {ids[first]}"
+    causes = box_causes(boxes, labels, hw=hw, num_classes=len(info.box_names))
+    faults = []
+    # In the order of the file.
+    for cause in dict.fromkeys(filter(None, causes.tolist())):
+        first = int(np.argmax(causes == cause))
         written = example.get("box_written")
         name = "" if written is None else f" (written {str(written[first])!r})"
-        raise BadAnnotationError(
-            _where(
-                example,
-                f"the box of {called}, {boxes[first].tolist()} (x0, y0, x1, y1) with "
-                f"label {int(labels[first])}{name}, {fault} ({hw[0]}x{hw[1]} px, height x "
-                f"width; labels 0 to {len(info.box_names) - 1})",
-            )
+        text = (
+            f"the box of {_called(example, first)}, {_rounded(boxes[first])} (x0, y0, x1, "
+            f"y1) with label {int(labels[first])}{name}, {CAUSES[cause]} ({hw[0]}x{hw[1]} "
+            f"px, height x width; labels 0 to {len(info.box_names) - 1})"
         )
-    kept = {key: np.asarray(example[key])[~faulty] for key in _PER_BOX if key in example}
-    return kept | {"boxes_xyxy_px": cut[~faulty]}, int(faulty.sum())
+        count = int((causes == cause).sum())
+        faults.append(Fault(cause, count, _where(example, text)))
+    good = causes == ""
+    kept = {key: np.asarray(example[key])[good] for key in _PER_BOX if key in example}
+    limits = np.array([hw[1], hw[0]] * 2, np.float32)
+    return kept | {"boxes_xyxy_px": np.clip(boxes, 0, limits)[good]}, faults
 
 
 def _checked_mask(
@@ -103,9 +111,18 @@ def _checked_mask(
     return np.where(unknown, mask.dtype.type(VOID), mask), fault
 
 
+def _rounded(box: np.ndarray) -> list[float]:
+    return [round(number, 2) for number in box.tolist()]
+
+
+def _called(example: Example, number: int) -> str:
+    """Returns what a box is called in the file that it is from."""
+    for key, word in (("box_ids", "id"), ("box_lines", "line")):
+        if key in example:
+            return f"{word} {example[key][number]}"
+    return f"index {number}"
+
+
 def _where(example: Example, fault: str) -> str:
     place = example.get("where", example.get("image_id", "an example"))
-    return (
-        f"annotation of {str(place)!r}: {fault}. Correct it, or leave such out with "
-        f"--config.data.on_bad_annotation=skip."
-    )
+    return f"annotation of {str(place)!r}: {fault}"

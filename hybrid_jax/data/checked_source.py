@@ -1,6 +1,7 @@
 """A source whose boxes and masks have been checked and numbered from the first class."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from hybrid_jax.data.annotations import check_annotations
 class CheckedSource:
     """The examples of a source with usable annotations alone (see `check_annotations`).
 
-    Who trains and who scores see the same: `faulty` of an example counts what was left out.
+    Who trains and who scores see the same: `faulty` of an example counts what was left out,
+    and `faults` says why (see `Fault`).
     Where the source cannot give an example at all, its `BadAnnotationError` is passed on,
     and the pipeline takes it or leaves it (see `ExampleLoader`).
 
@@ -46,7 +48,7 @@ class CheckedSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Example:
-        """Returns example `index` with `faulty`.
+        """Returns example `index` with `faulty` and `faults`.
 
         Raises:
             BadImageError: the file of this example cannot be read.
@@ -54,6 +56,11 @@ class CheckedSource:
                 source has no annotation to check.
         """
         return self._checked(self._source[index])
+
+    def image_file(self, index: int) -> pathlib.Path | None:
+        """Returns the file that `image` is decoded from; None if there is none."""
+        image_file = getattr(self._source, "image_file", None)
+        return image_file(index) if image_file is not None else None
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image` and with `original_hw`, (height, width) in px.
@@ -72,8 +79,9 @@ class CheckedSource:
 
     def _checked(self, example: Example) -> Example:
         info = self._source.info
-        example, faulty = check_annotations(example, info=info, skip=self._skip)
-        example = {**example, "faulty": faulty}
+        example, faults = check_annotations(example, info=info, skip=self._skip)
+        faulty = sum(fault.count for fault in faults)
+        example = {**example, "faulty": faulty, "faults": faults}
         if self._reduce_zero_label:
             mask = example["segmentation"]
             # Counting down in bytes takes 0 to 255 by itself.

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Example
 from hybrid_jax.data.batch_fields import Row, batch_fields, empty_fields
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.transforms.recipe import evaluation_recipe, training_recipe
 from hybrid_jax.data.transforms.sample import Sample, sample_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
@@ -36,6 +37,7 @@ class ExampleLoader:
         self._source = source
         self._targets = tuple(targets)
         self._max_boxes = data.max_boxes
+        self._max_pixels = data.max_pixels
         self._hw: tuple[int, int] = tuple(data.image_size)
         self._training = training_recipe(data)
         self._evaluation = evaluation_recipe(data, targets=targets)
@@ -54,7 +56,8 @@ class ExampleLoader:
         Raises:
             UserError: not one example of the data set is usable.
         """
-        example, skipped = self._next_usable(index)
+        with at_most_pixels(self._max_pixels):
+            example, skipped = self._next_usable(index)
         row = self._row(example, self._training, rng)
         return row | dict(mask=np.bool_(True), skipped=np.int32(skipped))
 
@@ -67,7 +70,9 @@ class ExampleLoader:
         numbered: Row = dict(index=np.int32(index), skipped=np.int32(0))
         if index < len(self._source):
             try:
-                row = self._row(self._source[index], self._evaluation, None)
+                with at_most_pixels(self._max_pixels):
+                    example = self._source[index]
+                row = self._row(example, self._evaluation, None)
                 return row | numbered | dict(mask=np.bool_(True))
             except self._skip:
                 numbered["skipped"] = np.int32(1)

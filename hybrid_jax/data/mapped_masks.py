@@ -1,6 +1,7 @@
 """`data.ignore_label` and `data.label_map`: other ids for those in the files of masks."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -57,6 +58,11 @@ class MappedMasks:
     def __getitem__(self, index: int) -> Example:
         """Returns an example of the source; raises the same."""
         return self._mapped(self._source[index])
+
+    def image_file(self, index: int) -> pathlib.Path | None:
+        """Returns the file that `image` is decoded from; None if there is none."""
+        image_file = getattr(self._source, "image_file", None)
+        return image_file(index) if image_file is not None else None
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, see `contracts.Source`; raises the same."""

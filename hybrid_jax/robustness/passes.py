@@ -1,5 +1,6 @@
 """Scores of a split under many corruptions, with the data read once."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Source
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.ops.padding_mask import rectangle_mask
 from hybrid_jax.robustness.corruptions import corrupt
@@ -73,24 +75,26 @@ def score_passes(
     waiting: list = []
     total = -(-len(source) // config.eval.batch_size) * len(passes)
     shown = config.log.progress and is_main_process() and sys.stderr.isatty()
-    try:
-        with tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar:
-            for batch, _ in batches:
-                for each in passes:
-                    results = eval_step(params, state.mutable, steps[each](batch))
-                    waiting.append((gathered[each], results))
-                    if len(waiting) > PREDICTIONS_IN_FLIGHT:
-                        collected, results = waiting.pop(0)
-                        collected.add(*results)
-                    bar.update()
+    # Scorers read the headers of images.
+    with (
+        at_most_pixels(experiment.eval_data.max_pixels),
+        contextlib.closing(batches),
+        tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar,
+    ):
+        for batch, _ in batches:
+            for each in passes:
+                results = eval_step(params, state.mutable, steps[each](batch))
+                waiting.append((gathered[each], results))
+                if len(waiting) > PREDICTIONS_IN_FLIGHT:
+                    collected, results = waiting.pop(0)
+                    collected.add(*results)
+                bar.update()
         for collected, results in waiting:
             collected.add(*results)
-    finally:
-        batches.close()
-    return {
-        each: task.summarize(found.sums) | from_main_process(found.scores)
-        for each, found in gathered.items()
-    }
+        return {
+            each: task.summarize(found.sums) | from_main_process(found.scores)
+            for each, found in gathered.items()
+        }
 
 
 def _corrupting(which: Pass, *, sharding: jax.sharding.Sharding) -> Callable:

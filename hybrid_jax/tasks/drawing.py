@@ -11,6 +11,7 @@ from hybrid_jax.contracts import VOID
 
 SHOWN_SCORE = 0.3  # boxes with lower scores are not drawn
 _LEAST_SIDE_PX = 256  # smaller images are enlarged, so that names can be read
+_TAGGED = 12  # more boxes than these hide what they show behind their names
 _BLEND = 0.5  # weight of a class's color over the image
 _GRAYISH = 90  # difference of channels below which a color is none
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
@@ -43,24 +44,68 @@ def draw_boxes(
     Returns:
         (H', W', 3) uint8; images below 256 px are enlarged by an integer factor.
     """
+    shown = np.flatnonzero(scores >= least_score)
+    tags = [f"{names[int(labels[m])]} {100 * scores[m]:.0f}" for m in shown]
+    return _framed(image_u8, boxes_xyxy_px[shown], labels=labels[shown], tags=tags)
+
+
+def draw_annotated_boxes(
+    image_u8: np.ndarray,
+    boxes_xyxy_px: np.ndarray,
+    *,
+    labels: np.ndarray,
+    names: Sequence[str],
+) -> np.ndarray:
+    """Draws boxes that are known, with class names if they are few, and a legend below.
+
+    Args:
+        image_u8: (H, W, 3) uint8.
+        boxes_xyxy_px: (M, 4) in px of the image.
+        labels: (M,) int, class ids.
+        names: names of all classes; the legend counts those that occur.
+
+    Returns:
+        (H' + legend, W', 3) uint8; images below 256 px are enlarged by an integer factor.
+    """
+    tags = [names[int(label)] for label in labels] if len(labels) <= _TAGGED else []
+    tags = tags or [""] * len(labels)
+    framed = _framed(image_u8, boxes_xyxy_px, labels=labels, tags=tags)
+    counts = np.bincount(labels, minlength=len(names))
+    there = [k for k in np.argsort(-counts, kind="stable") if counts[k]]
+    lines = [f"{counts[k]} {names[k]}" for k in there] or ["nothing"]
+    colors = [tuple(palette(k + 1)[k]) for k in there] or [None]
+    return _with_lines(framed, lines, colors=colors)
+
+
+def _framed(
+    image_u8: np.ndarray,
+    boxes_xyxy_px: np.ndarray,
+    *,
+    labels: np.ndarray,
+    tags: Sequence[str],
+) -> np.ndarray:
+    """Returns the image, enlarged if it is small, with boxes, the first on top."""
     image_u8, factor = _enlarged(image_u8)
     picture = Image.fromarray(image_u8)
     draw, font = ImageDraw.Draw(picture), _font(image_u8)
     width = max(2, round(max(image_u8.shape) / 300))
-    colors = palette(len(names))
-    for m in np.flatnonzero(scores >= least_score)[::-1]:
+    for m in reversed(range(len(labels))):
         left, top, right, bottom = np.rint(np.asarray(boxes_xyxy_px[m]) * factor)
         corners = (left, top, max(right - 1, left), max(bottom - 1, top))
         label = int(labels[m])
-        color = tuple(colors[label].tolist())
+        color = tuple(palette(label + 1)[label].tolist())
         draw.rectangle(corners, outline=color, width=width)
-        text = f"{names[label]} {100 * scores[m]:.0f}"
-        _tag(draw, text, xy=(left, top), color=color, font=font)
+        if tags[m]:
+            _tag(draw, tags[m], xy=(left, top), color=color, font=font)
     return np.asarray(picture)
 
 
 def draw_segmentation(
-    image_u8: np.ndarray, segmentation: np.ndarray, *, names: Sequence[str]
+    image_u8: np.ndarray,
+    segmentation: np.ndarray,
+    *,
+    names: Sequence[str],
+    uncolored: int | None = None,
 ) -> np.ndarray:
     """Draws class colors with outlines over an image, and a legend below it.
 
@@ -69,6 +114,7 @@ def draw_segmentation(
         segmentation: (H, W) uint8 class ids; pixels of 255, and of a class named
             "background", are not colored.
         names: names of all classes; the legend has those that occur, the largest first.
+        uncolored: another class that is not colored.
 
     Returns:
         (H' + legend, W', 3) uint8; images below 256 px are enlarged by an integer factor.
@@ -81,7 +127,7 @@ def draw_segmentation(
     weight = np.full(ids.shape, _BLEND)
     weight[:, :-1][ids[:, :-1] != ids[:, 1:]] = 1.0
     weight[:-1][ids[:-1] != ids[1:]] = 1.0
-    background = [k for k, name in enumerate(names) if name == "background"]
+    background = [k for k, n in enumerate(names) if n == "background" or k == uncolored]
     weight[np.isin(ids, [VOID, *background])] = 0.0
     weight = weight[..., None]
     mixed = np.rint(image_u8 * (1.0 - weight) + colors[ids] * weight).astype(np.uint8)

@@ -1,6 +1,7 @@
 """Exact scores of a whole split, over any number of devices and processes."""
 
 import collections
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Scorer, Source, Task
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.train.parallel.distributed import (
     from_main_process,
@@ -63,11 +65,12 @@ def evaluate_split(
     batches = DevicePrefetch(rows, sharding=sharding, size=data.prefetch)
     shown = progress and is_main_process() and sys.stderr.isatty()
     gathered = Gathered(task.scorer(source) if is_main_process() else None)
+    steps = -(-len(source) // batch_size)
     in_flight = SUMS_IN_FLIGHT if gathered.scorer is None else PREDICTIONS_IN_FLIGHT
     waiting: list = []
     counts: collections.Counter[str] = collections.Counter()
-    try:
-        steps = -(-len(source) // batch_size)
+    # Scorers read the headers of images.
+    with at_most_pixels(data.max_pixels), contextlib.closing(batches):
         for batch, more in tqdm(
             batches, total=steps, desc="evaluating", leave=False, disable=not shown
         ):
@@ -77,10 +80,8 @@ def evaluate_split(
                 gathered.add(*waiting.pop(0))
         for results in waiting:
             gathered.add(*results)
-    finally:
-        batches.close()
-    scores = task.summarize(gathered.sums)
-    scores |= from_main_process(gathered.scores)
+        scores = task.summarize(gathered.sums)
+        scores |= from_main_process(gathered.scores)
     if written is not None and gathered.scorer is not None:
         gathered.scorer.write(written)
     left_out = {name: sum_over_processes(counts[name]) for name in sorted(counts)}

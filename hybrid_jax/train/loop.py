@@ -9,6 +9,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
+from hybrid_jax.data.first_look import first_look
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
@@ -52,7 +54,14 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)
     claim_dataset(path, record, data=config.data.name)
-    announce(experiment, path, record=record, eval_notes=eval_source.info.notes)
+    with at_most_pixels(config.data.max_pixels):
+        announce(
+            experiment,
+            path,
+            record=record,
+            eval_notes=eval_source.info.notes,
+            sizes=first_look(experiment.source).sizes if is_main_process() else "",
+        )
     options = experiment.config.checkpoint
     with Checkpoints(
         path, keep=options.keep, best_metric=options.best_metric

@@ -22,7 +22,8 @@ FAULTS = [
     ("reaches beyond the image", _with_box([40, 5, 60, 20])),
     ("has no area", _with_box([10, 5, 10, 20])),
     ("has no area", _with_box([10, 5, 20, 5])),
-    ("has no area", _with_box([20, 5, 10, 20])),
+    ("has its corners swapped", _with_box([20, 5, 10, 20])),
+    ("seems to hold shares", _with_box([0.25, 0.5, 0.75, 1.0])),
     ("is not four numbers", _with_box([10, 5, np.nan, 20])),
     ("is not four numbers", _with_box([np.inf, 5, 20, 20])),
     ("is of an unknown category", _with_box([10, 5, 20, 20], label=2)),
@@ -41,8 +42,8 @@ def test_faulty_box_is_named_with_file_and_id(words, faulty):
 @pytest.mark.parametrize("example", [example for _, example in FAULTS])
 def test_faulty_box_is_left_out_with_all_that_belongs_to_it(example):
     more = dict(box_crowd=np.array([True, False]), box_areas_px=np.float32([4, 5]))
-    kept, faulty = check_annotations(example | more, info=INFO, skip=True)
-    assert faulty == 1
+    kept, faults = check_annotations(example | more, info=INFO, skip=True)
+    assert [fault.count for fault in faults] == [1]
     assert kept["boxes_xyxy_px"].tolist() == [[2, 3, 12, 9]]
     for key, value in dict(
         box_labels=[1], box_ids=[71], box_crowd=[True], box_areas_px=[4.0]
@@ -59,31 +60,31 @@ def test_box_without_ids_is_called_by_its_place():
 
 def test_good_example_is_left_alone():
     good = example()
-    kept, faulty = check_annotations(good, info=INFO, skip=False)
-    assert faulty == 0
+    kept, faults = check_annotations(good, info=INFO, skip=False)
+    assert faults == []
     assert kept.keys() == good.keys()
     for key in good:
         np.testing.assert_array_equal(kept[key], good[key])
 
 
 def test_box_a_pixel_outside_is_cut_and_no_fault():
-    kept, faulty = check_annotations(_with_box([-1, 5, 31, 21]), info=INFO, skip=False)
-    assert faulty == 0
+    kept, faults = check_annotations(_with_box([-1, 5, 31, 21]), info=INFO, skip=False)
+    assert faults == []
     assert kept["boxes_xyxy_px"][1].tolist() == [0, 5, 30, 20]
 
 
 def test_size_stands_in_for_an_image_that_is_not_read():
     unread = _with_box([10, 5, 31.5, 20], original_hw=(20, 32))
     del unread["image"], unread["segmentation"]
-    assert check_annotations(unread, info=INFO, skip=False)[1] == 0
+    assert check_annotations(unread, info=INFO, skip=False)[1] == []
     with pytest.raises(BadAnnotationError, match="reaches beyond"):
         check_annotations(unread | dict(original_hw=(20, 30)), info=INFO, skip=False)
 
 
 def test_no_boxes_are_no_fault():
     empty = example(boxes_xyxy_px=np.zeros((0, 4)), box_labels=[], box_ids=[])
-    kept, faulty = check_annotations(empty, info=INFO, skip=False)
-    assert (kept["boxes_xyxy_px"].shape, faulty) == ((0, 4), 0)
+    kept, faults = check_annotations(empty, info=INFO, skip=False)
+    assert (kept["boxes_xyxy_px"].shape, faults) == ((0, 4), [])
 
 
 @pytest.mark.parametrize("read", [True, False])
@@ -93,8 +94,8 @@ def test_mask_of_another_size_is_named_or_becomes_void(read):
         other["original_hw"] = other.pop("image").shape[:2]
     with pytest.raises(BadAnnotationError, match="'photo.jpg': the mask is 20x29 .* 20x30"):
         check_annotations(other, info=INFO, skip=False)
-    kept, faulty = check_annotations(other, info=INFO, skip=True)
-    assert faulty == 1
+    kept, faults = check_annotations(other, info=INFO, skip=True)
+    assert [fault.count for fault in faults] == [1]
     assert kept["segmentation"].shape == (20, 30)
     assert kept["segmentation"].dtype == np.uint8
     assert (kept["segmentation"] == 255).all()
@@ -107,8 +108,8 @@ def test_mask_with_unknown_ids_is_named_or_void_there():
         BadAnnotationError, match=r"'photo.jpg': .* id 3, .* 0 to 2 and 255"
     ):
         check_annotations(example(segmentation=ids), info=INFO, skip=False)
-    kept, faulty = check_annotations(example(segmentation=ids), info=INFO, skip=True)
-    assert faulty == 1
+    kept, faults = check_annotations(example(segmentation=ids), info=INFO, skip=True)
+    assert [fault.count for fault in faults] == [1]
     expected = ids.copy()
     expected[3, 4] = 255
     np.testing.assert_array_equal(kept["segmentation"], expected)

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from data_examples import random_image
+from dense_examples import write_image
 from PIL import Image
 
+from hybrid_jax.config import changed, defaults
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
+from hybrid_jax.packing.pack import pack
 from hybrid_jax.pretrained.array_file import open_arrays
 
 _FEW, _MANY = 300, 3000
@@ -121,6 +124,45 @@ def _with_voc(root, draw):
     _only_user_errors(lambda: _read_all(f"voc:{root}"))
 
 
+def _with_csv(root, draw):
+    text = "image,label,x1,y1,x2,y2,split\n" + "JPEGImages/0.png,a,1,2,9.5,8,train\n" * 3
+    (root / "t.csv").write_bytes(_damaged(text.encode(), draw))
+    _only_user_errors(lambda: _read_all(f"csv:{root}/t.csv"))
+
+
+def _with_yolo(root, draw):
+    yaml = b"path: .\nnames: {0: a, 1: b}\nnc: 2\ntrain: [JPEGImages]\nval: JPEGImages\n"
+    labels = b"0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.5 0.1 0.3 0.6\n"
+    (root / "labels").mkdir(exist_ok=True)
+    (root / "data.yaml").write_bytes(_damaged(yaml, draw) if draw.random() < 0.5 else yaml)
+    (root / "labels/0.txt").write_bytes(_damaged(labels, draw))
+    _only_user_errors(lambda: _read_all(f"yolo:{root}"))
+
+
+def _pack(root, folder) -> None:
+    write_image(root / "JPEGImages/2.png")
+    content = dict(
+        images=[dict(id=i, file_name=f"{i}.png") for i in range(3)],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 10, 6])],
+        categories=[dict(id=1, name="cat")],
+    )
+    (root / "packed.json").write_text(json.dumps(content))
+    name = f"coco:{root}/JPEGImages,{root}/packed.json"
+    pack(changed(defaults("tiny"), {"data.name": name}), "", output=str(folder))
+
+
+def _with_records(root, draw):
+    folder = root / "packed"
+    if not folder.exists():
+        _pack(root, folder)
+    path = folder / draw.choice(["dataset.json", "train-00000-of-00001.array_record"])
+    whole = path.read_bytes()
+    damaged = _damaged(whole, draw)
+    path.write_bytes(damaged + bytes(max(0, len(whole) - len(damaged))))
+    _only_user_errors(lambda: _read_all(f"records:{folder}"))
+    path.write_bytes(whole)
+
+
 def _with_picture(root, draw, *, content):
     path = root / "picture"
     path.write_bytes(_damaged(content, draw))
@@ -138,6 +180,9 @@ _KINDS = {
     "coco": _with_coco,
     "coco bytes": _with_coco_bytes,
     "voc": _with_voc,
+    "csv": _with_csv,
+    "yolo": _with_yolo,
+    "records": _with_records,
     "jpeg": functools.partial(_with_picture, content=_picture("JPEG")),
     "png": functools.partial(_with_picture, content=_picture("PNG")),
     "webp": functools.partial(_with_picture, content=_picture("WEBP")),

@@ -12,15 +12,18 @@ def test_unknown_kind_lists_all():
 def test_sources_are_found_by_their_files():
     assert SOURCES.names() == (
         "coco",
+        "csv",
         "digits",
         "folder",
         "mnist",
+        "records",
         "seg",
         "shapes",
         "shapes128",
         "tfds",
         "voc",
         "voc_seg",
+        "yolo",
     )
 
 

@@ -50,6 +50,13 @@ def _write(where, path, files, number) -> None:
         where.write_text(_XML)
     elif path.suffix == ".json":
         where.write_text(json.dumps(_coco(path, files)))
+    elif path.suffix == ".yaml":
+        where.write_text("train: images/train\nval: images/val\nnames: [pothole]\n")
+    elif "labels" in path.parts:
+        where.write_text("0 0.5 0.5 0.25 0.5\n")
+    elif path.suffix == ".csv":
+        photos = [f for f in files if f.suffix == ".jpg"]
+        where.write_text("image,label\n" + "".join(f"{f},leaf\n" for f in photos))
     elif path.name == "classes.txt":
         where.write_text("background\nnucleus\n")
     elif path.suffix == ".txt":

@@ -15,8 +15,10 @@ SHOWN = re.findall(r"^```text\n(/data.*?)^```\n+(^```bash\n.*?^```)", PAGE, re.M
 SPLITS = {  # what each data set has, and how many images of the tree are in train
     "/data/birds": (("train", "validation", "test"), 3),
     "/data/flowers": (("train", "validation", "test"), 2),
+    "/data/leaves": (("train", "validation", "test"), 2),
     "/data/coco": (("train", "validation"), 2),
     "/data/cells": (("train", "validation", "test"), 1),
+    "/data/potholes": (("train", "validation"), 2),
     "/data/BCCD": (("train", "validation", "test"), 1),
     "/data/VOCdevkit/VOC2012": (("train", "validation"), 1),
     "/data/nuclei": (("train", "validation"), 2),

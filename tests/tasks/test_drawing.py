@@ -5,6 +5,7 @@ import pytest
 
 from hybrid_jax.tasks.drawing import (
     class_shares,
+    draw_annotated_boxes,
     draw_boxes,
     draw_lines,
     draw_segmentation,
@@ -140,3 +141,29 @@ def test_lines_are_below_the_image():
     rows = drawn[256:].reshape(2, -1, 256, 3)
     assert (rows == 0).any((1, 2, 3)).all()
     assert (draw_lines(image, []) == image).all()
+
+
+def test_known_boxes_have_names_if_they_are_few_and_counts_below():
+    image = np.zeros((400, 400, 3), np.uint8)
+    few = np.float32([[100, 200, 300, 350]] * 2)
+    options = dict(labels=np.array([1, 1]), names=("ant", "bee"))
+    drawn = draw_annotated_boxes(image, few, **options)
+    color = palette(2)[1]
+    assert (drawn[200, 180:299] == color).all()  # the upper edge, beyond the name
+    assert (drawn[190:199, 102:106] == color).any()  # the name's own ground
+    many = np.repeat(few, 10, axis=0)
+    options["labels"] = np.ones(20, int)
+    crowded = draw_annotated_boxes(image, many, **options)
+    assert not crowded[185:199].any()
+    assert (crowded[400:] == color).all(-1).sum() > 20  # the legend's patch
+    none = draw_annotated_boxes(image, few[:0], labels=np.array([], int), names=())
+    assert not none[:400].any()
+
+
+def test_class_may_be_left_without_color():
+    image = np.full((300, 300, 3), 50, np.uint8)
+    ids = np.zeros((300, 300), np.uint8)
+    ids[:100] = 1
+    plain = draw_segmentation(image, ids, names=("x", "y"), uncolored=0)
+    assert (plain[150:290] == 50).all()
+    assert not (plain[10:90] == 50).all(-1).any()

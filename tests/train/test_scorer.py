@@ -1,13 +1,17 @@
 """What a task's scorer is given: every real example once, with its number."""
 
+import contextvars
+
 import numpy as np
 import pytest
 from etils import epath
-from toy_task import TOY, registered
+from PIL import Image
+from toy_task import TOY, ToyScorer, registered
 from train_examples import new_state, small_experiment
 
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo
+from hybrid_jax.data.formats import decode
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.train.evaluation import evaluate_split
 
@@ -75,6 +79,22 @@ def test_scorer_never_sees_an_unreadable_image():
         index for index in range(COUNT) if index not in source.bad
     ]
     assert scores == dict(count=34, seen=34 / 37, skipped=3)
+
+
+def test_scorer_reads_images_as_large_as_the_data_may_have(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    monkeypatch.setattr(decode, "_MAX_PIXELS", contextvars.ContextVar("low", default=1199))
+    add, seen = ToyScorer.add, []
+
+    def reading(scorer, *rows):
+        seen.append(decode.image_hw(tmp_path / "photo.png"))
+        return add(scorer, *rows)
+
+    monkeypatch.setattr(ToyScorer, "add", reading)
+    evaluated(Numbered(), mesh="single", batch_size=40)
+    assert seen == [(30, 40)]
+    with pytest.raises(BadImageError, match="larger than config.data.max_pixels = 1199"):
+        decode.image_hw(tmp_path / "photo.png")
 
 
 def test_results_are_written_once_all_are_there_and_only_if_asked(tmp_path):

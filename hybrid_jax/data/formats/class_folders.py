@@ -3,6 +3,7 @@
 import pathlib
 import unicodedata
 
+from hybrid_jax.data.formats.class_names import one_class_note
 from hybrid_jax.data.formats.image_files import EXTENSIONS, folders_in
 from hybrid_jax.data.formats.splits import split_called
 from hybrid_jax.errors import UserError
@@ -106,7 +107,7 @@ def check_class_folders(
                 f"or splits, write folder:{folders[0]}; if there is one class, put its "
                 f"images directly into the folder."
             )
-        notes.append(f"there is one class only, {folders[0].name!r}: nothing to tell apart")
+        notes.append(one_class_note((folders[0].name,)))
     elif deep := [f for f in folders if folders_in(f) and not _holds_image(f)]:
         inner = folders_in(deep[0])[0].name
         notes.append(

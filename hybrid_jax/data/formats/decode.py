@@ -1,7 +1,12 @@
 """Files of images and masks to uint8 arrays, whatever the files hold."""
 
+import contextlib
+import contextvars
+import io
+import math
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -20,11 +25,29 @@ _UNREADABLE = (
     struct.error,
     Image.DecompressionBombError,
 )
+# Of a picture, above which Pillow takes the file for an attack.
+_MAX_PIXELS = contextvars.ContextVar("max_pixels", default=178_956_970)
 _MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image file as (H, W, 3) uint8, upright and in RGB.
+@contextlib.contextmanager
+def at_most_pixels(most: int) -> Iterator[None]:
+    """Refuses pictures of more pixels within the block, in this thread.
+
+    Pillow's own limit is raised where it is lower, for the whole process.
+    """
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and most > 2 * own:  # it warns above this and refuses twice as much
+        Image.MAX_IMAGE_PIXELS = math.ceil(most / 2)
+    token = _MAX_PIXELS.set(most)
+    try:
+        yield
+    finally:
+        _MAX_PIXELS.reset(token)
+
+
+def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
+    """Reads an image file, or the bytes of one, as (H, W, 3) uint8, upright and in RGB.
 
     The orientation in its metadata is applied (see `orientation_of`). Metadata that is
     damaged or odd is passed over. Gray becomes three equal channels, palettes their
@@ -41,8 +64,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         raise _bad_image(path, error) from error
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a file of class ids as (H, W) uint8, upright, each id as it is stored.
+def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
+    """Reads a file of class ids, or its bytes, as (H, W) uint8, upright, ids as stored.
 
     Palettes are not looked up: the numbers are the classes, the colors are for people.
 
@@ -60,21 +83,21 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         raise _bad_image(path, error) from error
     if ids is None:
         raise BadAnnotationError(
-            f"mask {os.fspath(path)!r}: expected one channel of class ids (gray or "
+            f"mask {_called(path)}: expected one channel of class ids (gray or "
             f"palette), got mode {mode!r}. Save the ids themselves, not their colors, or "
             f"leave such masks out with --config.data.on_bad_annotation=skip."
         )
     if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
         raise BadAnnotationError(
-            f"mask {os.fspath(path)!r}: expected class ids 0 to 254 and 255 for void, got "
+            f"mask {_called(path)}: expected class ids 0 to 254 and 255 for void, got "
             f"{ids.min()} to {ids.max()}. Correct it, or leave such masks out with "
             f"--config.data.on_bad_annotation=skip."
         )
     return ids.astype(np.uint8)
 
 
-def image_hw(path: str | os.PathLike) -> tuple[int, int]:
-    """Returns (height, width) in px of an image file once upright, from its header.
+def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:
+    """Returns (height, width) in px of an image once upright, from its header.
 
     Raises:
         BadImageError: as `read_image`.
@@ -88,22 +111,41 @@ def image_hw(path: str | os.PathLike) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _opened(path: str | os.PathLike) -> Image.Image:
+def _opened(path: str | os.PathLike | bytes) -> Image.Image:
+    image = _opened_whatever_size(path)
+    width, height = image.size
+    if width * height > _MAX_PIXELS.get():
+        image.close()
+        raise Image.DecompressionBombError(f"it has {height}x{width} px")
+    return image
+
+
+def _opened_whatever_size(path: str | os.PathLike | bytes) -> Image.Image:
     try:
-        return Image.open(path)
+        return Image.open(io.BytesIO(path) if isinstance(path, bytes) else path)
     except Image.DecompressionBombError:
         raise
     except _UNREADABLE:
-        with open(path, "rb") as file:
+        with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:
                 raise
             # Pillow gives up for a damaged or huge text, behind which the pixels are whole.
             return Image.open(picture_alone(file))
 
 
-def _bad_image(path: str | os.PathLike, error: Exception) -> BadImageError:
+def _called(path: str | os.PathLike | bytes) -> str:
+    return "in a record" if isinstance(path, bytes) else repr(os.fspath(path))
+
+
+def _bad_image(path: str | os.PathLike | bytes, error: Exception) -> BadImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        return BadImageError(
+            f"image {_called(path)} is larger than config.data.max_pixels = "
+            f"{_MAX_PIXELS.get()}: {error}. Raise that if memory allows, make the image "
+            f"smaller, or pass over such files with --config.data.on_bad_image=skip."
+        )
     return BadImageError(
-        f"image {os.fspath(path)!r} cannot be read: {error}. Replace or delete the "
+        f"image {_called(path)} cannot be read: {error}. Replace or delete the "
         f"file, or pass over such files with --config.data.on_bad_image=skip."
     )
 

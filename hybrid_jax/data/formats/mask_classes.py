@@ -16,6 +16,7 @@ from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 _FEW_MASKS = 200  # read in no time, so nothing is kept of them
 _MOST_HEADERS = 25_000  # reading more would keep a user waiting
+_SHOWN = 5  # ids in a sentence
 _THREADS = 16  # files are waited for, not computed on
 
 
@@ -46,6 +47,20 @@ def numbered_classes(ids: Iterable[int]) -> tuple[str, ...]:
     """Returns "0", "1", ... up to the largest id that is not void."""
     largest = max((number for number in ids if number != VOID), default=0)
     return tuple(str(number) for number in range(largest + 1))
+
+
+def unseen_ids_note(ids: Iterable[int]) -> tuple[str, ...]:
+    """Returns a sentence about classes of `numbered_classes` that no mask holds, if any."""
+    count = len(numbered_classes(ids))
+    unseen = sorted(set(range(count)) - set(ids))
+    if not unseen:
+        return ()
+    shown = ", ".join(map(str, unseen[:_SHOWN])) + (", …" if len(unseen) > _SHOWN else "")
+    return (
+        f"no mask of training holds {len(unseen)} of the ids 0 to {count - 1} ({shown}): "
+        f"name all classes in classes.txt, or give ids that are none another one by "
+        f"data.label_map or data.ignore_label",
+    )
 
 
 def are_binary(ids: Iterable[int]) -> bool:

@@ -2,7 +2,10 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
+
+K = TypeVar("K")
 
 # What folders and files call a split, by the library's own name of it, in lower case.
 USUAL_NAMES = {
@@ -64,6 +67,25 @@ def held_out(names: Iterable[str], *, split: str) -> list[str]:
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 5))
     share = {"validation": slice(0, tenth), "train": slice(tenth, None)}[split]
     return sorted(by_hash[share])
+
+
+def shared_by_class(
+    groups: Mapping[K, Collection[str]], *, split: str, share: Callable[..., list[str]]
+) -> dict[K, list[str]]:
+    """Returns the names of each class that belong to `split`.
+
+    Every class is shared out by itself; all names together if each class has too few.
+
+    Args:
+        groups: class -> names, no name twice.
+        split: "train", "validation" or "test".
+        share: `share_of` or `held_out`.
+    """
+    by_class = {k: share(names, split=split) for k, names in groups.items()}
+    if any(share(names, split="validation") for names in groups.values()):
+        return by_class
+    chosen = set(share([n for names in groups.values() for n in names], split=split))
+    return {k: sorted(chosen.intersection(names)) for k, names in groups.items()}
 
 
 def held_out_note(count: int, *, of: int) -> str:

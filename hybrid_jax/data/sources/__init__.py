@@ -4,10 +4,14 @@ A source is one file in this package with one function registered under the word
 the colon of `data.name`; it gets the text after the colon and the split.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
+from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
@@ -38,17 +42,39 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
         data: the `data` branch of a config.
         split: as in `open_source`.
 
+    Where faulty annotations are to be skipped, some examples are looked at (`first_look`).
+
     Raises:
-        UserError: as `open_source`, or ids of masks are to be mapped and there are none.
+        UserError: as `open_source`, ids of masks are to be mapped and there are none, or
+            most of the boxes are faulty.
         BadAnnotationError: an example is known to have no usable annotation, and such are
             not to be skipped.
     """
-    source = open_source(data.name, split=split)
+    source = checked_split(data, split=split)
+    if isinstance(source, CheckedSource) and data.on_bad_annotation == "skip":
+        with at_most_pixels(data.max_pixels):
+            look = first_look(source)
+        refuse_mostly_wrong(look, name=data.name, split=split)
+        if note := faults_note(look, split=split):
+            notes = (*source.info.notes, note)
+            source.info = dataclasses.replace(source.info, notes=notes)
+    return source
+
+
+def checked_split(data: ConfigDict, *, split: str) -> Source:
+    """Returns the same as `open_split`, however many of its annotations are faulty."""
+    with at_most_pixels(data.max_pixels):
+        source = open_source(data.name, split=split)
     for key in ("reduce_zero_label", "ignore_label", "label_map"):
         if data[key] and not source.info.segmentation_names:
             raise UserError(
                 f"config.data.{key}: expected {type(data[key])()!r}, because the data "
                 f"{data.name!r} has no masks."
+            )
+        if data[key] and getattr(source, "packed_from", {}).get(key):
+            raise UserError(
+                f"config.data.{key}: expected {type(data[key])()!r}, because {data.name!r} "
+                f"was packed with it, and so it would change the masks twice."
             )
     if data.ignore_label or data.label_map:
         source = MappedMasks(

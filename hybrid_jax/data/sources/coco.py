@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.formats.class_names import gap_note
 from hybrid_jax.data.formats.coco_categories import Categories, with_labels_of
 from hybrid_jax.data.formats.coco_json import CocoTable, read_coco_json
 from hybrid_jax.data.formats.decode import image_hw, read_image
@@ -73,12 +74,12 @@ class CocoSource:
         if trained := _trained_categories(places, json=self._json):
             table = with_labels_of(table, trained, path=self._json)
         largest = table.sizes_hw.max(0, initial=0).tolist()
-        notes = ()
+        notes = tuple(filter(None, [gap_note(table.category_ids)]))
         self._table = table
         if shared_out:
             self._table = _share(table, held_out(table.file_names, split=split))
             out = held_out(table.file_names, split="validation")
-            notes = (held_out_note(len(out), of=len(table.file_names)),)
+            notes += (held_out_note(len(out), of=len(table.file_names)),)
         elif not places.by_split:
             self._table = _share(table, share_of(table.file_names, split=split))
         self.info = DatasetInfo(
@@ -105,6 +106,10 @@ class CocoSource:
         """
         image = self._read(read_image, index)
         return {"image": image, **self._boxes(index, image.shape[:2])}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._path(index)
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

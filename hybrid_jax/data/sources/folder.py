@@ -10,13 +10,20 @@ from hybrid_jax.data.formats.class_folders import (
     folders_by_name,
     split_folders,
 )
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.class_names import gap_note
+from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import (
     EXTENSIONS,
     passed_over,
     sorted_files,
 )
-from hybrid_jax.data.formats.splits import USUAL_NAMES, held_out, held_out_note, share_of
+from hybrid_jax.data.formats.splits import (
+    USUAL_NAMES,
+    held_out,
+    held_out_note,
+    share_of,
+    shared_by_class,
+)
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError, nearest
@@ -68,19 +75,22 @@ class FolderSource:
         folders = folders_by_name(parent, name=name)
         notes = check_class_folders(list(folders.values()), parent=parent, name=name)
         classes = tuple(folders)
+        if all(map(str.isdecimal, classes)) and (gaps := gap_note(list(map(int, classes)))):
+            notes.append(gaps)
         others: list[str] = []
         if not splits:
             check_split(name, split=split, splits=USUAL_NAMES)
             paths = self._images(folders, name=name, others=others)
-            paths = {c: share_of(found, split=split) for c, found in paths.items()}
+            paths = shared_by_class(paths, split=split, share=share_of)
         elif split in splits and not (split == "train" and "validation" not in splits):
             paths = self._other_split(splits[split], classes, name=name, others=others)
         else:
             check_split(name, split=split, splits=sorted({*splits, "validation"}))
             whole = self._images(folders, name=name, others=others)
-            paths = {c: held_out(found, split=split) for c, found in whole.items()}
-            out = sum(len(held_out(f, split="validation")) for f in whole.values())
-            notes.append(held_out_note(out, of=sum(map(len, whole.values()))))
+            paths = shared_by_class(whole, split=split, share=held_out)
+            out = shared_by_class(whole, split="validation", share=held_out)
+            count, of = (sum(map(len, named.values())) for named in (out, whole))
+            notes.append(held_out_note(count, of=of))
         counts = [len(paths.get(c, ())) for c in classes]
         if not sum(counts):
             raise UserError(f"data {name!r}: split {split!r} has no images.")
@@ -104,6 +114,16 @@ class FolderSource:
         path = self._paths[index]
         image = read_image(self._root / path)
         return {"image": image, "label": int(self._labels[index]), "image_id": path}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._root / self._paths[index]
+
+    def annotations(self, index: int) -> Example:
+        """Returns the same without `image`, from its header; raises the same."""
+        path = self._paths[index]
+        hw = image_hw(self._root / path)
+        return {"original_hw": hw, "label": int(self._labels[index]), "image_id": path}
 
     def _other_split(
         self,

@@ -15,6 +15,7 @@ from hybrid_jax.data.formats.mask_classes import (
     ids_in,
     largest_hw,
     numbered_classes,
+    unseen_ids_note,
 )
 from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
 from hybrid_jax.data.formats.splits import (
@@ -90,6 +91,7 @@ class SegSource:
         if names is None:
             assert self.mask_ids is not None  # read above where no list names the classes
             names = numbered_classes(self.mask_ids)
+            notes += unseen_ids_note(self.mask_ids)
         images = _all_images(places) | {image for _, (image, _) in self._pairs}
         self.info = DatasetInfo(
             segmentation_names=names,
@@ -109,6 +111,10 @@ class SegSource:
         """
         _, (image, _) = self._pairs[index]
         return {"image": read_image(image), **self._mask(index)}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._pairs[index][1][0]
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

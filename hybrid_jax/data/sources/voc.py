@@ -1,7 +1,10 @@
 """`voc:ROOT`: boxes in the xml format of PASCAL VOC (Everingham et al., 2010)."""
 
+import pathlib
+
 from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.class_names import alike_note
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
 from hybrid_jax.data.formats.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
@@ -71,7 +74,7 @@ class VocSource:
         largest_hw = None
         if all(height for height, _ in sizes):  # every file says how large its image is
             largest_hw = max(h for h, _ in sizes), max(w for _, w in sizes)
-        notes = self._folders.notes(split)
+        notes = tuple(filter(None, [*self._folders.notes(split), alike_note(names)]))
         self.info = DatasetInfo(box_names=names, largest_hw=largest_hw, notes=notes)
 
     def __len__(self) -> int:
@@ -86,6 +89,10 @@ class VocSource:
         """
         image = read_image(self._folders.image(self._ids[index]))
         return {"image": image, **self._objects(index, image.shape[:2])}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._folders.image(self._ids[index])
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

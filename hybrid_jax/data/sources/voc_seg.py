@@ -1,5 +1,7 @@
 """`voc_seg:ROOT`: masks in the layout of PASCAL VOC (Everingham et al., 2010)."""
 
+import pathlib
+
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.data.formats.class_list import listed_classes
 from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
@@ -62,6 +64,10 @@ class VocSegSource:
         """
         image = read_image(self._folders.image(self._ids[index]))
         return {"image": image, **self._mask(index)}
+
+    def image_file(self, index: int) -> pathlib.Path:
+        """Returns the file that `image` is decoded from."""
+        return self._folders.image(self._ids[index])
 
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""

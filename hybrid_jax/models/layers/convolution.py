@@ -164,7 +164,7 @@ class Conv(nnx.Module):
         plain = self.stride == 2 and self.dilation == self.groups == 1 < self.side
         return few and plain and platform() == "gpu"
 
-    def _pads(self, hw: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    def _pads(self, hw: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """Returns the cells of zeros (before, after) the rows and the columns."""
         if self.padding == "same":
             reach = self.dilation * (self.side - 1) + 1

@@ -3,6 +3,7 @@
 from etils import epath
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.splits_read import eval_splits
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.train.checkpoints.dataset_record import read_record, say_unrecorded
@@ -29,8 +30,7 @@ def scored_run(
         UserError: no checkpoint, a checkpoint of another model, other classes, or an
             unknown split.
     """
-    splits = [split.strip() for split in config.eval.split.split(",")]
-    sources = {split: open_split(config.data, split=split) for split in splits}
+    sources = {s: open_split(config.data, split=s) for s in eval_splits(config)}
     train_source = open_split(config.data, split=config.data.train_split)
     record = read_record(workdir)
     if record is None:

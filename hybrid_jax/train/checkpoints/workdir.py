@@ -9,7 +9,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hybrid_jax.config import to_json
+from hybrid_jax.config import from_dict, to_json
 from hybrid_jax.config.keys import tree
 from hybrid_jax.config.renamed_keys import RENAMED_KEYS
 from hybrid_jax.errors import UserError
@@ -24,6 +24,7 @@ _MAY_CHANGE = (
     "data.workers",
     "data.threads",
     "data.prefetch",
+    "data.max_pixels",
     "checkpoint.",
     "eval.",
     "log.",
@@ -79,10 +80,7 @@ def saved_config(workdir: epath.Path) -> ConfigDict:
         raise UserError(
             f"{workdir} holds no config.json, so no run. Name the workdir of one."
         )
-    config = tree()
-    with config.ignore_type():
-        config.update(_with_tuples(saved))
-    return config
+    return from_dict(saved)
 
 
 def sizes_of_run(workdir: epath.Path, config: ConfigDict) -> dict[str, Any]:
@@ -145,13 +143,6 @@ def _renewed(saved: dict[str, Any]) -> dict[str, Any]:
     if isinstance(options.get("remat"), bool):
         options["remat"] = "full" if options["remat"] else "none"
     return saved
-
-
-def _with_tuples(node: Any) -> Any:
-    """Turns JSON's lists back to the tuples that they were."""
-    if isinstance(node, dict):
-        return {key: _with_tuples(value) for key, value in node.items()}
-    return tuple(map(_with_tuples, node)) if isinstance(node, list) else node
 
 
 def has_checkpoint(workdir: epath.Path) -> bool:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import jax
 from etils import epath
+from ml_collections import ConfigDict
 
+from hybrid_jax.data.sources import open_source
+from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.dataset_record import DatasetRecord
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -18,6 +21,7 @@ def announce(
     *,
     record: DatasetRecord | None = None,
     eval_notes: Sequence[str] = (),
+    sizes: str = "",
 ) -> None:
     """Prints what is about to run, on what, and where it is kept.
 
@@ -26,6 +30,7 @@ def announce(
         workdir: where it is kept.
         record: of the data; None says nothing of its classes.
         eval_notes: sentences of the split to evaluate, see `DatasetInfo.notes`.
+        sizes: of the images, in words.
     """
     if not is_main_process():
         return
@@ -41,9 +46,13 @@ def announce(
         flush=True,
     )
     if record is not None:
-        print(_described(record), flush=True)
-    for note in dict.fromkeys([*experiment.source.info.notes, *eval_notes]):
+        test = _test_images(config.data)
+        print(_described(record, test=test, sizes=sizes), flush=True)
+    notes = tuple(dict.fromkeys([*experiment.source.info.notes, *eval_notes]))
+    for note in notes:
         print(f"data: {note}", flush=True)
+    if notes:
+        print("data: --mode=check reads all of it once and shows samples", flush=True)
     if experiment.left_to_hardware:
         kind = "cpu" if jax.default_backend() == "cpu" else "accelerator"
         print(
@@ -57,7 +66,15 @@ def announce(
         print(experiment.weights_report, flush=True)
 
 
-def _described(record: DatasetRecord) -> str:
+def _test_images(data: ConfigDict) -> int | None:
+    """Returns how many there are; None where there is no test split."""
+    try:
+        return len(open_source(data.name, split="test"))
+    except UserError:
+        return None
+
+
+def _described(record: DatasetRecord, *, test: int | None, sizes: str) -> str:
     """Returns task, classes and lengths of the splits, so that one sees what is learned."""
     kinds = [names for names in record.classes.values() if names]
     classes = "; ".join(
@@ -65,9 +82,12 @@ def _described(record: DatasetRecord) -> str:
         f"({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
         for names in kinds
     )
+    train, validation = record.train_examples, record.validation_examples
+    counts = [f"{train:,} training", f"{validation:,} validation"]
+    counts += [] if test is None else [f"{test:,} test"]
     return (
-        f"data: {record.task} of {classes or 'no classes'}; {record.train_examples:,} "
-        f"training and {record.validation_examples:,} validation images"
+        f"data: {record.task} of {classes or 'no classes'}; {', '.join(counts[:-1])} and "
+        f"{counts[-1]} images{f' of {sizes}' if sizes else ''}"
     )
 
 

@@ -7,10 +7,10 @@ from hybrid_jax.train.parallel.distributed import sum_over_processes
 
 # What the counters of a batch count, in words.
 _WORDS = {
-    "skipped": "unreadable examples skipped",
+    "skipped": "unreadable examples skipped (--mode=check names them)",
     "dropped": "objects left out for want of room (data.max_boxes)",
     "vanished": "objects under a pixel left out (a larger data.image_size keeps more)",
-    "faulty": "faulty annotations left out",
+    "faulty": "faulty annotations left out (--mode=check names them)",
     "cut_off": "objects left out because a crop left too little of them",
 }
 # Random crops cut objects off all the time: that is counted in rows and report alone.

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from dense_examples import write_image
+from dense_examples import write_image, write_mask
 
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
@@ -78,3 +78,21 @@ def test_changed_training_file_is_read_again(tmp_path):
     assert open_source(data, split="validation")[0]["box_labels"] == [1]
     _write(tmp_path, "train", dict(dog=1, elephant=2), seen="dog")
     assert open_source(data, split="validation")[0]["box_labels"] == [0]
+
+
+def test_gaps_in_numbers_of_classes_are_said(tmp_path):
+    data = _write(tmp_path, "train", dict(cat=1, dog=4), seen="dog")
+    _write(tmp_path, "val", dict(dog=4), seen="dog")
+    assert (
+        "from 1 to 4 and leave out 2 (2, 3)"
+        in open_source(data, split="train").info.notes[0]
+    )
+    for i, folder in enumerate(("train/0", "train/2", "val/0")):
+        write_image(tmp_path / "f" / folder / f"{i}.png")
+    source = open_source(f"folder:{tmp_path}/f", split="train")
+    assert "from 0 to 2 and leave out 1 (1)" in source.info.notes[0]
+    for split in ("train", "val"):
+        write_image(tmp_path / f"img/{split}/0.png")
+        write_mask(tmp_path / f"mask/{split}/0.png", 4 * np.eye(20, 30, dtype=np.uint8))
+    source = open_source(f"seg:{tmp_path}/img,{tmp_path}/mask", split="train")
+    assert "no mask of training holds 3 of the ids 0 to 4 (1, 2, 3)" in source.info.notes[0]

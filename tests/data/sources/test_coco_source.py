@@ -145,7 +145,7 @@ def test_image_of_another_size_than_the_file_says_is_named(tmp_path):
         (dict(bbox=[1, 2, 3]), "the box of id 12.* is not four numbers"),
         (dict(bbox=[1, 2, "x", 3]), "the box of id 12.* is not four numbers"),
         (dict(bbox=[1, 2, 0, 3]), "the box of id 12, .* has no area"),
-        (dict(bbox=[1, 2, 3, -1]), "the box of id 12, .* has no area"),
+        (dict(bbox=[1, 2, 3, -1]), "the box of id 12, .* has its corners"),
         (dict(bbox=[10, 2, 30, 4]), "the box of id 12, .* reaches beyond the image"),
     ],
 )

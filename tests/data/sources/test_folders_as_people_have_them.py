@@ -67,6 +67,18 @@ def test_coco_voc_and_masks_hold_out_as_folders_do(tmp_path):
             open_source(name, split="test")
 
 
+def test_classes_of_two_images_each_are_shared_out_together(tmp_path):
+    write_class_folders(tmp_path / "flat", {f"c{i}": 2 for i in range(20)})
+    splits = ("train", "validation", "test")
+    whole = [open_source(f"folder:{tmp_path}/flat", split=s) for s in splits]
+    assert [len(source) for source in whole] == [32, 4, 4]
+    assert len({i for source in whole for i in _ids(source)}) == 40
+    write_class_folders(tmp_path, {f"by/train/c{i}": 2 for i in range(20)})
+    train, val = (open_source(f"folder:{tmp_path}/by", split=s) for s in splits[:2])
+    assert (len(train), len(val)) == (36, 4)
+    assert "4 of the 40 training images" in train.info.notes[0]
+
+
 def test_train_may_be_a_class(tmp_path):
     write_class_folders(tmp_path, {"bus": 3, "car": 3, "train": 3})
     source = open_source(f"folder:{tmp_path}", split="train")

@@ -116,7 +116,8 @@ def test_source_can_be_sent_to_worker_processes(name):
     [
         (_object(box=(7, 9, 7, 9)), "has no area"),
         (_object(box=(7, 9, 12, 9)), "has no area"),
-        (_object(box=(12, 4, 3, 10)), "has no area"),
+        (_object(box=(12, 4, 3, 10)), "has its corners swapped"),
+        (_object(box=(0.1, 0.2, 0.9, 0.7)), "seems to hold shares"),
         (_object(box=(3, 4, 12, "x")), "is not four numbers"),
         ("<object><name>cell</name></object>", "is not four numbers"),
         (_object(box=(3, 4, 40, 10)), "reaches beyond the image"),

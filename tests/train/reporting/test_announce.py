@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from data_examples import write_class_folders
 from etils import epath
 from small_run import small_config
 
@@ -30,9 +31,10 @@ def _record(names: tuple[str, ...]) -> DatasetRecord:
     ],
 )
 def test_task_classes_and_lengths_come_first(names, told, capsys):
-    announce(prepare(small_config()), epath.Path("here"), record=_record(names))
-    line = f"data: classification of {told}; 1,200 training and 30 validation images\n"
-    assert line in capsys.readouterr().out
+    experiment = prepare(small_config())
+    announce(experiment, epath.Path("here"), record=_record(names), sizes="8x8 px")
+    line = f"{told}; 1,200 training, 30 validation and 176 test images of 8x8 px\n"
+    assert f"data: classification of {line}" in capsys.readouterr().out
 
 
 def test_what_is_odd_about_the_data_is_said_once(capsys):
@@ -43,3 +45,13 @@ def test_what_is_odd_about_the_data_is_said_once(capsys):
     told = capsys.readouterr().out
     for note in (*notes, "one class only"):
         assert told.count(f"data: {note}\n") == 1
+    assert "data: --mode=check reads all of it once" in told
+
+
+def test_data_without_a_test_split_has_no_count_of_it(tmp_path, capsys):
+    write_class_folders(tmp_path, {"train/ant": 4, "train/bee": 4, "val/ant": 2})
+    experiment = prepare(small_config({"data.name": f"folder:{tmp_path}"}))
+    announce(experiment, epath.Path("here"), record=_record(("ant", "bee")))
+    told = capsys.readouterr().out
+    assert "1,200 training and 30 validation images\n" in told
+    assert "--mode=check" not in told

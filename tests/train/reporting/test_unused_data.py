@@ -86,7 +86,7 @@ def test_dropped_and_faulty_objects_are_reported(tmp_path, capsys):
         assert "skipped" not in row
     printed = capsys.readouterr().out
     assert "80 objects left out for want of room (data.max_boxes) so far" in printed
-    assert "16 faulty annotations left out so far" in printed
+    assert "16 faulty annotations left out (--mode=check names them) so far" in printed
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["skipped"], report["dropped"], report["faulty"]) == (0, 80, 16)
     assert scores == dict(count=EXAMPLES, seen=1.0) | a_pass

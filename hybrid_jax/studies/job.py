@@ -1,0 +1,138 @@
+"""One process of a study: its command, and what its end means."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from hybrid_jax.config import to_json
+from hybrid_jax.studies import saved_experiment
+from hybrid_jax.studies.plan import Run
+from hybrid_jax.studies.settings import Study
+from hybrid_jax.train.checkpoints.workdir import write_whole
+
+PROGRAM = (sys.executable, "-m", "hybrid_jax.main")
+
+# What `check_finite` says of a loss or a gradient.
+_DIVERGED = "is not finite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A training or a scoring of one run.
+
+    Attributes:
+        run: which.
+        folder: its workdir.
+        split: scored; None for a training.
+        score: name of the score that counts.
+        restore: "best" or "last": the checkpoint that counts.
+    """
+
+    run: Run
+    folder: pathlib.Path
+    split: str | None
+    score: str
+    restore: str
+
+    @property
+    def result_file(self) -> pathlib.Path:
+        """Written once, when the outcome is known for good."""
+        name = "result.json" if self.split is None else f"result_{self.split}.json"
+        return self.folder / name
+
+    @property
+    def output_file(self) -> pathlib.Path:
+        """What the process has printed."""
+        name = "output.txt" if self.split is None else f"output_{self.split}.txt"
+        return self.folder / name
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the outcome, None if there is none yet."""
+        if not self.result_file.exists():
+            return None
+        return json.loads(self.result_file.read_text())
+
+    def command(self, program: Sequence[str]) -> list[str]:
+        """Writes the experiment and returns the command line."""
+        experiment = self.folder / "experiment.json"
+        write_whole(epath.Path(experiment), to_json(self.run.experiment) + "\n")
+        words = [
+            *program,
+            f"--config={saved_experiment.__file__}:{experiment}",
+            f"--workdir={self.folder}",
+        ]
+        if self.split is None:
+            return words
+        return [*words, "--mode=evaluate", f"--config.eval.split={self.split}"]
+
+    def begun(self) -> bool:
+        """Whether an earlier process has worked on it, so that the time is not whole."""
+        return self.output_file.exists()
+
+    def finish(self, *, code: int, seconds: float, resumed: bool) -> dict[str, Any] | None:
+        """Writes and returns the outcome of a process that has ended.
+
+        Args:
+            code: exit status; negative for a signal.
+            seconds: that the process took.
+            resumed: whether it went on with what another one began.
+
+        Returns:
+            None for a process that was asked to stop, whose work can go on. Else `status`
+            ("finished", "diverged" or "failed"), `score` (None unless finished), `scores`
+            of the last evaluation or of the split, and `time`.
+        """
+        if code == 130:
+            return None
+        time: dict[str, Any] = dict(seconds=round(seconds, 2), resumed=resumed)
+        outcome: dict[str, Any] = dict(status="failed", exit=code, score=None, scores={})
+        if code == 0:
+            found = self._found()
+            if found is None:
+                return None  # SIGTERM: saved, and left without a report
+            score, report = found
+            outcome.update(status="finished", score=score, scores=report["scores"])
+            if not math.isfinite(score):
+                outcome.update(status="diverged", score=None, scores={})
+            time |= {key: report[key] for key in _TIMES if key in report}
+        elif _DIVERGED in self.output_file.read_text(errors="replace"):
+            outcome["status"] = "diverged"
+        outcome["time"] = time
+        text = json.dumps(outcome, indent=2) + "\n"
+        write_whole(epath.Path(self.result_file), text)
+        return outcome
+
+    def _found(self) -> tuple[float, dict[str, Any]] | None:
+        """Returns the score that counts and what else the process has written."""
+        if self.split is not None:
+            path = self.folder / f"evaluation_{self.split}.json"
+            scores = json.loads(path.read_text())
+            del scores["step"], scores["split"]
+            return scores[self.score], dict(scores=scores)
+        path = self.folder / "report.json"
+        if not path.exists():
+            return None
+        report = json.loads(path.read_text())
+        if self.restore == "best" and report["best"]:
+            return report["best"]["score"], report
+        return report["scores"][self.score], report
+
+
+_TIMES = ("images_per_second", "seconds_to_start", "seconds_first_step", "batch_size")
+
+
+def training(run: Run, study: Study, runs: pathlib.Path) -> Job:
+    """Returns the training of a run, in its folder below `runs`."""
+    restore = study.base["eval"]["restore"]
+    return Job(run, runs / run.name, None, study.score, restore)
+
+
+def scoring(run: Run, study: Study, runs: pathlib.Path) -> Job:
+    """Returns the scoring of the test split with a run that is trained."""
+    return dataclasses.replace(training(run, study, runs), split=study.test_split)

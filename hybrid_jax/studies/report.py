@@ -1,0 +1,159 @@
+"""`study.json`: every run of a study, and what each variant came to."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybrid_jax.studies.choice import at_an_edge
+from hybrid_jax.studies.intervals import paired_interval
+from hybrid_jax.studies.plan import Run
+from hybrid_jax.studies.settings import Study
+from hybrid_jax.studies.sizes import Size
+
+# What became of one run: the run, its training, and its scoring, if there was one.
+Outcome = tuple[Run, Mapping[str, Any], Mapping[str, Any] | None]
+
+
+def report(
+    study: Study,
+    *,
+    sizes: Mapping[str, Sequence[Size]],
+    chosen: Mapping[str, Mapping[str, Any] | None],
+    tried: Sequence[tuple[Run, Mapping[str, Any]]],
+    final: Sequence[Outcome],
+) -> dict[str, Any]:
+    """Returns a study and its results as plain values for JSON.
+
+    Only what is called `time` depends on the machine and on interruptions.
+
+    Args:
+        sizes: variant -> of the model with each setting.
+        chosen: variant -> setting; None without a finished trial.
+        tried: trials and their results.
+        final: runs of the chosen settings.
+    """
+    by_variant = {name: _test_scores(name, final) for name in study.variants}
+    baseline = by_variant[study.baseline]
+    variants = {}
+    for name, setting in chosen.items():
+        rows = [row for row in final if row[0].variant == name]
+        settings = study.settings[name]
+        size = sizes[name][settings.index(setting) if setting is not None else 0]
+        variants[name] = dict(
+            changes=dict(study.variants[name]),
+            params=size.params,
+            macs=size.macs,
+            setting=setting,
+            edges=[] if setting is None else at_an_edge(setting, settings),
+            seeds=len(study.seeds),
+            outcomes=_outcomes(rows, [row for row in tried if row[0].variant == name]),
+            **_summary(by_variant[name]),
+            difference=None
+            if name == study.baseline
+            else _difference(by_variant[name], baseline),
+            time=_time(rows),
+        )
+    return dict(
+        baseline=study.baseline,
+        score=study.score,
+        validation_split=study.validation_split,
+        test_split=study.test_split,
+        matched=study.matched,
+        tolerance=study.tolerance,
+        seeds=list(study.seeds),
+        trials=len(study.settings[study.baseline]),
+        variants=variants,
+        runs=_runs(tried, final),
+    )
+
+
+def _test_scores(variant: str, final: Sequence[Outcome]) -> dict[int, float]:
+    """Returns seed -> score on the test split, of the runs that have one."""
+    return {
+        run.seed: scored["score"]
+        for run, _, scored in final
+        if run.variant == variant and scored is not None and scored["score"] is not None
+    }
+
+
+def _summary(scores: Mapping[int, float]) -> dict[str, float | None]:
+    values = list(scores.values())
+    return dict(
+        mean=statistics.fmean(values) if values else None,
+        deviation=statistics.stdev(values) if len(values) > 1 else None,
+    )
+
+
+def _difference(
+    scores: Mapping[int, float], baseline: Mapping[int, float]
+) -> dict[str, Any] | None:
+    """Returns the interval over the seeds that both have; None without any."""
+    seeds = [seed for seed in baseline if seed in scores]
+    if not seeds:
+        return None
+    interval = paired_interval([scores[s] for s in seeds], [baseline[s] for s in seeds])
+    return dict(
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        pairs=len(seeds),
+        excludes_zero=interval.excludes_zero,
+    )
+
+
+def _outcomes(
+    final: Sequence[Outcome], tried: Sequence[tuple[Run, Mapping[str, Any]]]
+) -> dict[str, dict[str, int]]:
+    """Returns how many trials and final runs ended in which way; of scorings, the worst."""
+    counts: dict[str, dict[str, int]] = dict(trials={}, final={})
+    for _, result in tried:
+        _count(counts["trials"], result["status"])
+    for _, trained, scored in final:
+        _count(counts["final"], (scored or trained)["status"])
+    return counts
+
+
+def _count(counts: dict[str, int], status: str) -> None:
+    counts[status] = counts.get(status, 0) + 1
+
+
+def _time(final: Sequence[Outcome]) -> dict[str, float | None]:
+    """Returns the mean time of the final runs; an interrupted one has none."""
+    times = [
+        trained["time"]
+        for _, trained, _ in final
+        if trained["status"] == "finished" and not trained["time"]["resumed"]
+    ]
+    speeds = [time["images_per_second"] for time in times if "images_per_second" in time]
+    return dict(
+        seconds=statistics.fmean(time["seconds"] for time in times) if times else None,
+        images_per_second=statistics.fmean(speeds) if speeds else None,
+    )
+
+
+def _runs(
+    tried: Sequence[tuple[Run, Mapping[str, Any]]], final: Sequence[Outcome]
+) -> list[dict[str, Any]]:
+    """Returns every run once, in the order of the plan."""
+    rows: dict[str, dict[str, Any]] = {}
+    for run, result in tried:
+        rows[run.name] = dict(_row(run, result), trial=True, final=False, test=None)
+    for run, result, scored in final:
+        row = rows.setdefault(run.name, dict(_row(run, result), trial=False))
+        row.update(final=True, test=None if scored is None else _without_time(scored))
+    return list(rows.values())
+
+
+def _row(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(
+        name=run.name,
+        variant=run.variant,
+        setting=dict(run.setting),
+        seed=run.seed,
+        validation=_without_time(result),
+        time=result["time"],
+    )
+
+
+def _without_time(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != "time"}

@@ -1,0 +1,161 @@
+"""Runs the jobs of a study that have no result, each as a process, some at a time."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hybrid_jax.errors import UserError
+from hybrid_jax.studies.job import Job
+from hybrid_jax.studies.run_lock import RunLock, holder
+
+_POLL_SECONDS = 0.1
+
+
+@dataclasses.dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen
+    lock: RunLock
+    slot: int
+    started: float
+    resumed: bool
+
+
+class Runner:
+    """Gives every job a result, or waits for the process that is about to.
+
+    Args:
+        program: the words in front of the flags.
+        at_once: processes at a time; each has its share of this process's cores.
+        retry_failed: whether failed jobs are run again, once.
+    """
+
+    def __init__(self, program: Sequence[str], *, at_once: int, retry_failed: bool):
+        self._program = program
+        self._shares = _core_shares(at_once)
+        self._retry_failed = retry_failed
+        self._retried: set[str] = set()
+
+    def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        """Returns the results, in the order of the jobs; equal jobs are run once.
+
+        Raises:
+            UserError: some were stopped by a signal, so that they can go on.
+            KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have.
+        """
+        waiting = list({job.result_file: job for job in jobs}.values())
+        total, said = len(waiting), ""
+        running: list[_Running] = []
+        stopped: list[str] = []
+        with _stopping(running):
+            while waiting or running:
+                for one in [r for r in running if r.process.poll() is not None]:
+                    running.remove(one)
+                    if self._end(one) is None:
+                        stopped.append(one.job.run.name)
+                waiting = [job for job in waiting if not self._has_result(job)]
+                self._start_some(waiting, running)
+                if waiting and not running and waiting[0].run.name != said:
+                    said = waiting[0].run.name
+                    who = holder(waiting[0].folder)
+                    print(f"waiting for {said}, which {who} runs", flush=True)
+                if waiting or running:
+                    time.sleep(_POLL_SECONDS)
+        if stopped:
+            raise UserError(
+                f"{len(stopped)} of {total} runs were stopped before their end: "
+                f"{', '.join(stopped)}. The same command goes on with them."
+            )
+        results = [job.result() for job in jobs]
+        assert None not in results  # nothing waits and nothing was stopped
+        return results  # pyright: ignore[reportReturnType]
+
+    def _has_result(self, job: Job) -> bool:
+        result = job.result()
+        if result is None:
+            return False
+        again = self._retry_failed and result["status"] == "failed"
+        return not again or str(job.result_file) in self._retried
+
+    def _start_some(self, waiting: list[Job], running: list[_Running]) -> None:
+        """Starts waiting jobs that no other process runs, while there is a free slot."""
+        for job in list(waiting):
+            free = set(range(len(self._shares))) - {one.slot for one in running}
+            if not free:
+                return
+            lock = RunLock.take(job.folder)
+            if lock is None:
+                continue
+            waiting.remove(job)
+            if self._has_result(job):  # since the lock was asked for
+                lock.close()
+                continue
+            self._retried.add(str(job.result_file))
+            running.append(self._start(job, lock, slot=min(free)))
+
+    def _start(self, job: Job, lock: RunLock, *, slot: int) -> _Running:
+        resumed = job.begun()
+        cores = self._shares[slot]
+        with open(job.output_file, "w") as output:
+            process = subprocess.Popen(
+                job.command(self._program),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.file],  # the run keeps the lock if the study is killed
+            )
+        if cores:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                # Its threads, which come later, inherit this.
+                os.sched_setaffinity(process.pid, cores)
+        return _Running(job, process, lock, slot, time.monotonic(), resumed)
+
+    def _end(self, one: _Running) -> dict[str, Any] | None:
+        result = one.job.finish(
+            code=one.process.returncode,
+            seconds=time.monotonic() - one.started,
+            resumed=one.resumed,
+        )
+        one.lock.close()
+        what = "" if one.job.split is None else f" on {one.job.split}"
+        if result is None:
+            said = "stopped"
+        elif result["status"] == "finished":
+            said = f"{one.job.score} {result['score']:.4f}{what}"
+        else:
+            said = f"{result['status']}{what}: see {one.job.output_file}"
+        print(f"{one.job.run.name}  seed {one.job.run.seed}  {said}", flush=True)
+        return result
+
+
+@contextlib.contextmanager
+def _stopping(running: list[_Running]) -> Iterator[None]:
+    """Asks the processes to stop, and waits until they have saved, if this one must end."""
+
+    def leave(number: int, frame: object) -> None:
+        del frame
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        for one in running:
+            one.process.terminate()
+        for one in running:
+            one.process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _core_shares(count: int) -> list[set[int]]:
+    """Returns the cores of each slot; empty where a process cannot be kept to some."""
+    if count == 1 or not hasattr(os, "sched_setaffinity"):
+        return [set() for _ in range(count)]
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[slot::count]) or set(cores) for slot in range(count)]

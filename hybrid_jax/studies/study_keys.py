@@ -1,0 +1,22 @@
+"""Every key of the branch `study` and its default, once."""
+
+from typing import Any
+
+
+def study_keys() -> dict[str, Any]:
+    """Returns the keys that a study file may set, and the command line after it."""
+    return dict(
+        baseline="",  # the variant that the others are compared with; the first without one
+        seeds=(0, 1, 2),  # of the chosen setting; the first is the one of all trials
+        score="auto",  # what is compared, higher is better; "auto": the task's own
+        # Scored once, at the end; `eval.split` is what settings are chosen on.
+        test_split="test",
+        matched="params",  # "params", "macs" or "none": what variants have alike
+        tolerance=0.10,  # share by which a variant may differ from the baseline in it
+        jobs=1,  # runs at a time, each on its share of this process's cores
+        # "2/3" begins with the second third of the runs; for several machines.
+        shard="1/1",
+        plan_only=False,  # print the plan and stop
+        probe=False,  # train each variant for 20 steps first, and tell the expected time
+        retry_failed=False,  # run again what has failed; what has diverged stays
+    )

@@ -1,0 +1,111 @@
+"""`study.md`: the table of a study, made of what `study.json` holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_COLUMNS = ("variant", "setting", "M params", "GMAC", "s", "images/s", "runs")
+
+
+def study_table(found: Mapping[str, Any]) -> str:
+    """Returns the Markdown of a report.
+
+    A difference is bold only where its interval excludes zero and no run of the variant or
+    of the baseline is missing: what is left of a variant that diverges is no fair sample.
+
+    Args:
+        found: of `report`.
+    """
+    score, baseline = found["score"], found["baseline"]
+    header = [*_COLUMNS, f"{found['test_split']} {score}", f"less {baseline}"]
+    rows = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
+    rows += [_row(name, found) for name in found["variants"]]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *_notes(found)]) + "\n"
+
+
+def _row(name: str, found: Mapping[str, Any]) -> list[str]:
+    variant = found["variants"][name]
+    time = variant["time"]
+    return [
+        f"`{name}`",
+        _setting(variant["setting"]),
+        f"{variant['params'] / 1e6:.3f}",
+        f"{variant['macs'] / 1e9:.4f}",
+        _number(time["seconds"], ".0f"),
+        _number(time["images_per_second"], ".0f"),
+        _outcomes(variant),
+        _with_deviation(variant),
+        _difference(name, found),
+    ]
+
+
+def _setting(setting: Mapping[str, Any] | None) -> str:
+    if setting is None:
+        return "none finished"
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in setting.items())
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _outcomes(variant: Mapping[str, Any]) -> str:
+    """Returns the final runs, and the trials where some did not finish."""
+    final, trials = variant["outcomes"]["final"], variant["outcomes"]["trials"]
+    words = [f"{final.get('finished', 0)} of {variant['seeds']}"]
+    words += [
+        f"{count} {status}" for status, count in final.items() if status != "finished"
+    ]
+    words += [
+        f"{count} of {sum(trials.values())} trials {status}"
+        for status, count in trials.items()
+        if status != "finished"
+    ]
+    return ", ".join(words)
+
+
+def _with_deviation(variant: Mapping[str, Any]) -> str:
+    if variant["mean"] is None:
+        return "none"
+    deviation = variant["deviation"]
+    return f"{variant['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def _difference(name: str, found: Mapping[str, Any]) -> str:
+    difference = found["variants"][name]["difference"]
+    if difference is None:
+        return "" if name == found["baseline"] else "none"
+    if difference["low"] is None:
+        return f"{difference['mean']:+.4f} (no interval)"
+    text = (
+        f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    )
+    whole = difference["pairs"] == len(found["seeds"])
+    return f"**{text}**" if difference["excludes_zero"] and whole else text
+
+
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    runs, seeds = found["runs"], found["seeds"]
+    matched = (
+        "Sizes are not matched."
+        if found["matched"] == "none"
+        else f"Matched within {found['tolerance']:.0%} in {found['matched']}."
+    )
+    notes = [
+        f"{len(runs)} runs. Each variant had {found['trials']} trials with seed "
+        f"{seeds[0]}, chosen by {found['score']} on "
+        f"`{found['validation_split']}`; the chosen setting ran with seeds "
+        f"{', '.join(map(str, seeds))} and was scored once on "
+        f"`{found['test_split']}`: mean ± standard deviation. {matched}",
+        "",
+        f"Differences from `{found['baseline']}` are of runs with the same seed, with 95 % "
+        f"intervals of Student's t, for each variant alone; bold where they exclude 0.",
+    ]
+    for name, variant in found["variants"].items():
+        for key in variant["edges"]:
+            notes += [
+                "",
+                f"`{name}`: {key}={variant['setting'][key]} is at the end of its grid; a "
+                f"wider one may serve it better.",
+            ]
+    return notes

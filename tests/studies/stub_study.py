@@ -1,0 +1,51 @@
+"""A study of stub runs: `python stub_study.py WORKDIR [JOBS]` carries it out."""
+
+import json
+import pathlib
+import sys
+
+from hybrid_jax.config import defaults
+from hybrid_jax.studies.sizes import Size
+from hybrid_jax.studies.study import study
+from hybrid_jax.studies.study_config import study_config
+
+STUB = (sys.executable, "-S", str(pathlib.Path(__file__).with_name("stub_training.py")))
+
+# `stub_training` plants two points on `sequential` and none on `late_concat`.
+VARIANTS = {
+    "resnet": {"model.fusion": "resnet"},
+    "sequential": {"model.fusion": "sequential"},
+    "late_concat": {"model.fusion": "late_concat"},
+}
+
+
+def config(*, variants=VARIANTS, **options):
+    """Returns a study of three variants, two rates and five seeds."""
+    base = defaults("tiny")
+    base.train.update(steps=10, batch_size=8)
+    base.data.image_size = 16
+    options = dict(matched="none", seeds=(0, 1, 2, 3, 4), jobs=4) | options
+    grid = options.pop("grid", {"optimizer.learning_rate": (1e-3, 1e-2)})
+    return study_config(base, variants=variants, grid=grid, **options)
+
+
+def carry_out(workdir, **options):
+    """Runs the study with stubs in place of training and models."""
+    measure = options.pop("measure", lambda experiment: Size(1000, 2000))
+    return study(config(**options), str(workdir), program=STUB, measure=measure)
+
+
+def without_time(node):
+    """Returns a report without what depends on the clock."""
+    if isinstance(node, dict):
+        return {key: without_time(value) for key, value in node.items() if key != "time"}
+    return [without_time(value) for value in node] if isinstance(node, list) else node
+
+
+def saved(workdir):
+    """Returns `study.json` without what depends on the clock."""
+    return without_time(json.loads((workdir / "study.json").read_text()))
+
+
+if __name__ == "__main__":
+    carry_out(pathlib.Path(sys.argv[1]), jobs=int(sys.argv[2]))

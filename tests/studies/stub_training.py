@@ -1,0 +1,66 @@
+"""Stands in for the command line in studies: instant runs with scores known beforehand."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import random
+import sys
+import time
+
+
+def noise(*parts) -> float:
+    """Returns a number from a normal distribution that depends on `parts` alone."""
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return random.Random(digest).gauss(0.0, 1.0)
+
+
+def scores_of(experiment: dict, split: str) -> dict[str, float]:
+    """Returns a score with an effect of the fusion, one of the seed, and noise."""
+    rate, seed = experiment["optimizer"]["learning_rate"], experiment["seed"]
+    fusion = experiment["model"]["fusion"]
+    effect = {"sequential": 0.02}.get(fusion, 0.0)  # the planted two points
+    best = 0.0 if rate == 1e-3 else -0.1
+    shared = 0.05 * noise("seed", seed)
+    own = 0.003 * noise(fusion, rate, seed, split)
+    return dict(top1=0.7 + effect + best + shared + own, count=100)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words)
+    workdir = pathlib.Path(flags["workdir"])
+    experiment = json.loads(pathlib.Path(flags["config"].partition(":")[2]).read_text())
+    split = flags.get("config.eval.split", "")
+    with open(workdir / f"starts{split}.txt", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    with contextlib.ExitStack() as alone:
+        try:
+            os.close(os.open(workdir / "running", os.O_CREAT | os.O_EXCL))
+            alone.callback(os.remove, workdir / "running")
+        except FileExistsError:
+            (workdir / "overlap").touch()
+        time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+    if experiment["model"]["fusion"] == "conformer" and not split:
+        sys.exit("error: training stopped: step 3 is not finite (learning rate 0.1)")
+    if experiment["model"]["fusion"] == "bifusion" and not split:
+        sys.exit("error: no memory")
+    if split:
+        scores = dict(step=1, split=split, **scores_of(experiment, split))
+        (workdir / f"evaluation_{split}.json").write_text(json.dumps(scores))
+        return
+    scores = scores_of(experiment, "validation")
+    report = dict(
+        scores=scores,
+        best=dict(step=1, score=scores["top1"]),
+        batch_size=8,
+        images_per_second=100.0,
+        seconds_to_start=1.0,
+        seconds_first_step=2.0,
+    )
+    (workdir / "report.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What studies do with processes: each run once, whatever is killed, none dropped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import stub_study
+from small_run import ROOT
+from stub_study import carry_out, saved
+
+from hybrid_jax.studies.run_lock import RunLock
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("whole")
+    carry_out(workdir)
+    return workdir
+
+
+def started(workdir):
+    """Returns how often each run was begun, trainings and scorings apart."""
+    files = (workdir / "runs").glob("*/starts*.txt")
+    return {str(f.relative_to(workdir)): len(f.read_text().splitlines()) for f in files}
+
+
+def begin(workdir, *, jobs=1, seconds):
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "STUB_SECONDS": str(seconds),
+    }
+    words = [sys.executable, stub_study.__file__, str(workdir), str(jobs)]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+
+
+def test_every_run_is_once_and_test_is_scored_with_chosen_settings_alone(whole):
+    counts = started(whole)
+    assert set(counts.values()) == {1}
+    # Three variants with two rates, the better one with four more seeds; five scorings.
+    assert sum("startstest" in name for name in counts) == 15
+    assert sum("starts.txt" in name for name in counts) == 6 + 12
+
+
+def test_same_command_again_runs_nothing(whole):
+    before, counts = saved(whole), started(whole)
+    (whole / "study.json").unlink()
+    carry_out(whole)
+    assert saved(whole) == before
+    assert started(whole) == counts
+
+
+def test_killed_study_goes_on_to_the_same_report(whole, tmp_path):
+    process = begin(tmp_path, jobs=2, seconds=0.4)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/result.json"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "study.json").exists()
+    carry_out(tmp_path)
+    assert not list(tmp_path.glob("runs/*/overlap"))  # with runs that outlived the study
+    assert saved(tmp_path) == saved(whole)
+
+
+def test_two_studies_on_one_workdir_share_the_runs(whole, tmp_path):
+    both = [begin(tmp_path, jobs=2, seconds=0.05) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert not list(tmp_path.glob("runs/*/overlap"))
+    counts = started(tmp_path)
+    assert set(counts.values()) == {1}
+    assert len(counts) == len(started(whole))
+    assert saved(tmp_path) == saved(whole)
+
+
+def test_lock_stays_with_a_run_whose_study_is_gone(tmp_path):
+    lock = RunLock.take(tmp_path)
+    run = subprocess.Popen(["sleep", "60"], pass_fds=[lock.file])
+    lock.close()
+    assert RunLock.take(tmp_path) is None
+    run.kill()
+    run.wait()
+    again = RunLock.take(tmp_path)
+    assert again is not None
+    again.close()
+
+
+def test_file_of_a_dead_process_is_no_lock(tmp_path):
+    (tmp_path / "lock").write_text("process 1 on elsewhere\n")
+    lock = RunLock.take(tmp_path)
+    assert lock is not None
+    assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    lock.close()
+
+
+@pytest.mark.parametrize(
+    ("fusion", "status"), [("conformer", "diverged"), ("bifusion", "failed")]
+)
+def test_what_does_not_finish_is_reported(tmp_path, fusion, status):
+    variants = {
+        "resnet": {"model.fusion": "resnet"},
+        "other": {"model.fusion": fusion},
+    }
+    found = carry_out(tmp_path, variants=variants, seeds=(0, 1))
+    other = found["variants"]["other"]
+    assert other["outcomes"] == dict(trials={status: 2}, final={})
+    assert other["setting"] is None
+    runs = [run for run in found["runs"] if run["variant"] == "other"]
+    assert [run["validation"]["status"] for run in runs] == [status, status]
+    row = "| `other` | none finished |"
+    assert row in (tmp_path / "study.md").read_text()
+    assert f"2 of 2 trials {status}" in (tmp_path / "study.md").read_text()
+
+
+def test_failed_runs_are_repeated_when_asked(tmp_path):
+    variants = {"resnet": {}, "other": {"model.fusion": "bifusion"}}
+    variants["diverged"] = {"model.fusion": "conformer"}
+    options = dict(variants=variants, seeds=(0,), grid={"optimizer.learning_rate": (1e-3,)})
+    carry_out(tmp_path, **options)
+    carry_out(tmp_path, **options)
+    assert set(started(tmp_path).values()) == {1}
+    carry_out(tmp_path, **options, retry_failed=True)
+    counts = started(tmp_path)
+    again = [name.split("/")[1].partition("-")[0] for name, n in counts.items() if n > 1]
+    assert again == ["other"]
+
+
+def test_results_hold_scores_and_times(whole):
+    result = json.loads(next(whole.glob("runs/*/result.json")).read_text())
+    assert result["status"] == "finished"
+    assert result["time"]["images_per_second"] == 100.0
+    assert not result["time"]["resumed"]
+
+
+def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
+    process = begin(tmp_path, jobs=2, seconds=3)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/running"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    files = list(tmp_path.glob("runs/*/running"))
+    assert len(files) == 2  # they were ended before they could remove them
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    for file in files:
+        file.unlink()
+    carry_out(tmp_path)
+    assert saved(tmp_path) == saved(whole)

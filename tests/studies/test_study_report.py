@@ -1,0 +1,150 @@
+"""`study.json` and `study.md` of stub runs whose truth is known."""
+
+import pytest
+import stub_study
+from stub_study import carry_out
+
+from hybrid_jax.config_files import folder, study_lines
+from hybrid_jax.errors import UserError
+from hybrid_jax.studies.report import report
+from hybrid_jax.studies.settings import study_of
+from hybrid_jax.studies.sizes import Size
+from hybrid_jax.studies.study_keys import study_keys
+from hybrid_jax.studies.table import study_table
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return carry_out(tmp_path_factory.mktemp("study"))
+
+
+def row(found, name):
+    lines = study_table(found).splitlines()
+    return next(line for line in lines if line.startswith(f"| `{name}`"))
+
+
+def test_planted_difference_is_bold_and_none_is_not(found):
+    planted = found["variants"]["sequential"]["difference"]
+    assert planted["mean"] == pytest.approx(0.02, abs=0.005)
+    assert planted["low"] > 0
+    assert "**+0.0" in row(found, "sequential")
+    none = found["variants"]["late_concat"]["difference"]
+    assert none["low"] < 0 < none["high"]
+    assert "**" not in row(found, "late_concat")
+    assert "**" not in row(found, "resnet")
+
+
+def test_best_rate_of_validation_is_taken(found):
+    for variant in found["variants"].values():
+        assert variant["setting"] == {"optimizer.learning_rate": 1e-3}
+    assert "optimizer.learning_rate=0.001 is at the end of its grid" in study_table(found)
+
+
+def test_every_run_is_listed_with_its_scores(found):
+    assert len(found["runs"]) == 18
+    assert sum(run["trial"] for run in found["runs"]) == 6
+    final = [run for run in found["runs"] if run["final"]]
+    assert len(final) == 15
+    assert all(run["test"]["status"] == "finished" for run in final)
+    assert all(run["test"] is None for run in found["runs"] if not run["final"])
+
+
+def by_hand(*, missing):
+    """Returns a report in which seeds of the planted variant have diverged."""
+    study = study_of(stub_study.config(variants={"resnet": {}, "other": {}}))
+    time = dict(seconds=3.0, resumed=False)
+    good, bad = dict(status="finished", time=time), dict(status="diverged", time=time)
+
+    def outcome(variant, seed):
+        run = type("Run", (), dict(name=f"{variant}{seed}", variant=variant, seed=seed))
+        run.setting = {}
+        if (variant, seed) in missing:
+            return run, bad | dict(score=None), None
+        score = 0.5 + 0.1 * (variant == "other") + 0.001 * seed * (variant == "other")
+        return run, good | dict(score=score), good | dict(score=score)
+
+    setting = study.settings["resnet"][0]
+    size = Size(1, 1)
+    return report(
+        study,
+        sizes=dict(resnet=(size, size), other=(size, size)),
+        chosen=dict(resnet=setting, other=setting),
+        tried=[],
+        final=[outcome(name, seed) for name in study.variants for seed in study.seeds],
+    )
+
+
+def test_what_is_left_of_a_variant_that_diverges_is_not_bold():
+    assert "**+0.1" in row(by_hand(missing=()), "other")
+    text = row(by_hand(missing=[("other", 3)]), "other")
+    assert "4 of 5, 1 diverged" in text
+    assert "**" not in text
+
+
+def test_pairs_are_of_equal_seeds():
+    found = by_hand(missing=[("other", 0), ("resnet", 4)])
+    assert found["variants"]["other"]["difference"]["pairs"] == 3
+    # Seeds 1, 2, 3 remain.
+    assert found["variants"]["other"]["difference"]["mean"] == pytest.approx(0.102)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (dict(baseline="resnt"), "no variant 'resnt'. Did you mean 'resnet'?"),
+        (dict(seeds=(1, 1)), "expected different seeds"),
+        (dict(matched="size"), "expected one of params, macs, none, got 'size'"),
+        (dict(jobs=0), "jobs of 1 or more"),
+        (dict(shard="3/2"), "expected i/n"),
+        (dict(test_split="validation"), "three different splits"),
+        (dict(grids={"vit": {}}), "config.study.grids: no variant 'vit'"),
+        (
+            dict(grids={"resnet": {"optimizer.learning_rate": (1.0,)}}),
+            "as many trials as every other",
+        ),
+        (dict(grid={"optimizer.learning_rat": (1.0,)}), "no key 'optimizer.learning_rat'"),
+        (dict(variants={"resnet": {"model.fusin": 1}}), "no key 'model.fusin'"),
+        (dict(variants={"resnet": {}, "a/b": {}}), "variant 'a/b': expected letters"),
+        (dict(job=2), "unknown option 'job'. Did you mean 'jobs'?"),
+    ],
+)
+def test_unfair_or_mistaken_studies_are_refused(tmp_path, options, expected):
+    with pytest.raises(UserError, match=expected.replace("?", r"\?")):
+        carry_out(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["steps", "batch_size"])
+def test_what_hardware_would_decide_must_be_set(key):
+    config = stub_study.config()
+    config.train[key] = None
+    with pytest.raises(UserError, match=f"leaves train.{key} to the hardware"):
+        study_of(config)
+
+
+def test_plan_only_runs_nothing(tmp_path, capsys):
+    assert carry_out(tmp_path, plan_only=True) is None
+    assert not list(tmp_path.iterdir())
+    assert "18 runs, 4 at a time" in capsys.readouterr().out
+
+
+def test_probe_tells_the_time_of_the_runs(tmp_path, capsys):
+    carry_out(tmp_path, plan_only=True, probe=True)
+    # 3 s to start, 10 steps of 8 images at 100 a second: 3.8 s, 18 runs, 4 at a time.
+    printed = capsys.readouterr().out
+    assert "a run of late_concat: about 4 s" in printed
+    assert "all runs: about 0.3 min" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_studies_have_names_and_lines():
+    assert study_lines().keys() == {
+        f"studies/{path.stem}" for path in (folder() / "studies").glob("*.py")
+    }
+    assert all(study_lines().values())
+
+
+def test_page_has_every_key():
+    page = (folder().parent / "docs" / "studies.md").read_text()
+    missing = [key for key in study_keys() if f"`{key}`" not in page]
+    assert not missing
