@@ -14,7 +14,7 @@ from hybrid_jax import main
 from hybrid_jax.config import resolve
 
 FLAGS = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', inspect.getsource(main)))
-MODES = re.search(r"_MODES = \((.*?)\)", inspect.getsource(main))[1].replace('"', "")
+MODES = main._MODES
 
 
 def commands(text: str) -> list[list[str]]:
@@ -45,7 +45,7 @@ def test_command_is_one_the_library_takes(words):
             _set(config, name.removeprefix("config."), value)
         elif "hybrid_jax.main" in words:
             assert name in FLAGS, f"--{name} is no flag of hybrid_jax.main"
-    assert flags.get("mode", "train") in MODES.split(", ")
+    assert flags.get("mode", "train") in MODES
     assert resolve(config, on_cpu=True, num_train_examples=1000).train.steps >= 1
 
 
