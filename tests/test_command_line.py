@@ -43,8 +43,7 @@ def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
     for words in (
         "--config",
-        "--mode: <train|check|evaluate|robustness|predict|profile|export|pack",
-        "pack|config|study>",
+        "<train|check|evaluate|robustness|predict|profile|export|pack|config|study>",
         "--workdir",
         "--input",
         "runs/<name of",
