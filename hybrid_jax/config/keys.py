@@ -147,7 +147,7 @@ def _segmentation() -> dict[str, Any]:
 def _data() -> dict[str, Any]:
     return dict(
         # digits, shapes, shapes128, tfds:NAME, folder:PATH, csv:PATH, mnist:PATH,
-        # coco:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
+        # coco:IMAGES,JSON, coco_seg:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
         # seg:IMAGES,MASKS, records:PATH.
         name="digits",
         train_split="train",  # what is trained on

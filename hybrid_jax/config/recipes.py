@@ -138,7 +138,7 @@ def side(text: str) -> int | tuple[int, ...]:
 
 
 _NAMES = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100")
-_TWO_PATHS = ("coco", "seg")
+_TWO_PATHS = ("coco", "coco_seg", "seg")
 _PLACES = {  # kind of data -> what may stand behind it
     "folder": "/data/folder",
     "csv": "/data/labels.csv",
@@ -146,6 +146,7 @@ _PLACES = {  # kind of data -> what may stand behind it
     "mnist": "/data/mnist",
     "tfds": "cifar10",
     "coco": "(/data/images,/data/instances_{split}.json)",
+    "coco_seg": "(/data/images,/data/instances_{split}.json)",
     "yolo": "/data/yolo",
     "voc": "/data/VOC2012",
     "voc_seg": "/data/VOC2012",

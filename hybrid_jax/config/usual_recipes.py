@@ -92,8 +92,8 @@ def _imagenet2012(config: ConfigDict) -> None:
 
 
 _WITH_BOXES_OR_MASKS = (
-    *("coco", "yolo", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
-    *("tfds:scene_parse150", "tfds:cityscapes"),
+    *("coco", "coco_seg", "yolo", "voc", "voc_seg", "seg"),
+    *("tfds:coco/2017", "tfds:voc/2012", "tfds:scene_parse150", "tfds:cityscapes"),
 )
 # Data, or the kind of it -> what training on it usually needs.
 USUAL: dict[str, Callable[[ConfigDict], None]] = {

@@ -50,6 +50,7 @@ def _coco(root: pathlib.Path) -> str:
         images = [dict(id=i, file_name=f"{split}{i}.png") for i in numbers]
         annotations = [
             dict(id=i, image_id=i, category_id=1 + i % 2, bbox=[1, 2, 8, 6])
+            | dict(segmentation=[[1, 2, 9, 2, 9, 8, 1, 8]])
             for i in numbers
         ]
         categories = [dict(id=1, name="a"), dict(id=2, name="b")]
@@ -148,6 +149,7 @@ WRITERS = {
     ("detection", "tfds"): _tfds,
     ("detection", "voc"): _voc,
     ("detection", "yolo"): _yolo,
+    ("segmentation", "coco_seg"): lambda root: _coco(root).replace("coco", "coco_seg", 1),
     ("segmentation", "records"): lambda root: _packed(root, _seg, "segmentation"),
     ("segmentation", "seg"): _seg,
     ("segmentation", "shapes"): lambda root: "shapes",

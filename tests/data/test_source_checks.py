@@ -12,6 +12,7 @@ def test_unknown_kind_lists_all():
 def test_sources_are_found_by_their_files():
     assert SOURCES.names() == (
         "coco",
+        "coco_seg",
         "csv",
         "digits",
         "folder",
@@ -34,7 +35,7 @@ def test_embedded_source_takes_no_location(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["coco", "folder", "mnist", "seg", "tfds", "voc", "voc_seg"]
+    "name", ["coco", "coco_seg", "folder", "mnist", "seg", "tfds", "voc", "voc_seg"]
 )
 def test_source_with_location_asks_for_it(name):
     with pytest.raises(UserError, match=f"expected a location .* data.name='{name}:"):
