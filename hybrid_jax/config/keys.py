@@ -148,7 +148,7 @@ def _data() -> dict[str, Any]:
     return dict(
         # digits, shapes, shapes128, tfds:NAME, folder:PATH, csv:PATH, mnist:PATH,
         # coco:IMAGES,JSON, coco_seg:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
-        # seg:IMAGES,MASKS, records:PATH.
+        # seg:IMAGES,MASKS, records:PATH, hf_dataset:NAME_OR_PATH.
         name="digits",
         train_split="train",  # what is trained on
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)

@@ -104,6 +104,7 @@ USUAL: dict[str, Callable[[ConfigDict], None]] = {
     "folder": usual_images,
     "csv": _as_the_task_has_it,
     "records": _as_the_task_has_it,
+    "hf_dataset": _as_the_task_has_it,
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,
