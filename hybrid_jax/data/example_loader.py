@@ -1,6 +1,7 @@
 """Examples of a source as rows of batches: read, transformed and laid out."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Example
 from hybrid_jax.data.batch_fields import Row, batch_fields, empty_fields
 from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.formats.scaled_decoding import ScaleOf, decoded_for
 from hybrid_jax.data.transforms.recipe import evaluation_recipe, training_recipe
 from hybrid_jax.data.transforms.sample import Sample, sample_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
@@ -41,6 +43,8 @@ class ExampleLoader:
         self._hw: tuple[int, int] = tuple(data.image_size)
         self._training = training_recipe(data)
         self._evaluation = evaluation_recipe(data, targets=targets)
+        # Boxes and masks are of the whole image, whose size is checked too.
+        self._scaled = data.scaled_decoding and self._targets == ("label",)
         choices = {
             BadImageError: data.on_bad_image,
             BadAnnotationError: data.on_bad_annotation,
@@ -56,7 +60,7 @@ class ExampleLoader:
         Raises:
             UserError: not one example of the data set is usable.
         """
-        with at_most_pixels(self._max_pixels):
+        with self._limits(self._training[0].largest_scale):
             example, skipped = self._next_usable(index)
         row = self._row(example, self._training, rng)
         return row | dict(mask=np.bool_(True), skipped=np.int32(skipped))
@@ -70,7 +74,7 @@ class ExampleLoader:
         numbered: Row = dict(index=np.int32(index), skipped=np.int32(0))
         if index < len(self._source):
             try:
-                with at_most_pixels(self._max_pixels):
+                with self._limits(self._evaluation[0].largest_scale):
                     example = self._source[index]
                 row = self._row(example, self._evaluation, None)
                 return row | numbered | dict(mask=np.bool_(True))
@@ -78,6 +82,12 @@ class ExampleLoader:
                 numbered["skipped"] = np.int32(1)
         empty = empty_fields(self._hw, targets=self._targets, max_boxes=self._max_boxes)
         return empty | numbered | dict(mask=np.bool_(False))
+
+    @contextlib.contextmanager
+    def _limits(self, scale_of: ScaleOf) -> Iterator[None]:
+        scale = scale_of if self._scaled else None
+        with at_most_pixels(self._max_pixels), decoded_for(scale):
+            yield
 
     def _next_usable(self, index: int) -> tuple[Example, int]:
         total = len(self._source)

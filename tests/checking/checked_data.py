@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from data_examples import write_class_folders
 from dense_examples import write_image, write_mask
 
@@ -50,6 +51,7 @@ def _coco(root: pathlib.Path) -> str:
         images = [dict(id=i, file_name=f"{split}{i}.png") for i in numbers]
         annotations = [
             dict(id=i, image_id=i, category_id=1 + i % 2, bbox=[1, 2, 8, 6])
+            | dict(segmentation=[[1, 2, 9, 2, 9, 8, 1, 8]])
             for i in numbers
         ]
         categories = [dict(id=1, name="a"), dict(id=2, name="b")]
@@ -103,6 +105,24 @@ def _seg(root: pathlib.Path) -> str:
     return f"seg:{root}/img,{root}/mask"
 
 
+def _hf_dataset(root: pathlib.Path) -> str:
+    library = pytest.importorskip("datasets", reason="pip install 'hybrid_jax[datasets]'")
+    label = library.ClassLabel(names=["a", "b"])
+    features = library.Features({"image": library.Image(), "label": label})
+    written = _images(root, "{i}.png")
+    splits = library.DatasetDict()
+    for split in _SPLITS:
+        numbers = [i for s, i in written if s == split]
+        images = [
+            {"bytes": (root / f"{split}{i}.png").read_bytes(), "path": None}
+            for i in numbers
+        ]
+        content = {"image": images, "label": [i % 2 for i in numbers]}
+        splits[split] = library.Dataset.from_dict(content, features=features)
+    splits.save_to_disk(str(root / "saved"))
+    return f"hf_dataset:{root}/saved"
+
+
 def _mnist(root: pathlib.Path) -> str:
     for prefix, count in (("train", 24), ("t10k", 4)):
         images = np.random.default_rng(count).integers(0, 256, (count, 5, 6), np.uint8)
@@ -137,6 +157,7 @@ WRITERS = {
     ("classification", "csv"): _csv,
     ("classification", "digits"): lambda root: "digits",
     ("classification", "folder"): _folder,
+    ("classification", "hf_dataset"): _hf_dataset,
     ("classification", "mnist"): _mnist,
     ("classification", "records"): lambda r: _packed(r, _folder, "classification"),
     ("classification", "shapes"): lambda root: "shapes",
@@ -148,6 +169,7 @@ WRITERS = {
     ("detection", "tfds"): _tfds,
     ("detection", "voc"): _voc,
     ("detection", "yolo"): _yolo,
+    ("segmentation", "coco_seg"): lambda root: _coco(root).replace("coco", "coco_seg", 1),
     ("segmentation", "records"): lambda root: _packed(root, _seg, "segmentation"),
     ("segmentation", "seg"): _seg,
     ("segmentation", "shapes"): lambda root: "shapes",

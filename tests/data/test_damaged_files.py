@@ -28,6 +28,7 @@ _ODD = [
     *(None, True, -1, 0, 1.5, float("nan"), float("inf"), 10**30, 2**63, 10**400),
     *("", "x", "a" * 300, "\ud800", "\0", "480", [], [1], [[]], {}, {"a": []}),
 ]
+_OUTLINES = ([[1, 2, 11, 2, 11, 8]], dict(size=[20, 30], counts=[25, 6, 14, 6]))
 _XML = (
     "<annotation><size><width>30</width><height>20</height></size><object><name>x</name>"
     "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
@@ -49,7 +50,8 @@ def _odd_coco(draw: random.Random) -> bytes:
         images=[dict(id=i, file_name=f"{i}.png", height=20, width=30) for i in range(2)],
         annotations=[
             dict(id=i + 1, image_id=i, category_id=1, bbox=[1, 2, 10, 6], area=30.5)
-            for i in range(2)
+            | dict(segmentation=outline)
+            for i, outline in enumerate(_OUTLINES)
         ],
         categories=[dict(id=1, name="cat"), dict(id=4, name="dog")],
     )
@@ -111,12 +113,18 @@ def _arrays(kind: str) -> bytes:
 
 def _with_coco(root, draw):
     (root / "c.json").write_bytes(_odd_coco(draw))
-    _only_user_errors(lambda: _read_all(f"coco:{root}/JPEGImages,{root}/c.json"))
+    _read_coco(root)
 
 
 def _with_coco_bytes(root, draw):
     (root / "c.json").write_bytes(_damaged(_odd_coco(draw), draw))
-    _only_user_errors(lambda: _read_all(f"coco:{root}/JPEGImages,{root}/c.json"))
+    _read_coco(root)
+
+
+def _read_coco(root) -> None:
+    for kind in ("coco", "coco_seg"):
+        name = f"{kind}:{root}/JPEGImages,{root}/c.json"
+        _only_user_errors(lambda name=name: _read_all(name))
 
 
 def _with_voc(root, draw):

@@ -5,16 +5,20 @@ from hybrid_jax.errors import UserError
 
 
 def test_unknown_kind_lists_all():
-    with pytest.raises(UserError, match="'digit'. Did you mean 'digits'?.*folder, mnist"):
+    with pytest.raises(
+        UserError, match="'digit'. Did you mean 'digits'?.*folder, hf_d.*, mnist"
+    ):
         open_source("digit", split="train")
 
 
 def test_sources_are_found_by_their_files():
     assert SOURCES.names() == (
         "coco",
+        "coco_seg",
         "csv",
         "digits",
         "folder",
+        "hf_dataset",
         "mnist",
         "records",
         "seg",
@@ -34,7 +38,8 @@ def test_embedded_source_takes_no_location(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["coco", "folder", "mnist", "seg", "tfds", "voc", "voc_seg"]
+    "name",
+    ["coco", "coco_seg", "folder", "hf_dataset", "mnist", "seg", "tfds", "voc", "voc_seg"],
 )
 def test_source_with_location_asks_for_it(name):
     with pytest.raises(UserError, match=f"expected a location .* data.name='{name}:"):

@@ -1,4 +1,4 @@
-"""COCO's `instances_*.json` as arrays: what a detector needs, and no outlines.
+"""COCO's `instances_*.json` as arrays: boxes, and outlines where they are asked for.
 
 Format: Lin et al., Microsoft COCO: Common Objects in Context, 2014.
 """
@@ -7,16 +7,17 @@ import dataclasses
 import json
 import pathlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from hybrid_jax.data.formats.json_values import finite_number, identifier, whole_number
+from hybrid_jax.data.formats.coco_objects import object_columns
+from hybrid_jax.data.formats.coco_outlines import Outline, outline_of
+from hybrid_jax.data.formats.json_values import identifier, whole_number
 from hybrid_jax.data.formats.text_files import read_text
 from hybrid_jax.errors import UserError
 
-_NO_BOX = (float("nan"),) * 4
 _TO_DO = "Correct it, or leave such out with --config.data.on_bad_annotation=skip."
 
 
@@ -39,6 +40,8 @@ class CocoTable:
         crowd: (M,) bool, regions of many objects.
         ids: (M,) int64, of the annotations; the order in the file where there are none.
         areas_px: (M,) float32, of the outlines; of the boxes where they are missing.
+        outlines: M outlines, or texts why there is none; None for annotations that are
+            unusable and stand with the first. Empty if they were not asked for.
     """
 
     names: tuple[str, ...]
@@ -54,6 +57,7 @@ class CocoTable:
     crowd: np.ndarray
     ids: np.ndarray
     areas_px: np.ndarray
+    outlines: list[Outline | str | None]
 
     def of_images(self, chosen: np.ndarray) -> "CocoTable":
         """Returns the images with the numbers `chosen` (n,) and their objects."""
@@ -73,19 +77,24 @@ class CocoTable:
             crowd=self.crowd[objects],
             ids=self.ids[objects],
             areas_px=self.areas_px[objects],
+            outlines=[self.outlines[row] for row in objects] if self.outlines else [],
         )
 
 
-def read_coco_json(path: pathlib.Path) -> CocoTable:
+def read_coco_json(path: pathlib.Path, *, outlines: bool = False) -> CocoTable:
     """Reads a file with `images`, `annotations` and `categories`.
 
     What is wrong with one image or annotation is left to `data.on_bad_annotation`.
+
+    Args:
+        path: of the file.
+        outlines: whether `segmentation` is read too; it is most of the file.
 
     Raises:
         UserError: the file is missing, no json, or lacks one of the three; a category lacks
             a key; an id or a category's name is there twice. Names file, key and id.
     """
-    content = _load(path)
+    content = _load(path, hook=_with_outline if outlines else _without_outline)
     images, annotations, categories = (
         _entries(content, key, path) for key in ("images", "annotations", "categories")
     )
@@ -117,9 +126,13 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     owners, faults = _owners(annotations, image_ids, path)
     order = np.argsort(owners, kind="stable")
     counts = np.bincount(owners, minlength=len(images))
-    objects = _objects(annotations, category_ids)
+    objects = object_columns(annotations, category_ids)
     objects["labels"][list(faults)] = -1
     table |= {key: values[order] for key, values in objects.items()}
+    table["outlines"] = []
+    if outlines:
+        drawn = [a.get("segmentation", "it has no segmentation") for a in annotations]
+        table["outlines"] = [None if row in faults else drawn[row] for row in order]
     return CocoTable(
         **table,
         first_fault=next(filter(None, [*image_faults, *faults.values()]), ""),
@@ -127,9 +140,9 @@ def read_coco_json(path: pathlib.Path) -> CocoTable:
     )
 
 
-def _load(path: pathlib.Path) -> dict[str, Any]:
+def _load(path: pathlib.Path, *, hook: Callable[[dict], dict]) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(path), object_hook=_without_outline)
+        content = json.loads(read_text(path), object_hook=hook)
     except OSError as error:
         raise UserError(f"annotations {str(path)!r} cannot be read: {error}.") from error
     except ValueError as error:
@@ -148,6 +161,13 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
 def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
     # Polygons are most of the file, and lists of numbers many times their text.
     entry.pop("segmentation", None)
+    return entry
+
+
+def _with_outline(entry: dict[str, Any]) -> dict[str, Any]:
+    # At once, for the same reason.
+    if "segmentation" in entry:
+        entry["segmentation"] = outline_of(entry["segmentation"])
     return entry
 
 
@@ -259,36 +279,3 @@ def _owners(
                 f"is not among its {len(image_ids)} images. {_TO_DO}"
             )
     return owners, faults
-
-
-def _objects(
-    annotations: list[dict], category_ids: tuple[int, ...]
-) -> dict[str, np.ndarray]:
-    label_of: dict[int | None, int] = {
-        number: label for label, number in enumerate(category_ids)
-    }
-    known = [whole_number(annotation.get("id")) for annotation in annotations]
-    ids = [row + 1 if x is None else x for row, x in enumerate(known)]
-    boxes_xywh = np.array([_box(a) for a in annotations], np.float64).reshape(-1, 4)
-    corners, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    areas = [finite_number(a.get("area")) for a in annotations]
-    missing = np.array([area is None for area in areas], bool)
-    areas_px = np.array([area or 0.0 for area in areas], np.float64)
-    return dict(
-        boxes_xyxy_px=np.concatenate([corners, corners + sides], 1).astype(np.float32),
-        labels=np.array(
-            [label_of.get(whole_number(a.get("category_id")), -1) for a in annotations],
-            np.int32,
-        ),
-        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
-        ids=np.array(ids, np.int64),
-        areas_px=np.where(missing, sides.prod(-1), areas_px).astype(np.float32),
-    )
-
-
-def _box(annotation: dict[str, Any]) -> tuple[float, ...]:
-    try:
-        x, y, width, height = map(float, annotation["bbox"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return _NO_BOX
-    return x, y, width, height

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from hybrid_jax.data.formats.orientation import orientation_of, upright
+from hybrid_jax.data.formats.fast_jpeg import fast_pixels
+from hybrid_jax.data.formats.orientation import orientation_of, upright, upright_pixels
 from hybrid_jax.data.formats.png_chunks import SIGNATURE, picture_alone
+from hybrid_jax.data.formats.scaled_decoding import divisor_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 # What Pillow raises for files that are cut short, corrupted or no images at all.
@@ -52,13 +55,16 @@ def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
     The orientation in its metadata is applied (see `orientation_of`). Metadata that is
     damaged or odd is passed over. Gray becomes three equal channels, palettes their
     colors, and 16-bit gray its upper eight bits. Transparency is dropped, not blended:
-    the colors stored below it are kept, as `Image.convert("RGB")` has it.
+    the colors stored below it are kept, as `Image.convert("RGB")` has it. JPEGs are smaller
+    where `decoded_for` allows it.
 
     Raises:
         BadImageError: the file is missing, cut short or no image; names the path.
     """
     try:
         with _opened(path) as image:
+            if isinstance(image, JpegImageFile):
+                return _upright_jpeg(image)
             return _upright_rgb(image)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
@@ -104,11 +110,9 @@ def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:
     """
     try:
         with _opened(path) as image:
-            turned = orientation_of(image) >= 5
-            width, height = image.size
+            return _upright_hw(image)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
-    return (width, height) if turned else (height, width)
 
 
 def _opened(path: str | os.PathLike | bytes) -> Image.Image:
@@ -165,6 +169,22 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     if image.shape[-1] == 1:
         return np.repeat(image, 3, axis=-1)
     return np.ascontiguousarray(image[..., :3])
+
+
+def _upright_hw(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (width, height) if orientation_of(image) >= 5 else (height, width)
+
+
+def _upright_jpeg(image: JpegImageFile) -> np.ndarray:
+    divisor = divisor_of(_upright_hw(image))
+    pixels = fast_pixels(image, divisor=divisor)
+    if pixels is not None:
+        return upright_pixels(pixels, orientation_of(image))
+    if divisor > 1:
+        width, height = image.size
+        image.draft(image.mode, (max(1, width // divisor), max(1, height // divisor)))
+    return _upright_rgb(image)
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:

@@ -5,6 +5,7 @@ Values 1 to 8 and their meaning: CIPA DC-008, Exchangeable image file format (EX
 
 import re
 
+import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
@@ -43,6 +44,17 @@ def upright(image: Image.Image) -> Image.Image:
     """Returns the picture turned as `orientation_of` says, pixels unread until then."""
     method = _METHODS.get(orientation_of(image))
     return image if method is None else image.transpose(method)
+
+
+def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns stored pixels (H, W, 3) turned by an orientation, 1 to 8, and contiguous."""
+    if orientation in (3, 4, 6, 7):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 7, 8):
+        pixels = pixels[:, ::-1]
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
 
 
 def _orientation_of_png(image: Image.Image) -> int:

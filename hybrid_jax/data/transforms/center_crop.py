@@ -47,3 +47,7 @@ class CenterCrop:
             sample = sample.placed(whole, interpolation=self.interpolation)
             crop = Placement(resized, resized, (-top, -left), self.hw)
         return sample.placed(crop, interpolation=self.interpolation)
+
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        return max(self.hw[0] / hw[0], self.hw[1] / hw[1]) / self.share

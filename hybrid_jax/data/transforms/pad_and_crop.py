@@ -49,6 +49,10 @@ class PadAndCrop:
             mask=None if mask is None else mask[window],
         )
 
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        return max(self.hw[0] / hw[0], self.hw[1] / hw[1])
+
 
 def _reflected(start: int, *, length: int) -> np.ndarray:
     """Returns start, start + 1, ... (`length` of them), mirrored into [0, length)."""

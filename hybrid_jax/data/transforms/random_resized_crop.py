@@ -39,6 +39,11 @@ class RandomResizedCrop:
         whole = stretched(cropped.hw, frame_hw=self.hw)
         return cropped.placed(whole, interpolation=self.interpolation)
 
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        # Of the smallest square; one that is longer is a little larger along one side.
+        return max(self.hw) / math.sqrt(self.area[0] * hw[0] * hw[1])
+
     def _rectangle(
         self, hw: tuple[int, int], rng: np.random.Generator
     ) -> tuple[int, int, int, int]:

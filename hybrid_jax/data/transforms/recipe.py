@@ -29,6 +29,14 @@ class Transform(Protocol):
         ...
 
 
+class Placing(Transform, Protocol):
+    """The first step of training, which gives all images one size."""
+
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        ...
+
+
 class FixedTransform(Protocol):
     """A step that draws nothing, so that evaluation can use it, too."""
 
@@ -36,8 +44,12 @@ class FixedTransform(Protocol):
         """Returns the changed sample; evaluation gives no `rng`."""
         ...
 
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        ...
 
-def training_recipe(data: ConfigDict) -> tuple[Transform, ...]:
+
+def training_recipe(data: ConfigDict) -> tuple[Placing, *tuple[Transform, ...]]:
     """Returns the steps of training; the first gives all images one size.
 
     Args:
@@ -50,9 +62,7 @@ def training_recipe(data: ConfigDict) -> tuple[Transform, ...]:
     )
 
 
-def evaluation_recipe(
-    data: ConfigDict, *, targets: Sequence[str]
-) -> tuple[FixedTransform, ...]:
+def evaluation_recipe(data: ConfigDict, *, targets: Sequence[str]) -> tuple[FixedTransform]:
     """Returns the steps of evaluation, the same for an image every time.
 
     Boxes and masks are scored over the whole image, so `data.eval_fit` fits it in. A label
@@ -72,7 +82,7 @@ def evaluation_recipe(
     return (Resize(hw, interpolation),)
 
 
-def _crop(data: ConfigDict) -> Transform:
+def _crop(data: ConfigDict) -> Placing:
     hw, interpolation = _hw(data), data.interpolation
     if data.crop == "random_resized":
         area, ratio = tuple(data.crop_area), tuple(data.crop_ratio)

@@ -25,6 +25,10 @@ class Resize:
         place = stretched(sample.hw, frame_hw=self.hw)
         return sample.placed(place, interpolation=self.interpolation)
 
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        return max(self.hw[0] / hw[0], self.hw[1] / hw[1])
+
 
 def stretched(original_hw: tuple[int, int], *, frame_hw: tuple[int, int]) -> Placement:
     """Returns the placement that fills the frame."""

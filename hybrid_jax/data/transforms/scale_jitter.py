@@ -29,6 +29,10 @@ class ScaleJitter:
         place = scale_jittered(sample.hw, rng, frame_hw=self.hw, scale=self.scale)
         return sample.placed(place, interpolation=self.interpolation)
 
+    def largest_scale(self, hw: tuple[int, int]) -> float:
+        """Returns px of the result per px of an image of this size, at most."""
+        return self.scale[1] * min(self.hw[0] / hw[0], self.hw[1] / hw[1])
+
 
 def scale_jittered(
     original_hw: tuple[int, int],
