@@ -66,7 +66,6 @@ setup(
     extras_require={
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
-            "datasets>=4",  # what hf_dataset: reads
             "import-linter",
             "pycocotools",  # what average precision is compared with
             "pytest",
