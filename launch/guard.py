@@ -76,6 +76,9 @@ class Guard:
     def wait(self) -> int:
         """Returns the exit status as a shell reports it, after killing what is left."""
         status = self.process.wait()
+        # From here on a SIGTERM is held back: while Python shuts down it would have no
+        # handler, and this process would die of it and hide the status of the command.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.kill()
         return status if status >= 0 else 128 - status
 
