@@ -137,13 +137,14 @@ def test_late_signal_does_not_hide_the_status():
     # Python has no handlers any more while it shuts down.
     program = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1]); import guard\n"
-        "status = guard.Guard(['bash', '-c', 'exit 7'], parent=os.getppid(), grace=1).wait()\n"
+        "command = ['bash', '-c', 'exit 7']\n"
+        "status = guard.Guard(command, parent=os.getppid(), grace=1).wait()\n"
         "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.exit(status)"
     )
     command = [sys.executable, "-c", program, str(LAUNCH)]
-    assert subprocess.run(command, start_new_session=False).returncode == 7
+    assert subprocess.run(command).returncode == 7
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl of Linux")
