@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.ops.pooling import max_pool
 
 
@@ -60,3 +61,15 @@ def shifted_maximum(x, *, padding):
     h, w = (x.shape[1] - 2) // 2, (x.shape[2] - 2) // 2
     views = [x[:, i::2, j::2][:, :h, :w] for i in range(3) for j in range(3)]
     return jnp.max(jnp.stack(views), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("platform", "scatters"), [("cpu", False), ("gpu", False), ("tpu", True)]
+)
+def test_gradient_is_a_scatter_on_tpus_alone(platform, scatters):
+    def total(x):
+        return max_pool(x, padding="same").sum()
+
+    with tracing_for(platform):
+        program = jax.jit(jax.grad(total)).lower(jnp.ones((1, 8, 8, 2))).as_text()
+    assert ("select_and_scatter" in program) is scatters
