@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from hybrid_jax.config import to_json
 from hybrid_jax.studies import saved_experiment
+from hybrid_jax.studies.changed_experiment import changed_experiment
 from hybrid_jax.studies.plan import Run
 from hybrid_jax.studies.settings import Study
 from hybrid_jax.train.checkpoints.workdir import write_whole
@@ -29,28 +31,32 @@ class Job:
     Attributes:
         run: which.
         folder: its workdir.
-        split: scored; None for a training.
+        evaluation: name of what is scored; None for a training.
+        experiment: of this process: the run's, with the changes of the evaluation.
         score: name of the score that counts.
         restore: "best" or "last": the checkpoint that counts.
     """
 
     run: Run
     folder: pathlib.Path
-    split: str | None
+    evaluation: str | None
+    experiment: ConfigDict
     score: str
     restore: str
 
     @property
     def result_file(self) -> pathlib.Path:
         """Written once, when the outcome is known for good."""
-        name = "result.json" if self.split is None else f"result_{self.split}.json"
-        return self.folder / name
+        return self._file("result", "json")
 
     @property
     def output_file(self) -> pathlib.Path:
         """What the process has printed."""
-        name = "output.txt" if self.split is None else f"output_{self.split}.txt"
-        return self.folder / name
+        return self._file("output", "txt")
+
+    def _file(self, stem: str, ending: str) -> pathlib.Path:
+        of = "" if self.evaluation is None else f"_{self.evaluation}"
+        return self.folder / f"{stem}{of}.{ending}"
 
     def result(self) -> dict[str, Any] | None:
         """Returns the outcome, None if there is none yet."""
@@ -60,16 +66,14 @@ class Job:
 
     def command(self, program: Sequence[str]) -> list[str]:
         """Writes the experiment and returns the command line."""
-        experiment = self.folder / "experiment.json"
-        write_whole(epath.Path(experiment), to_json(self.run.experiment) + "\n")
+        experiment = self._file("experiment", "json")
+        write_whole(epath.Path(experiment), to_json(self.experiment) + "\n")
         words = [
             *program,
             f"--config={saved_experiment.__file__}:{experiment}",
             f"--workdir={self.folder}",
         ]
-        if self.split is None:
-            return words
-        return [*words, "--mode=evaluate", f"--config.eval.split={self.split}"]
+        return words if self.evaluation is None else [*words, "--mode=evaluate"]
 
     def begun(self) -> bool:
         """Whether an earlier process has worked on it, so that the time is not whole."""
@@ -110,8 +114,8 @@ class Job:
 
     def _found(self) -> tuple[float, dict[str, Any]] | None:
         """Returns the score that counts and what else the process has written."""
-        if self.split is not None:
-            path = self.folder / f"evaluation_{self.split}.json"
+        if self.evaluation is not None:
+            path = self.folder / f"evaluation_{self.experiment.eval.split}.json"
             scores = json.loads(path.read_text())
             del scores["step"], scores["split"]
             return scores[self.score], dict(scores=scores)
@@ -130,9 +134,15 @@ _TIMES = ("images_per_second", "seconds_to_start", "seconds_first_step", "batch_
 def training(run: Run, study: Study, runs: pathlib.Path) -> Job:
     """Returns the training of a run, in its folder below `runs`."""
     restore = study.base["eval"]["restore"]
-    return Job(run, runs / run.name, None, study.score, restore)
+    return Job(run, runs / run.name, None, run.experiment, study.score, restore)
 
 
-def scoring(run: Run, study: Study, runs: pathlib.Path) -> Job:
-    """Returns the scoring of the test split with a run that is trained."""
-    return dataclasses.replace(training(run, study, runs), split=study.test_split)
+def scoring(run: Run, study: Study, runs: pathlib.Path, *, evaluation: str) -> Job:
+    """Returns one of the study's evaluations of a run that is trained."""
+    changes = study.evaluations[evaluation]
+    where = f"config.study.evaluations: {evaluation!r}"
+    return dataclasses.replace(
+        training(run, study, runs),
+        evaluation=evaluation,
+        experiment=changed_experiment(run.experiment.to_dict(), changes, where=where),
+    )

@@ -10,8 +10,8 @@ from hybrid_jax.studies.plan import Run
 from hybrid_jax.studies.settings import Study
 from hybrid_jax.studies.sizes import Size
 
-# What became of one run: the run, its training, and its scoring, if there was one.
-Outcome = tuple[Run, Mapping[str, Any], Mapping[str, Any] | None]
+# What became of one run: the run, its training, and its scorings by evaluation.
+Outcome = tuple[Run, Mapping[str, Any], Mapping[str, Mapping[str, Any]]]
 
 
 def report(
@@ -32,8 +32,7 @@ def report(
         tried: trials and their results.
         final: runs of the chosen settings.
     """
-    by_variant = {name: _test_scores(name, final) for name in study.variants}
-    baseline = by_variant[study.baseline]
+    compared = {name: _compared(name, study, final) for name in study.evaluations}
     variants = {}
     for name, setting in chosen.items():
         rows = [row for row in final if row[0].variant == name]
@@ -47,10 +46,12 @@ def report(
             edges=[] if setting is None else at_an_edge(setting, settings),
             seeds=len(study.seeds),
             outcomes=_outcomes(rows, [row for row in tried if row[0].variant == name]),
-            **_summary(by_variant[name]),
-            difference=None
-            if name == study.baseline
-            else _difference(by_variant[name], baseline),
+            **compared[study.test_split][name],
+            evaluations={
+                evaluation: by_variant[name]
+                for evaluation, by_variant in compared.items()
+                if evaluation != study.test_split
+            },
             time=_time(rows),
         )
     return dict(
@@ -63,17 +64,39 @@ def report(
         seeds=list(study.seeds),
         trials=len(study.settings[study.baseline]),
         variants=variants,
-        runs=_runs(tried, final),
+        evaluations={
+            name: dict(changes)
+            for name, changes in study.evaluations.items()
+            if name != study.test_split
+        },
+        runs=_runs(tried, final, study),
     )
 
 
-def _test_scores(variant: str, final: Sequence[Outcome]) -> dict[int, float]:
-    """Returns seed -> score on the test split, of the runs that have one."""
+def _compared(
+    evaluation: str, study: Study, final: Sequence[Outcome]
+) -> dict[str, dict[str, Any]]:
+    """Returns variant -> mean, deviation and difference from the baseline."""
+    scores = {name: _scores(name, evaluation, final) for name in study.variants}
     return {
-        run.seed: scored["score"]
-        for run, _, scored in final
-        if run.variant == variant and scored is not None and scored["score"] is not None
+        name: dict(
+            **_summary(scores[name]),
+            difference=None
+            if name == study.baseline
+            else _difference(scores[name], scores[study.baseline]),
+        )
+        for name in study.variants
     }
+
+
+def _scores(variant: str, evaluation: str, final: Sequence[Outcome]) -> dict[int, float]:
+    """Returns seed -> score, of the runs that have one."""
+    found = {
+        run.seed: scored[evaluation]["score"]
+        for run, _, scored in final
+        if run.variant == variant and evaluation in scored
+    }
+    return {seed: score for seed, score in found.items() if score is not None}
 
 
 def _summary(scores: Mapping[int, float]) -> dict[str, float | None]:
@@ -109,7 +132,9 @@ def _outcomes(
     for _, result in tried:
         _count(counts["trials"], result["status"])
     for _, trained, scored in final:
-        _count(counts["final"], (scored or trained)["status"])
+        ends = [one["status"] for one in (trained, *scored.values())]
+        bad = [status for status in ends if status != "finished"]
+        _count(counts["final"], (bad or ends)[0])
     return counts
 
 
@@ -132,15 +157,20 @@ def _time(final: Sequence[Outcome]) -> dict[str, float | None]:
 
 
 def _runs(
-    tried: Sequence[tuple[Run, Mapping[str, Any]]], final: Sequence[Outcome]
+    tried: Sequence[tuple[Run, Mapping[str, Any]]],
+    final: Sequence[Outcome],
+    study: Study,
 ) -> list[dict[str, Any]]:
     """Returns every run once, in the order of the plan."""
     rows: dict[str, dict[str, Any]] = {}
     for run, result in tried:
-        rows[run.name] = dict(_row(run, result), trial=True, final=False, test=None)
+        rows[run.name] = dict(
+            _row(run, result), trial=True, final=False, test=None, evaluations={}
+        )
     for run, result, scored in final:
         row = rows.setdefault(run.name, dict(_row(run, result), trial=False))
-        row.update(final=True, test=None if scored is None else _without_time(scored))
+        others = {name: _without_time(one) for name, one in scored.items()}
+        row.update(final=True, test=others.pop(study.test_split, None), evaluations=others)
     return list(rows.values())
 
 

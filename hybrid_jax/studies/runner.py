@@ -123,7 +123,8 @@ class Runner:
             resumed=one.resumed,
         )
         one.lock.close()
-        what = "" if one.job.split is None else f" on {one.job.split}"
+        evaluation = one.job.evaluation
+        what = "" if evaluation is None else f" on {evaluation}"
         if result is None:
             said = "stopped"
         elif result["status"] == "finished":

@@ -16,6 +16,8 @@ from hybrid_jax.train.checkpoints.workdir import flat
 # Whatever these leave open, each machine would fill in its own way.
 _SET = ("train.batch_size", "data.image_size")
 _MATCHED = ("params", "macs", "none")
+# What may differ between the training of a model and its scoring.
+_EVALUATED = ("eval.", "task.", "model.vit_options.position_resize", "model.dtype")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Study:
         seeds: distinct; the first is the one of all trials.
         score: name of a score of which more is better.
         test_split: scored once, at the end.
+        evaluations: name -> dotted changes; the first is that of the test split, by name.
         matched: "params", "macs" or "none".
         tolerance: largest difference in it from the baseline, as a share.
         jobs: runs at a time.
@@ -46,6 +49,7 @@ class Study:
     seeds: tuple[int, ...]
     score: str
     test_split: str
+    evaluations: Mapping[str, Mapping[str, Any]]
     matched: str
     tolerance: float
     jobs: int
@@ -91,10 +95,36 @@ def study_of(config: ConfigDict) -> Study:
     grid, grids = _flat(study.pop("grid")), study.pop("grids")
     study["variants"] = variants
     study["seeds"] = tuple(study["seeds"])
+    study["evaluations"] = _evaluations(base, study)
     study["shard"] = _shard(study["shard"])
     return Study(
         base=base, settings=_settings(variants, grid, grids=grids), score=score, **study
     )
+
+
+def _evaluations(
+    base: Mapping[str, Any], study: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Returns the changes of each evaluation, that of the test split first."""
+    test = study["test_split"]
+    named = {name: _flat(changes) for name, changes in study["evaluations"].items()}
+    if test in named:
+        raise UserError(
+            f"config.study.evaluations: {test!r} is the name of study.test_split, which "
+            f"is always scored. Give this evaluation another name."
+        )
+    found = {test: {}} | named
+    for name, changes in found.items():
+        changes.setdefault("eval.split", test)
+        where = f"config.study.evaluations: {name!r}"
+        changed_experiment(base, changes, where=where)
+        for key in changes:
+            if not key.startswith(_EVALUATED):
+                raise UserError(
+                    f"{where}: expected keys that a trained model can be scored with "
+                    f"({', '.join(_EVALUATED)}), got {key!r}."
+                )
+    return found
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,15 +84,18 @@ def _carried_out(
         for run, result in zip(final, trained, strict=True)
         if result["status"] == "finished"
     ]
-    scored = runner.run([scoring(run, study, runs) for run in good])
-    by_name = {run.name: result for run, result in zip(good, scored, strict=True)}
+    scores: dict[str, dict[str, Any]] = {run.name: {} for run in final}
+    for name in study.evaluations:
+        jobs = [scoring(run, study, runs, evaluation=name) for run in good]
+        for run, result in zip(good, runner.run(jobs), strict=True):
+            scores[run.name][name] = result
     return report(
         study,
         sizes=sizes,
         chosen=chosen,
         tried=list(zip(tried, results, strict=True)),
         final=[
-            (run, result, by_name.get(run.name))
+            (run, result, scores[run.name])
             for run, result in zip(final, trained, strict=True)
         ],
     )

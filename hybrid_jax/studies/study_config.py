@@ -41,11 +41,17 @@ def study_config(
                 f"study_config: unknown option {name!r}.{nearest(name, keys)} "
                 f"Known: {', '.join(keys)}."
             )
-    for name in variants:
+    for name in [*variants, *options.get("evaluations", {})]:
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"study_config: variant {name!r}: expected letters, digits, _ and -."
+                f"study_config: name {name!r}: expected letters, digits, _ and -."
             )
+    options |= dict(
+        evaluations={
+            name: _nested(changes)
+            for name, changes in options.get("evaluations", {}).items()
+        }
+    )
     branch = dict(
         variants={name: _nested(changes) for name, changes in variants.items()},
         grid=_nested(_tuples(grid)),

@@ -1,6 +1,6 @@
 """`study.md`: the table of a study, made of what `study.json` holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _COLUMNS = ("variant", "setting", "M params", "GMAC", "s", "images/s", "runs")
@@ -19,8 +19,29 @@ def study_table(found: Mapping[str, Any]) -> str:
     header = [*_COLUMNS, f"{found['test_split']} {score}", f"less {baseline}"]
     rows = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     rows += [_row(name, found) for name in found["variants"]]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *_notes(found)]) + "\n"
+    tables = [_markdown(rows)]
+    if found["evaluations"]:
+        tables.append(_markdown(_evaluation_rows(found)))
+    return "\n\n".join([*tables, "\n".join(_notes(found))]) + "\n"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _evaluation_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the table of the further evaluations: a column for each."""
+    names = list(found["evaluations"])
+    rows = [["variant", *names], ["---", *["---:"] * len(names)]]
+    for name, variant in found["variants"].items():
+        cells = []
+        for evaluation in names:
+            scored = variant["evaluations"][evaluation]
+            text = _with_deviation(scored)
+            bold = _is_bold(scored["difference"], found)
+            cells.append(f"**{text}**" if bold else text)
+        rows.append([f"`{name}`", *cells])
+    return rows
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
@@ -80,8 +101,14 @@ def _difference(name: str, found: Mapping[str, Any]) -> str:
     text = (
         f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
     )
+    return f"**{text}**" if _is_bold(difference, found) else text
+
+
+def _is_bold(difference: Mapping[str, Any] | None, found: Mapping[str, Any]) -> bool:
+    if difference is None:
+        return False
     whole = difference["pairs"] == len(found["seeds"])
-    return f"**{text}**" if difference["excludes_zero"] and whole else text
+    return difference["excludes_zero"] and whole
 
 
 def _notes(found: Mapping[str, Any]) -> list[str]:
@@ -101,6 +128,9 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         f"Differences from `{found['baseline']}` are of runs with the same seed, with 95 % "
         f"intervals of Student's t, for each variant alone; bold where they exclude 0.",
     ]
+    for name, changes in found["evaluations"].items():
+        text = ", ".join(f"{key}={value}" for key, value in changes.items())
+        notes += ["", f"`{name}` is with {text}; bold where the difference is."]
     for name, variant in found["variants"].items():
         for key in variant["edges"]:
             notes += [

@@ -32,7 +32,8 @@ def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in words)
     workdir = pathlib.Path(flags["workdir"])
     experiment = json.loads(pathlib.Path(flags["config"].partition(":")[2]).read_text())
-    split = flags.get("config.eval.split", "")
+    scoring = flags.get("mode") == "evaluate"
+    split = experiment["eval"]["split"] if scoring else ""
     with open(workdir / f"starts{split}.txt", "a") as file:
         file.write(f"{os.getpid()}\n")
     with contextlib.ExitStack() as alone:

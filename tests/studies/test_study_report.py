@@ -59,9 +59,9 @@ def by_hand(*, missing):
         run = type("Run", (), dict(name=f"{variant}{seed}", variant=variant, seed=seed))
         run.setting = {}
         if (variant, seed) in missing:
-            return run, bad | dict(score=None), None
+            return run, bad | dict(score=None), {}
         score = 0.5 + 0.1 * (variant == "other") + 0.001 * seed * (variant == "other")
-        return run, good | dict(score=score), good | dict(score=score)
+        return run, good | dict(score=score), dict(test=good | dict(score=score))
 
     setting = study.settings["resnet"][0]
     size = Size(1, 1)
@@ -104,7 +104,11 @@ def test_pairs_are_of_equal_seeds():
         ),
         (dict(grid={"optimizer.learning_rat": (1.0,)}), "no key 'optimizer.learning_rat'"),
         (dict(variants={"resnet": {"model.fusin": 1}}), "no key 'model.fusin'"),
-        (dict(variants={"resnet": {}, "a/b": {}}), "variant 'a/b': expected letters"),
+        (dict(variants={"resnet": {}, "a/b": {}}), "name 'a/b': expected letters"),
+        (dict(evaluations={"a.b": {}}), "name 'a.b': expected letters"),
+        (dict(evaluations={"test": {}}), "the name of study.test_split"),
+        (dict(evaluations={"x": {"eval.spilt": "test"}}), "no key 'eval.spilt'"),
+        (dict(evaluations={"x": {"train.steps": 1}}), "can be scored with"),
         (dict(job=2), "unknown option 'job'. Did you mean 'jobs'?"),
     ],
 )

@@ -158,9 +158,10 @@ def _alters_training(key: str) -> bool:
 
 
 def _alters_model(key: str) -> bool:
-    """The compute dtype is how a model is run, not which model it is."""
+    """Some keys of the model are how it is run, not which model it is."""
     same = ("model.", "task.name", "data.name", "data.image_size")
-    return key.startswith(same) and key != "model.dtype"
+    how = ("model.dtype", "model.vit_options.position_resize")
+    return key.startswith(same) and key not in how
 
 
 def _refuse(

@@ -1,0 +1,71 @@
+"""More scores of the final runs of a study than that of the test split."""
+
+import json
+
+import pytest
+from stub_study import carry_out
+from stub_training import scores_of
+
+from hybrid_jax.studies.table import study_table
+
+EVALUATIONS = {
+    "noise": {"eval.split": "test_noise"},
+    "large": {"eval.image_size": 24},
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study")
+    carry_out(path, evaluations=EVALUATIONS)
+    return path
+
+
+def test_each_final_run_is_scored_on_its_split(workdir):
+    found = json.loads((workdir / "study.json").read_text())
+    for run in found["runs"]:
+        if not run["final"]:
+            assert run["evaluations"] == {}
+            continue
+        experiment = json.loads(
+            (workdir / "runs" / run["name"] / "experiment_noise.json").read_text()
+        )
+        expected = scores_of(experiment, "test_noise")["top1"]
+        assert run["evaluations"]["noise"]["score"] == expected
+        assert run["evaluations"]["noise"]["score"] != run["test"]["score"]
+
+
+def test_changes_reach_the_scoring_alone(workdir):
+    found = json.loads((workdir / "study.json").read_text())
+    final = next(run for run in found["runs"] if run["final"])
+    folder = workdir / "runs" / final["name"]
+    scored = json.loads((folder / "experiment_large.json").read_text())
+    trained = json.loads((folder / "experiment.json").read_text())
+    assert scored["eval"]["image_size"] == 24
+    assert scored["eval"]["split"] == "test"
+    assert trained["eval"]["image_size"] is None
+    assert trained["eval"]["split"] == "validation"
+
+
+def test_table_has_a_column_for_each(workdir):
+    found = json.loads((workdir / "study.json").read_text())
+    table = study_table(found)
+    assert "| variant | large | noise |" in table
+    row = next(
+        line for line in table.splitlines()[6:] if line.startswith("| `sequential` |")
+    )
+    planted = found["variants"]["sequential"]["evaluations"]["noise"]
+    assert planted["difference"]["low"] > 0
+    assert f"**{planted['mean']:.4f} ± {planted['deviation']:.4f}**" in row
+    assert "`large` is with eval.image_size=24, eval.split=test" in table
+
+
+def test_an_evaluation_added_later_trains_nothing_again(workdir):
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")}
+    found = carry_out(
+        workdir, evaluations=EVALUATIONS | {"bars": {"eval.split": "test_bars"}}
+    )
+    assert before == {
+        path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")
+    }
+    assert found["variants"]["resnet"]["evaluations"]["bars"]["mean"] is not None
