@@ -67,6 +67,7 @@ setup(
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
             "import-linter",
+            "matplotlib>=3.8",  # the plots of a study are drawn
             "pycocotools",  # what average precision is compared with
             "pytest",
             "pytest-xdist",
@@ -77,6 +78,7 @@ setup(
         ],
         "datasets": ["datasets>=4"],  # hf_dataset:NAME_OR_PATH
         "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
+        "plots": ["matplotlib>=3.8"],  # the pictures of a study
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
         "cuda": ["jax[cuda13]>=0.10"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.studies.job import Job
+from hybrid_jax.studies.machine_share import machine_shares
 from hybrid_jax.studies.run_lock import RunLock, holder
 
 _POLL_SECONDS = 0.1
@@ -32,13 +33,13 @@ class Runner:
 
     Args:
         program: the words in front of the flags.
-        at_once: processes at a time; each has its share of this process's cores.
+        at_once: processes at a time; each has its share of the machine.
         retry_failed: whether failed jobs are run again, once.
     """
 
     def __init__(self, program: Sequence[str], *, at_once: int, retry_failed: bool):
         self._program = program
-        self._shares = _core_shares(at_once)
+        self._shares = machine_shares(at_once)
         self._retry_failed = retry_failed
         self._retried: set[str] = set()
 
@@ -101,7 +102,7 @@ class Runner:
 
     def _start(self, job: Job, lock: RunLock, *, slot: int) -> _Running:
         resumed = job.begun()
-        cores = self._shares[slot]
+        share = self._shares[slot]
         with open(job.output_file, "w") as output:
             process = subprocess.Popen(
                 job.command(self._program),
@@ -109,11 +110,12 @@ class Runner:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[lock.file],  # the run keeps the lock if the study is killed
+                env={**os.environ, **share.variables},
             )
-        if cores:
+        if share.cores:
             with contextlib.suppress(ProcessLookupError):  # it has ended already
                 # Its threads, which come later, inherit this.
-                os.sched_setaffinity(process.pid, cores)
+                os.sched_setaffinity(process.pid, share.cores)
         return _Running(job, process, lock, slot, time.monotonic(), resumed)
 
     def _end(self, one: _Running) -> dict[str, Any] | None:
@@ -152,11 +154,3 @@ def _stopping(running: list[_Running]) -> Iterator[None]:
         for one in running:
             one.process.wait()
         signal.signal(signal.SIGTERM, before)
-
-
-def _core_shares(count: int) -> list[set[int]]:
-    """Returns the cores of each slot; empty where a process cannot be kept to some."""
-    if count == 1 or not hasattr(os, "sched_setaffinity"):
-        return [set() for _ in range(count)]
-    cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[slot::count]) or set(cores) for slot in range(count)]

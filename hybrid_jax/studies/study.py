@@ -12,6 +12,7 @@ from hybrid_jax.studies.choice import choose
 from hybrid_jax.studies.job import PROGRAM, scoring, training
 from hybrid_jax.studies.matching import check_matched
 from hybrid_jax.studies.plan import finals, number_of_runs, own_first, trials
+from hybrid_jax.studies.plots.save_plots import save_plots
 from hybrid_jax.studies.probe import expected_seconds, seconds_per_run
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.runner import Runner
@@ -62,7 +63,9 @@ def study(
     table = study_table(found)
     write_whole(epath.Path(path / "study.json"), json.dumps(found, indent=2) + "\n")
     write_whole(epath.Path(path / "study.md"), table)
-    print(f"\n{table}\nstudy.json and study.md are in {path}", flush=True)
+    plots = save_plots(found, path)
+    also = f"; {len(plots)} plots are in {path / 'plots'}" if plots else ""
+    print(f"\n{table}\nstudy.json and study.md are in {path}{also}", flush=True)
     return found
 
 

@@ -1,0 +1,43 @@
+"""Draws a study: scores against cost, learning curves, and how sensitive they are."""
+
+import importlib.util
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from hybrid_jax.studies.plots.cost_plot import cost_plot
+from hybrid_jax.studies.plots.curves_plot import curves_plot, validation_curves
+from hybrid_jax.studies.plots.sensitivity_plot import sensitivity_plot, tuned_numbers
+
+
+def save_plots(found: Mapping[str, Any], workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Writes `plots/*.svg` of a study and returns the files.
+
+    Args:
+        found: what `study.json` holds.
+        workdir: of the study; the curves are read from the runs below it.
+
+    Returns:
+        No file if matplotlib is not installed, which a line on the terminal says.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        print(
+            "no plots: they need matplotlib (pip install 'hybrid_jax[plots]')", flush=True
+        )
+        return []
+    figures = {
+        f"score_by_{cost}": cost_plot(found, cost=cost) for cost in ("macs", "seconds")
+    }
+    figures["curves"] = curves_plot(found, validation_curves(found, workdir / "runs"))
+    for key in tuned_numbers(found):
+        figures[f"sensitivity_{key.rpartition('.')[2]}"] = sensitivity_plot(found, key=key)
+    folder = workdir / "plots"
+    folder.mkdir(exist_ok=True)
+    files = []
+    for name, figure in figures.items():
+        if figure is None:
+            continue
+        files.append(folder / f"{name}.svg")
+        # Without a date the same study gives the same file.
+        figure.savefig(files[-1], bbox_inches="tight", metadata={"Date": None})
+    return files

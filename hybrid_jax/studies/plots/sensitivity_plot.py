@@ -1,0 +1,70 @@
+"""The validation score of the trials over a number that was tuned, such as the rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hybrid_jax.studies.plots.look import legend_beside, line_look, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def tuned_numbers(found: Mapping[str, Any]) -> list[str]:
+    """Returns the keys that were tried with several numbers."""
+    values: dict[str, list[Any]] = {}
+    for run in found["runs"]:
+        if run["trial"]:
+            for key, value in run["setting"].items():
+                values.setdefault(key, []).append(value)
+    return [
+        key
+        for key, tried in values.items()
+        if all(map(_is_number, tried)) and len(set(tried)) > 1
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def sensitivity_plot(found: Mapping[str, Any], *, key: str) -> Figure:
+    """Returns the best score of each variant at each value of `key`.
+
+    Trials that did not finish have no point, and break the line.
+
+    Args:
+        found: what `study.json` holds.
+        key: dotted, one of `tuned_numbers`.
+    """
+    name_of_key = key.rpartition(".")[2].replace("_", " ")
+    figure, axes = new_figure(
+        title=f"{found['validation_split']} {found['score']} of the trials",
+        x_label=name_of_key,
+        y_label=found["score"],
+    )
+    for number, name in enumerate(found["variants"]):
+        best = _best(found, name, key)
+        values = sorted(best)
+        scores = [float("nan") if best[v] is None else best[v] for v in values]
+        axes.plot(values, scores, label=name, markersize=5, **line_look(number))
+    tried = sorted({r["setting"][key] for r in found["runs"] if key in r["setting"]})
+    if tried[0] > 0 and tried[-1] >= 4 * tried[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(tried, [f"{value:g}" for value in tried])
+    axes.set_xticks([], minor=True)
+    legend_beside(axes)
+    return figure
+
+
+def _best(found: Mapping[str, Any], variant: str, key: str) -> dict[Any, float | None]:
+    best: dict[Any, float | None] = {}
+    for run in found["runs"]:
+        if not run["trial"] or run["variant"] != variant or key not in run["setting"]:
+            continue
+        value, score = run["setting"][key], run["validation"]["score"]
+        before = best.setdefault(value, None)
+        if score is not None and (before is None or score > before):
+            best[value] = score
+    return best
