@@ -50,7 +50,7 @@ def cost_plot(found: Mapping[str, Any], *, cost: str) -> Figure | None:
     axes.errorbar(
         costs, scores, yerr=deviations, fmt="o", color=COLORS[0], capsize=3, zorder=2
     )
-    label_points(axes, names, costs, scores)
+    label_points(axes, names, xs=costs, ys=scores)
     axes.legend(loc="best", frameon=False)
     return figure
 

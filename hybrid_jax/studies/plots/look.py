@@ -51,7 +51,7 @@ def legend_beside(axes: Axes) -> None:
 
 
 def label_points(
-    axes: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float]
+    axes: Axes, names: Sequence[str], *, xs: Sequence[float], ys: Sequence[float]
 ) -> None:
     """Writes names at points, in turn above and below, so that neighbors stay legible."""
     order = sorted(range(len(names)), key=lambda i: (xs[i], ys[i]))
