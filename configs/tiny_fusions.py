@@ -5,7 +5,7 @@ Hardware: two CPU cores
 Time:     not yet measured
 Result:   not yet measured
 
-`benchmarks/fusion_accuracy.py` trains all of them with this recipe. The parts have three
+`configs/studies/every_fusion.py` compares all of them. The parts have three
 ResNet stages (strides 4, 8, 16) and four ViT blocks over patches of 8 px, so that at 64 px
 every wiring has places to meet at. Most fusions of them have 0.9 to 1.5 M parameters; the
 plain `resnet` and `vit` are given more blocks, to 0.95 M, so that size alone is no excuse.

@@ -3,7 +3,7 @@
     python -m hybrid_jax.main --config=r26_vit_b16
     python -m hybrid_jax.main --config=my_experiment.py:folder=/data/birds
     python -m hybrid_jax.main --config=r26_vit_b16 --mode=predict --input=photos/
-    python -m hybrid_jax.main --config=studies/fusions_tiny --mode=study
+    python -m hybrid_jax.main --config=studies/every_fusion --mode=study
 
 The same command goes on with a run that was interrupted. A mistake ends with one
 message and exit status 1; a traceback is a defect of this library.

@@ -49,7 +49,7 @@ def test_help_lists_flags_and_modes():
         "runs/<name of",
         "--config=r26_vit_b16",
         "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
-        "--config=studies/fusions_tiny",
+        "--config=studies/every_fusion",
     ):
         assert words in done.stdout
     assert done.stderr == ""
@@ -111,7 +111,7 @@ def test_help_lists_flags_and_modes():
             "flag --mode=tune: value should be one of <train|check|eval",
         ),
         ([TINY, "--mode=study"], "--mode=study: the config is no study; see docs/"),
-        (["--config=studies/fusions_tiny"], "a study: give --mode=study, not train."),
+        (["--config=studies/every_fusion"], "a study: give --mode=study, not train."),
         (
             [TINY, "--input=photos"],
             "--input is for --mode=predict, not for --mode=train.",

@@ -25,8 +25,8 @@ def test_a_name_becomes_the_file(words):
 
 
 def test_a_study_has_a_name_in_its_folder():
-    path = folder() / "studies" / "fusions_tiny.py"
-    assert with_files(["--config=studies/fusions_tiny:shapes"]) == [
+    path = folder() / "studies" / "every_fusion.py"
+    assert with_files(["--config=studies/every_fusion:shapes"]) == [
         f"--config={path}:shapes"
     ]
 

@@ -151,6 +151,9 @@ def _data() -> dict[str, Any]:
         # seg:IMAGES,MASKS, records:PATH, hf_dataset:NAME_OR_PATH.
         name="digits",
         train_split="train",  # what is trained on
+        # Share of its examples that is used, the same ones in every run; smaller shares
+        # are parts of larger ones. For learning how much data a model needs.
+        train_fraction=1.0,
         image_size=config_dict.placeholder(object),  # px: side, or (height, width)
         # Training, whatever the task: "resize", "random_resized", "pad", "letterbox" or
         # "scale_jitter". Colors and RandAugment come after it (`transforms/recipe.py`).

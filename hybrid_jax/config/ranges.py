@@ -28,6 +28,7 @@ def check(config: ConfigDict) -> None:
     for path in ("optimizer.freeze", "optimizer.no_decay"):
         _expect(config, path, _is_pattern, "a regular expression")
     _expect(config, "profile.steps", _is_span, "'' or 'FIRST:LAST', such as '10:15'")
+    _expect(config, "data.train_fraction", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
     _expect(config, "data.eval_crop", lambda v: 0.0 < v <= 1.0, "a share in (0, 1]")
     for path in _RATES:
         _expect(config, path, lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]")

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.example_share import ExampleShare
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
 from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.mapped_masks import MappedMasks
@@ -65,6 +66,8 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
     """Returns the same as `open_split`, however many of its annotations are faulty."""
     with at_most_pixels(data.max_pixels):
         source = open_source(data.name, split=split)
+    if split == data.train_split and data.train_fraction < 1.0:
+        source = ExampleShare(source, fraction=data.train_fraction)
     for key in ("reduce_zero_label", "ignore_label", "label_map"):
         if data[key] and not source.info.segmentation_names:
             raise UserError(
