@@ -2,13 +2,6 @@
 
 import pathlib
 import re
-import statistics
-
-
-def percent(values: list[float]) -> str:
-    """Formats shares as percent, with the deviation if there are several."""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:

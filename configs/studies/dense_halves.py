@@ -1,13 +1,13 @@
 """Boxes or masks: a hybrid against a ResNet of equal cost, on an experiment of yours.
 
-Command:  python -m hybrid_jax.main --mode=study --config=configs/studies/dense_halves.py:bccd_fcos:voc=/data/BCCD
+Command:  python -m hybrid_jax.main --mode=study --config=studies/dense_halves:bccd_fcos:voc=DIR
 Hardware: two CPU cores
 Time:     not yet measured
 Result:   not yet measured
 
 After the colon is an experiment, and after another one its data: `shapes_detection`
-(default), `shapes_segmentation:shapes`, `bccd_fcos:voc=/data/BCCD`. The data need a split for
-training, one for validation and one for the test.
+(default), `shapes_segmentation:shapes`, `bccd_fcos:voc=/data/BCCD`. The data need a split
+for training, one for validation and one for the test.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Which wiring for which budget: a ResNet, a ViT and their combinations on small photos.
 
-Command:  python -m hybrid_jax.main --config=configs/studies/wirings_cifar.py:folder=cifar10 --mode=study
+Command:  python -m hybrid_jax.main --mode=study --config=studies/wirings_cifar:folder=DIR
 Hardware: two CPU cores
 Time:     not yet measured
 Result:   not yet measured

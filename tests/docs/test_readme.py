@@ -47,6 +47,6 @@ def test_page_of_benchmarks_has_the_marks_that_scripts_write_between():
     sources = [path.read_text() for path in documents.ROOT.glob("benchmarks/*.py")]
     names = re.findall(r'write_table\([\w.]+, "([^"]+)"', "".join(sources))
     page = documents.PAGES["docs/benchmarks.md"]
-    assert len(names) >= 3
+    assert names
     for name in names:
         assert re.search(f"<!-- {name} -->.*<!-- end of {name} -->", page, re.S), name
