@@ -1,6 +1,6 @@
 """Boxes or masks: a hybrid against a ResNet of equal cost, on an experiment of yours.
 
-Command:  python -m hybrid_jax.main --mode=study --config=studies/dense_halves:bccd_fcos:voc=DIR
+Command:  python -m hybrid_jax.main --mode=study --config=studies/dense_halves
 Hardware: two CPU cores
 Time:     not yet measured
 Result:   not yet measured
