@@ -1,0 +1,31 @@
+"""GroupNorm with standardized weights, or BatchNorm, at one size of batch.
+
+Command:  python -m hybrid_jax.main --mode=study --config=studies/norms_cifar:folder=DIR
+Hardware: two CPU cores
+Time:     not yet measured
+Result:   not yet measured
+
+`:folder=DIR,batch=8` is another size of batch; the number of images is the same for all.
+"""
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.config_files import named
+from hybrid_jax.studies.study_config import study_config
+
+_IMAGES = 1200 * 32
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Returns the study; `argument` as in `recipes.select`."""
+    base = named(f"cifar_small:{argument}")
+    base.model.fusion = "resnet"
+    base.model.resnet_options.blocks = (2, 4, 2)
+    base.train.steps = _IMAGES // base.train.batch_size
+    base.eval.every = base.checkpoint.every = max(1, base.train.steps // 3)
+    return study_config(
+        base,
+        variants={norm: {"model.resnet_options.norm": norm} for norm in ("group", "batch")},
+        grid={"optimizer.learning_rate": (5e-4, 1.5e-3, 4e-3)},
+        baseline="group",
+    )
