@@ -46,7 +46,7 @@ VARIANTS = {
     "mobile_former": {_BLOCKS: (2, 3, 2)},
     "botnet": {_BLOCKS: (2, 4, 2)},
     "stage_swap": {_BLOCKS: (3, 5, 2)},
-    "rtdetr_encoder": {_BLOCKS: (1, 2, 1)},
+    "rtdetr_encoder": {_BLOCKS: (2, 2, 1)},
     "sta": {_MLP: 96},
     "vit_adapter": {_WIDTH: 48, _MLP: 144},
 }

@@ -1,0 +1,37 @@
+"""The studies in `configs/studies/`."""
+
+import pytest
+
+from hybrid_jax.config_files import named, study_lines
+from hybrid_jax.models.hybrid import list_fusions
+from hybrid_jax.studies.matching import check_matched
+from hybrid_jax.studies.settings import study_of
+from hybrid_jax.studies.sizes import size_of, sizes_of
+
+
+@pytest.mark.parametrize("name", study_lines())
+def test_study_is_well_formed(name):
+    study = study_of(named(name))
+    assert len(study.seeds) >= 3
+    assert len(study.settings[study.baseline]) >= 3
+    for variant, settings in study.settings.items():
+        fusion = study.experiment(variant, settings[0], seed=0).model.fusion
+        assert fusion in list_fusions()
+
+
+@pytest.mark.slow  # traces about 40 models
+@pytest.mark.parametrize("name", study_lines())
+def test_variants_are_matched(name):
+    study = study_of(named(name))
+    check_matched(study, sizes_of(study, size_of), size_of)
+
+
+def test_every_fusion_is_every_fusion():
+    assert set(study_of(named("studies/every_fusion")).variants) == set(list_fusions())
+
+
+def test_nested_argument_reaches_the_experiment():
+    study = study_of(named("studies/dense_halves:bccd_fcos:voc=/data/x,seed=3"))
+    assert study.base["data"]["name"] == "voc:/data/x"
+    assert study.base["task"]["name"] == "detection"
+    assert study.variants["resnet"]["model.resnet_options.blocks"] == (2, 2, 2)
