@@ -79,6 +79,7 @@ setup(
         "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
+        "plots": ["matplotlib>=3.8"],  # of --mode=robustness
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],

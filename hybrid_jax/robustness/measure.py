@@ -17,6 +17,7 @@ from hybrid_jax.robustness.corruptions.levels import SEVERITIES
 from hybrid_jax.robustness.held_batches import HeldBatches, fits_in_memory
 from hybrid_jax.robustness.known_truth import KnownTruth
 from hybrid_jax.robustness.passes import Pass, passes_of
+from hybrid_jax.robustness.plots import Runs, legend_names, write_plots
 from hybrid_jax.robustness.record import Record, continued_record
 from hybrid_jax.robustness.score_passes import PassScorer
 from hybrid_jax.robustness.settings import baseline_record, settings_of
@@ -45,8 +46,8 @@ def measure_robustness(
 
     Args:
         config: the config of the training run; the hardware may differ.
-        workdir: of the training run; `robustness.json`, `robustness.md` and the record,
-            `robustness_passes.json`, are written there.
+        workdir: of the training run; `robustness.json`, `robustness.md`, the record,
+            `robustness_passes.json`, and plots are written there.
         suites: names; none for all that suit the task, see `passes_of`.
         corruptions: names; none for all.
         severities: of the corruptions, 1 to 5.
@@ -76,7 +77,10 @@ def measure_robustness(
     }
     record = continued_record(path, settings)
     _measure(PassScorer(experiment, state, KnownTruth(source)), source, record, passes)
-    score = experiment.task.main_score
+    runs = [
+        summary(each.scores, passes, score=experiment.task.main_score)
+        for each in (record, *others.values())
+    ]
     found = dict(
         step=settings["step"],
         task=experiment.config.task.name,
@@ -84,15 +88,15 @@ def measure_robustness(
         split=split,
         image_size=settings["image_size"],
         levels_px=settings["levels_px"],
-        **summary(record.scores, passes, score=score),
+        **runs[0],
+        baselines=[
+            dict(workdir=name) | compared(runs[0], run)
+            for name, run in zip(others, runs[1:], strict=True)
+        ],
     )
-    found["baselines"] = [
-        dict(workdir=name)
-        | compared(record.scores, other.scores, passes=passes, score=score)
-        for name, other in others.items()
-    ]
     if is_main_process():
-        _write(path, found)
+        names = legend_names([str(path), *others])
+        _write(path, found, runs=dict(zip(names, runs, strict=True)))
     return found
 
 
@@ -130,8 +134,10 @@ def _measure(
             record.add(scorer.scores(batches.stream(), some, advance=bar.update))
 
 
-def _write(workdir: epath.Path, found: dict[str, Any]) -> None:
+def _write(workdir: epath.Path, found: dict[str, Any], *, runs: Runs) -> None:
     text = table(found)
     write_whole(workdir / "robustness.json", json.dumps(found, indent=2) + "\n")
     write_whole(workdir / "robustness.md", text)
     print(text, end="", flush=True)
+    for plot in write_plots(runs, workdir):
+        print(f"wrote {plot}", flush=True)

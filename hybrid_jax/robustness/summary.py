@@ -52,28 +52,24 @@ def summary(found: Found, passes: Sequence[Pass], *, score: str) -> dict[str, An
     )
 
 
-def compared(found: Found, other: Found, *, passes: Sequence[Pass], score: str) -> dict:
+def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the errors under corruptions relative to those of another run.
 
     Args:
-        found: scores of the passes, and maybe of others.
-        other: the same of the baseline.
-        passes: those that are compared.
-        score: name of the score; an error is 1 - score.
+        found: `summary` of a run; an error is 1 - score.
+        other: that of the baseline, of the same passes.
 
     Returns:
         `ce`: corruption -> the sum of errors over the severities, divided by that of the
         baseline; `mCE`: its mean over the standard corruptions. None where the baseline
         makes no error, and `mCE` without a standard corruption.
     """
-    corrupted = [each for each in passes if each.suite == _CORRUPTIONS]
     ce: dict[str, float | None] = {}
-    for name in dict.fromkeys(each.line for each in corrupted):
-        own = [each for each in corrupted if each.line == name]
-        ours, theirs = (
-            sum(1.0 - scores[each][score] for each in own) for scores in (found, other)
-        )
-        ce[name] = ours / theirs if theirs > 0 else None
+    ours, theirs = (run["suites"].get(_CORRUPTIONS, {}) for run in (found, other))
+    for name, line in ours.get("lines", {}).items():
+        # Both means are over the same severities.
+        error, of_baseline = 1.0 - line["mean"], 1.0 - theirs["lines"][name]["mean"]
+        ce[name] = error / of_baseline if of_baseline > 0 else None
     standard = [value for name, value in ce.items() if CORRUPTIONS[name].standard]
     known = [value for value in standard if value is not None]
     whole = bool(standard) and len(known) == len(standard)

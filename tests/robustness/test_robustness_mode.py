@@ -161,7 +161,7 @@ def test_summary_and_mce_are_those_of_the_definition():
     assert found["clean"] == {"top1": 0.9, "count": 7}
     assert found["mean_corrupted"] == pytest.approx((0.7 + 0.85) / 2)  # without saturate
     assert found["retained"] == pytest.approx(0.775 / 0.9)
-    found = compared(ours, theirs, passes=list(ours), score="top1")
+    found = compared(found, summary(theirs, list(ours), score="top1"))
     expected = {"fog": 0.5, "contrast": 1.5, "saturate": 1.0}
     assert found["ce"] == {name: pytest.approx(value) for name, value in expected.items()}
     assert found["mCE"] == pytest.approx(1.0)
@@ -169,7 +169,8 @@ def test_summary_and_mce_are_those_of_the_definition():
 
 def test_mce_is_undefined_where_the_baseline_is_perfect():
     ours, perfect = passes({"fog": (0.2, 0.4)}), passes({"fog": (0.0, 0.0)})
-    found = compared(ours, perfect, passes=list(ours), score="top1")
+    runs = [summary(scores, list(ours), score="top1") for scores in (ours, perfect)]
+    found = compared(*runs)
     assert found == dict(ce={"fog": None}, mCE=None)
 
 
