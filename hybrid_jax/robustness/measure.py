@@ -20,7 +20,7 @@ from hybrid_jax.robustness.passes import Pass, passes_of
 from hybrid_jax.robustness.plots import Runs, legend_names, write_plots
 from hybrid_jax.robustness.record import Record, continued_record
 from hybrid_jax.robustness.score_passes import PassScorer
-from hybrid_jax.robustness.settings import baseline_record, settings_of
+from hybrid_jax.robustness.settings import baseline_record, check_baseline, settings_of
 from hybrid_jax.robustness.summary import compared, summary
 from hybrid_jax.robustness.table import table
 from hybrid_jax.train.checkpoints.scored_run import scored_run
@@ -68,13 +68,13 @@ def measure_robustness(
             f"config.eval.split: expected one split for --mode=robustness, got "
             f"{config.eval.split!r}."
         )
+    others = {name: baseline_record(name) for name in baselines}
     path = epath.Path(workdir).expanduser().absolute()
     experiment, state, sources = scored_run(config, path)
     [(split, source)] = sources.items()
     settings = settings_of(experiment, state, split=split, count=len(source))
-    others = {
-        name: baseline_record(name, settings=settings, passes=passes) for name in baselines
-    }
+    for name, other in others.items():
+        check_baseline(other, name=name, settings=settings, passes=passes)
     record = continued_record(path, settings)
     _measure(PassScorer(experiment, state, KnownTruth(source)), source, record, passes)
     runs = [
@@ -82,12 +82,9 @@ def measure_robustness(
         for each in (record, *others.values())
     ]
     found = dict(
-        step=settings["step"],
+        {key: settings[key] for key in ("step", "split", "image_size", "levels_px")},
         task=experiment.config.task.name,
         data=experiment.config.data.name,
-        split=split,
-        image_size=settings["image_size"],
-        levels_px=settings["levels_px"],
         **runs[0],
         baselines=[
             dict(workdir=name) | compared(runs[0], run)

@@ -42,7 +42,7 @@ class MovedTruth:
         return len(self._truth)
 
     def __getitem__(self, index: int) -> Example:
-        """Raises: images are moved on the device, in the frame of a batch."""
+        """Raises `NotImplementedError`: images move on the device, within a batch."""
         raise NotImplementedError("only annotations are moved here")
 
     def annotations(self, index: int) -> Example:

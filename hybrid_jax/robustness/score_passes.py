@@ -69,6 +69,7 @@ class PassScorer:
             size=experiment.config.data.prefetch,
         )
         gathered = {each: self._gathered(each) for each in passes}
+        moving = any(map(_moves, passes))
         waiting: list = []
         counts: collections.Counter[str] = collections.Counter()
         # Scorers read the headers of images.
@@ -76,7 +77,8 @@ class PassScorer:
         with limit, contextlib.closing(batches):
             for batch, more in batches:
                 counts.update(more)
-                self._note_scales(batch)
+                if moving:
+                    self._note_scales(batch)
                 for each in passes:
                     rows = self._changed(batch, each)
                     results = self._eval_step(state.eval_params, state.mutable, rows)
@@ -101,7 +103,7 @@ class PassScorer:
         if not is_main_process():
             return Gathered(None)
         truth: KnownTruth | MovedTruth = self._truth
-        if which != CLEAN and SUITES.get(which.suite).moves:
+        if _moves(which):
             motion = SUITES.get(which.suite)().motion(which.line, which.strength)
             truth = MovedTruth(self._truth, motion, scales_yx=self._scales_yx)
         return Gathered(self.experiment.task.scorer(truth))
@@ -117,3 +119,7 @@ class PassScorer:
             real = rows["mask"]
             indices = rows["index"][real].tolist()
             self._scales_yx.update(zip(indices, rows["scale_yx"][real], strict=True))
+
+
+def _moves(which: Pass) -> bool:
+    return which != CLEAN and SUITES.get(which.suite).moves

@@ -13,7 +13,7 @@ from hybrid_jax.config import to_json
 from hybrid_jax.errors import UserError
 from hybrid_jax.robustness.corruptions.levels import table_side
 from hybrid_jax.robustness.passes import Pass
-from hybrid_jax.robustness.record import Record, read_record
+from hybrid_jax.robustness.record import FILE, Record, read_record
 from hybrid_jax.train.checkpoints.workdir import flat
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.state import TrainState
@@ -56,30 +56,40 @@ def _magnitude(params: dict) -> jax.Array:
     return jnp.stack([jnp.sum(jnp.abs(x.astype(jnp.float32))) for x in leaves]).sum()
 
 
-def baseline_record(
-    baseline: str, *, settings: Mapping[str, Any], passes: Sequence[Pass]
-) -> Record:
-    """Returns what was measured for another run.
-
-    Args:
-        baseline: its workdir.
-        settings: of the run that is compared with it.
-        passes: that both need.
+def baseline_record(baseline: str) -> Record:
+    """Returns what was measured for another run, in the workdir `baseline`.
 
     Raises:
-        UserError: nothing was measured, or on something else, or fewer passes.
+        UserError: nothing, or the file is damaged.
     """
     path = epath.Path(baseline).expanduser().absolute()
     record = read_record(path)
     if record is None:
         raise UserError(
-            f"--baseline: nothing was measured in {path}. Measure that run first: "
+            f"--baseline: there is no {path / FILE}. Measure that run first: "
             f"--mode=robustness with its --config and --workdir={baseline}."
         )
+    return record
+
+
+def check_baseline(
+    record: Record, *, name: str, settings: Mapping[str, Any], passes: Sequence[Pass]
+) -> None:
+    """Checks that another run was measured in the same way.
+
+    Args:
+        record: what was measured for it.
+        name: its workdir, for messages.
+        settings: of the run that is compared with it.
+        passes: that both need.
+
+    Raises:
+        UserError: it was measured on something else, or under fewer passes.
+    """
     for key in _SHARED:
         if settings[key] != record.settings.get(key):
             raise UserError(
-                f"--baseline: {baseline} was measured with "
+                f"--baseline: {name} was measured with "
                 f"{key}={record.settings.get(key)!r}, this run with {settings[key]!r}. "
                 f"Measure it again in the same way."
             )
@@ -87,8 +97,7 @@ def baseline_record(
     if missing:
         suite, line, strength = missing[0]
         raise UserError(
-            f"--baseline: {baseline} lacks {len(missing)} of {len(passes)} passes, such as "
+            f"--baseline: {name} lacks {len(missing)} of {len(passes)} passes, such as "
             f"{line} at {strength:g} of the suite {suite}. Measure it with the same "
             f"--suites, --corruptions and --severities."
         )
-    return record

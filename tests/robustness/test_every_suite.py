@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from sample_images import sample_images
+from small_run import ROOT
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.registry import Registry
 from hybrid_jax.robustness.passes import CLEAN, Pass, passes_of
-from hybrid_jax.robustness.suite import Draw
+from hybrid_jax.robustness.suite import Draw, ImageSuite
 from hybrid_jax.robustness.suites import SUITES
 from hybrid_jax.robustness.suites.occlusion import CELLS
 
@@ -194,3 +196,16 @@ def test_suites_are_chosen_by_name_and_corruptions_alone_by_theirs():
     assert len(passes_of((), task="detection", severities=[1])) == 1 + 19
     with pytest.raises(UserError, match="--suites=noise leaves out"):
         passes_of(["noise"], task="detection", severities=[1])
+
+
+def test_suite_of_the_documentation_is_one():
+    text = (ROOT / "docs/robustness.md").read_text().split("## Add a suite")[1]
+    code = text.split("```python\n")[1].split("```")[0]
+    suites = Registry("suite", package="hybrid_jax.robustness.suites")
+    exec(code, dict(SUITES=suites, ImageSuite=ImageSuite))
+    suite, batch = suites.get("blackout"), batch_of(0, 1)
+    for strength in (suite.neutral, *suite.lines["blackout"]):
+        draw = Draw("blackout", strength, jax.random.key(0))
+        found = suite().change(batch, draw, loss_gradient=None)["image"]
+        expected = np.round(np.asarray(batch["image"], np.float32) * (1 - strength))
+        np.testing.assert_allclose(found, expected, atol=1)

@@ -20,7 +20,7 @@ from hybrid_jax.robustness.corruptions import CORRUPTIONS, corrupt
 from hybrid_jax.robustness.measure import measure_robustness
 from hybrid_jax.robustness.passes import CLEAN, Pass
 from hybrid_jax.robustness.record import Record
-from hybrid_jax.robustness.settings import baseline_record
+from hybrid_jax.robustness.settings import check_baseline
 from hybrid_jax.robustness.summary import compared, summary
 
 FEW = dict(corruptions=["contrast", "impulse_noise", "saturate"], severities=[1, 5])
@@ -145,6 +145,21 @@ def test_run_against_itself_has_an_mce_of_one(classifier):
     assert "mCE relative to" in (path / "robustness.md").read_text()
 
 
+def test_suites_have_tables_and_need_no_corruption(classifier):
+    config, path = classifier
+    found = measure_robustness(config, str(path), suites=["resolution"])
+    assert list(found["suites"]) == ["resolution"]
+    assert "mean_corrupted" not in found
+    lines = (path / "robustness.md").read_text().splitlines()
+    assert "## resolution: resolution, share of the sides in px" in lines
+    line = found["suites"]["resolution"]["lines"]["down_and_up"]
+    assert line["strengths"] == [0.125, 0.25, 0.375, 0.5, 0.75]
+    losses = [scores["loss"] for scores in line["scores"]]
+    clean = found["clean"]["loss"]
+    # The nearer to the whole resolution, the nearer to the clean images.
+    assert abs(losses[-1] - clean) < abs(losses[0] - clean)
+
+
 def passes(errors):
     """Returns the scores of passes: corruption -> error at the severities 2 and 4."""
     scores = {CLEAN: {"top1": 0.9, "count": 7, "top1/cat": 0.1}}
@@ -183,16 +198,14 @@ SETTINGS = {"task.name": "a", "data.name": "d", "split": "s", "count": 7, "level
         ({"split": "test"}, "measured with split='test', this run with 's'"),
         ({"count": 8}, "measured with count=8, this run with 7"),
         ({}, "lacks 1 of 3 passes, such as fog at 4 of the suite corruptions"),
-        (None, "nothing was measured in"),
     ],
 )
 def test_baseline_measured_otherwise_is_refused(tmp_path, change, words):
     asked = passes({"fog": (0.2, 0.4)})
-    if change is not None:
-        record = Record(epath.Path(tmp_path), settings=SETTINGS | change)
-        record.add({each: asked[each] for each in list(asked)[:2]})
+    record = Record(epath.Path(tmp_path), settings=SETTINGS | change)
+    record.add({each: asked[each] for each in list(asked)[:2]})
     with pytest.raises(UserError, match=words):
-        baseline_record(str(tmp_path), settings=SETTINGS, passes=list(asked))
+        check_baseline(record, name="other", settings=SETTINGS, passes=list(asked))
 
 
 def test_several_splits_are_refused(tmp_path):

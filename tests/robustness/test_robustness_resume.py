@@ -115,8 +115,12 @@ def test_record_that_cannot_be_written_says_how_to_go_on(tmp_path, monkeypatch):
 
 def test_baseline_is_refused_before_anything_is_measured(run, scored):
     config, path = run
-    with pytest.raises(UserError, match="nothing was measured in"):
+    with pytest.raises(UserError, match="there is no .*none/robustness_passes.json"):
         measure_robustness(config, str(path), baselines=[str(path / "none")], **FEW)
+    other = epath.Path(path / "other")
+    Record(other, settings={}).add({CLEAN: {"top1": 0.5}})
+    with pytest.raises(UserError, match="was measured with task.name=None, this run"):
+        measure_robustness(config, str(path), baselines=[str(other)], **FEW)
     assert scored.readings == []
 
 
