@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -77,24 +77,23 @@ def measure_robustness(
         check_baseline(other, name=name, settings=settings, passes=passes)
     record = continued_record(path, settings)
     _measure(PassScorer(experiment, state, KnownTruth(source)), source, record, passes)
-    runs = [
-        summary(each.scores, passes, score=experiment.task.main_score)
-        for each in (record, *others.values())
-    ]
+    score, measured = experiment.task.main_score, (record, *others.values())
+    runs = [summary(each.scores, passes, score=score) for each in measured]
     found = dict(
         {key: settings[key] for key in ("step", "split", "image_size", "levels_px")},
         task=experiment.config.task.name,
         data=experiment.config.data.name,
         **runs[0],
-        baselines=[
-            dict(workdir=name) | compared(runs[0], run)
-            for name, run in zip(others, runs[1:], strict=True)
-        ],
+        baselines=_compared(runs[0], dict(zip(others, runs[1:], strict=True))),
     )
     if is_main_process():
         names = legend_names([str(path), *others])
         _write(path, found, runs=dict(zip(names, runs, strict=True)))
     return found
+
+
+def _compared(own: Mapping[str, Any], others: Runs) -> list[dict[str, Any]]:
+    return [dict(workdir=name) | compared(own, other) for name, other in others.items()]
 
 
 def _measure(

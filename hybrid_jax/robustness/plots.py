@@ -82,6 +82,8 @@ def _figure(runs: Runs, suite: str) -> Any:
             continue
         _draw(panel, runs, suite, line)
         panel.set_title(line.replace("_", " "), fontsize=10)
+    curves = [curve(run, suite, line)[1] for run in runs.values() for line in lines]
+    panels.flat[0].set_ylim(0.0, 1.06 * max(map(max, curves)) or 1.0)  # all share it
     for panel in panels[:, 0]:
         panel.set_ylabel(first["score"])
     figure.supxlabel(kind["axis"], fontsize=10)
@@ -108,7 +110,6 @@ def _draw(panel: Any, runs: Runs, suite: str, line: str) -> None:
             linewidth=1.6,
             label=name,
         )
-    panel.set_ylim(bottom=0.0)
     panel.grid(color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)

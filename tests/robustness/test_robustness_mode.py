@@ -151,7 +151,7 @@ def test_suites_have_tables_and_need_no_corruption(classifier):
     assert list(found["suites"]) == ["resolution"]
     assert "mean_corrupted" not in found
     lines = (path / "robustness.md").read_text().splitlines()
-    assert "## resolution: resolution, share of the sides in px" in lines
+    assert "## resolution: smaller size, share of the sides" in lines
     line = found["suites"]["resolution"]["lines"]["down_and_up"]
     assert line["strengths"] == [0.125, 0.25, 0.375, 0.5, 0.75]
     losses = [scores["loss"] for scores in line["scores"]]

@@ -35,7 +35,7 @@ class Attacks(Suite):
 
     axis = "largest change of a value, gray levels"
     neutral = 0.0
-    lines = {"fgsm": (0.5, 1.0, 2.0, 4.0, 8.0), "pgd": (0.5, 1.0, 2.0, 4.0)}
+    lines = dict.fromkeys(("fgsm", "pgd"), (1.0, 2.0, 4.0, 8.0))
 
     def change(
         self, batch: Batch, draw: Draw, *, loss_gradient: LossGradient

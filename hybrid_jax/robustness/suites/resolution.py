@@ -10,7 +10,7 @@ from hybrid_jax.robustness.suites import SUITES
 class Resolution(ImageSuite):
     """Made smaller with antialiasing, made larger again bilinearly."""
 
-    axis = "resolution, share of the sides in px"
+    axis = "smaller size, share of the sides"
     neutral = 1.0
     lines = {"down_and_up": (0.125, 0.25, 0.375, 0.5, 0.75)}
     compiled_for_each_strength = True

@@ -14,7 +14,7 @@ class Scale(MotionSuite):
     Bilinear samples of half the size are means of 2x2 px, so nothing is aliased.
     """
 
-    axis = "zoom, size of objects by their usual one"
+    axis = "zoom, times the usual size"
     neutral = 1.0
     lines = {"scale": (0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 1.75, 2.0)}
 
