@@ -81,6 +81,7 @@ setup(
         "plots": ["matplotlib>=3.8"],  # the pictures of a study
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
+        "plots": ["matplotlib>=3.8"],  # of --mode=robustness
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],

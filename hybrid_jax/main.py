@@ -84,20 +84,28 @@ _INPUT = flags.DEFINE_list(
     "--mode=predict: the images: files, directories with all below them, and patterns such "
     "as 'photos/*.jpg', separated by commas.",
 )
+_SUITES = flags.DEFINE_list(
+    "suites",
+    [],
+    "--mode=robustness: what the run is scored under, as corruptions,rotation; default all "
+    "that suit its task. A wrong one is answered with all there are.",
+)
 _CORRUPTIONS = flags.DEFINE_list(
     "corruptions",
     [],
     "--mode=robustness: names, as gaussian_noise,fog; default all 19. A wrong one is "
-    "answered with all there are.",
+    "answered with all there are. Without --suites no other suite is measured.",
 )
 _SEVERITIES = flags.DEFINE_list(
-    "severities", ["1", "2", "3", "4", "5"], "--mode=robustness: which of 1 to 5."
+    "severities",
+    ["1", "2", "3", "4", "5"],
+    "--mode=robustness: of the corruptions, which of 1 to 5.",
 )
-_BASELINE = flags.DEFINE_string(
+_BASELINE = flags.DEFINE_list(
     "baseline",
-    None,
-    "--mode=robustness: the workdir of a run that was measured before; errors are given "
-    "relative to its errors (mCE).",
+    [],
+    "--mode=robustness: workdirs of runs that were measured before, separated by commas; "
+    "errors are given relative to theirs (mCE), and plots show them all.",
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology",
@@ -198,9 +206,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
             return functools.partial(
                 measure_robustness,
+                suites=_SUITES.value,
                 corruptions=_CORRUPTIONS.value,
                 severities=_SEVERITIES.value,
-                baseline=_BASELINE.value,
+                baselines=_BASELINE.value,
             )
         case "predict":
             from hybrid_jax.predict import predict
@@ -232,7 +241,7 @@ def _run(argv: list[str]) -> None:
     if _INPUT.value and _MODE.value != "predict":
         raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
     if _MODE.value != "robustness":
-        for flag in (_CORRUPTIONS, _SEVERITIES, _BASELINE):
+        for flag in (_SUITES, _CORRUPTIONS, _SEVERITIES, _BASELINE):
             if flag.present:
                 raise UserError(
                     f"--{flag.name} is for --mode=robustness, not for --mode={_MODE.value}."

@@ -133,12 +133,16 @@ def test_help_lists_flags_and_modes():
             "unknown corruption 'fogg'. Did you mean 'fog'? Known: gaussian_noise, ",
         ),
         (
+            [TINY, "--mode=robustness", "--suites=rotatoin"],
+            "unknown suite 'rotatoin'. Did you mean 'rotation'? Known: attacks, corruptio",
+        ),
+        (
             [TINY, "--mode=robustness", "--severities=6"],
             "severity: expected 1, 2, 3, 4 or 5, got 6.",
         ),
         (
             [TINY, "--mode=robustness", "--baseline=none"],
-            "/none/robustness.json. Measure that run first: --mode=robustness with its ",
+            "/none/robustness_passes.json. Measure that run first: --mode=robustness with ",
         ),
         ([TINY, "--mode=predict"], "--mode=predict: expected --input=PATH[,PATH...] with"),
         ([TINY, "train"], "unexpected arguments: ['train']; flags begin with --."),

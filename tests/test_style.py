@@ -9,6 +9,7 @@ import pytest
 import hybrid_jax
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.robustness.suites import SUITES
 
 PACKAGE = pathlib.Path(hybrid_jax.__file__).parent
 ROOT = PACKAGE.parent
@@ -196,14 +197,14 @@ def test_no_mark_of_unfinished_work():
         assert not found, f"{path.relative_to(ROOT)} holds {found}"
 
 
-@pytest.mark.parametrize("registry", [FUSIONS, HEADS], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [FUSIONS, HEADS, SUITES], ids=lambda r: r.kind)
 def test_registered_name_is_the_name_of_its_file(registry):
     for name in registry.names():
         module = registry.get(name).__module__
         assert module == f"{registry.package}.{name}"
 
 
-@pytest.mark.parametrize("registry", [FUSIONS, HEADS], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [FUSIONS, HEADS, SUITES], ids=lambda r: r.kind)
 def test_every_file_of_a_registry_registers(registry):
     folder = PACKAGE.joinpath(*registry.package.split(".")[1:])
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"}

@@ -1,113 +1,83 @@
-"""What the scores under corruptions come to, alone and against another run."""
+"""What the scores of the passes come to, alone and against other runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etils import epath
-
-from hybrid_jax.errors import UserError
 from hybrid_jax.robustness.corruptions import CORRUPTIONS
 from hybrid_jax.robustness.passes import CLEAN, Pass
+from hybrid_jax.robustness.suites import SUITES
 
-# What two runs must share for their errors to be compared.
-_SHARED = ("task", "data", "split", "count", "score", "levels_px")
+Found = Mapping[Pass, Mapping[str, float]]
+_CORRUPTIONS = "corruptions"
 
 
-def summary(
-    scores: Mapping[Pass, Mapping[str, float]], *, score: str, severities: Sequence[int]
-) -> dict[str, Any]:
-    """Returns the scores by corruption and their means.
+def summary(found: Found, passes: Sequence[Pass], *, score: str) -> dict[str, Any]:
+    """Returns the scores by suite and the means of the corruptions.
 
     Args:
-        scores: of every pass.
+        found: scores of all passes, and maybe of others.
+        passes: those that are reported, with the clean one.
         score: name of the one that is averaged, higher is better and 1 is perfect.
-        severities: of the passes, in order.
 
     Returns:
-        `clean` and `count`; `corruptions`, name -> `likeness`, `mean`, and `by_severity`, a
-        list of all scores; `mean_corrupted`, the mean over the standard corruptions (mCA,
-        or mPC for boxes and masks); `retained`, its share of the clean score (rPC). Both
-        are None without a standard corruption, `retained` also if the clean score is not
-        positive.
+        `score`, `count` and `clean`; `suites`, name -> `axis`, `neutral` and `lines`, name
+        -> `strengths`, `scores`, a list of all scores, and `mean`, that of `score`; with
+        corruptions `mean_corrupted`, the mean over the standard ones (mCA, or mPC for boxes
+        and masks), and `retained`, its share of the clean score (rPC). Both are None
+        without a standard corruption, `retained` also if the clean score is not positive.
     """
-    names = dict.fromkeys(each.corruption for each in scores if each != CLEAN)
-    corruptions = {}
-    for name in names:
-        rows = [dict(scores[Pass(name, severity)]) for severity in severities]
-        corruptions[name] = dict(
-            likeness=CORRUPTIONS[name].likeness,
-            mean=sum(row[score] for row in rows) / len(rows),
-            by_severity=[_without_classes(row) for row in rows],
-        )
-    standard = _standard(corruptions)
-    mean = (
-        sum(corruptions[n]["mean"] for n in standard) / len(standard) if standard else None
-    )
-    clean = scores[CLEAN]
-    return dict(
-        score=score,
-        severities=list(severities),
-        count=clean.get("count"),
-        clean=_without_classes(clean),
-        mean_corrupted=mean,
-        retained=mean / clean[score] if mean is not None and clean[score] > 0 else None,
-        corruptions=corruptions,
+    suites: dict[str, Any] = {}
+    for each in passes:
+        if each == CLEAN:
+            continue
+        kind = SUITES.get(each.suite)
+        empty = dict(axis=kind.axis, neutral=kind.neutral, lines={})
+        lines = suites.setdefault(each.suite, empty)["lines"]
+        line = lines.setdefault(each.line, dict(strengths=[], scores=[]))
+        line["strengths"].append(each.strength)
+        line["scores"].append(_without_classes(found[each]))
+    for suite in suites.values():
+        for line in suite["lines"].values():
+            line["mean"] = _mean([scores[score] for scores in line["scores"]])
+    clean = _without_classes(found[CLEAN])
+    whole = dict(score=score, count=clean.get("count"), clean=clean, suites=suites)
+    if _CORRUPTIONS not in suites:
+        return whole
+    lines = suites[_CORRUPTIONS]["lines"]
+    means = [line["mean"] for name, line in lines.items() if CORRUPTIONS[name].standard]
+    mean = _mean(means) if means else None
+    known = mean is not None and clean[score] > 0
+    return whole | dict(
+        mean_corrupted=mean, retained=mean / clean[score] if known else None
     )
 
 
-def compared(
-    found: Mapping[str, Any], other: Mapping[str, Any], *, baseline: epath.Path
-) -> dict[str, Any]:
-    """Returns the errors relative to those of another run.
+def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the errors under corruptions relative to those of another run.
 
     Args:
-        found: `summary`, with `task`, `data`, `split` and `levels_px`.
-        other: the same of the baseline.
-        baseline: its workdir, for messages.
+        found: `summary` of a run; an error is 1 - score.
+        other: that of the baseline, of the same passes.
 
     Returns:
         `ce`: corruption -> the sum of errors over the severities, divided by that of the
         baseline; `mCE`: its mean over the standard corruptions. None where the baseline
-        makes no error.
-
-    Raises:
-        UserError: the baseline was measured on something else, or on less.
+        makes no error, and `mCE` without a standard corruption.
     """
-    for key in _SHARED:
-        if found[key] != other.get(key):
-            raise UserError(
-                f"--baseline: {baseline} was measured with {key}={other.get(key)!r}, this "
-                f"run with {found[key]!r}. Measure it again in the same way."
-            )
     ce: dict[str, float | None] = {}
-    for name in found["corruptions"]:
-        errors = _errors(found, name, severities=found["severities"])
-        theirs = _errors(other, name, severities=found["severities"])
-        if errors is None or theirs is None:
-            raise UserError(
-                f"--baseline: {baseline} lacks {name!r} at severities "
-                f"{found['severities']}. Measure it again, or fewer with --corruptions."
-            )
-        ce[name] = errors / theirs if theirs > 0 else None
-    standard = [ce[name] for name in _standard(ce)]
+    ours, theirs = (run["suites"].get(_CORRUPTIONS, {}) for run in (found, other))
+    for name, line in ours.get("lines", {}).items():
+        # Both means are over the same severities.
+        error, of_baseline = 1.0 - line["mean"], 1.0 - theirs["lines"][name]["mean"]
+        ce[name] = error / of_baseline if of_baseline > 0 else None
+    standard = [value for name, value in ce.items() if CORRUPTIONS[name].standard]
     known = [value for value in standard if value is not None]
-    whole = standard and len(known) == len(standard)
-    return dict(ce=ce, mCE=sum(known) / len(known) if whole else None)
+    whole = bool(standard) and len(known) == len(standard)
+    return dict(ce=ce, mCE=_mean(known) if whole else None)
 
 
-def _errors(
-    found: Mapping[str, Any], name: str, *, severities: Sequence[int]
-) -> float | None:
-    """Returns the sum of 1 - score, or None if a severity was not measured."""
-    rows = found["corruptions"].get(name, {}).get("by_severity", [])
-    scores = dict(zip(found["severities"], rows, strict=False))
-    if not set(severities) <= set(scores):
-        return None
-    return sum(1.0 - scores[severity][found["score"]] for severity in severities)
-
-
-def _standard(names: Any) -> list[str]:
-    return [name for name in names if CORRUPTIONS[name].standard]
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _without_classes(scores: Mapping[str, float]) -> dict[str, float]:

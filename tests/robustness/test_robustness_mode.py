@@ -16,9 +16,11 @@ from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
-from hybrid_jax.robustness.corruptions import corrupt
+from hybrid_jax.robustness.corruptions import CORRUPTIONS, corrupt
 from hybrid_jax.robustness.measure import measure_robustness
 from hybrid_jax.robustness.passes import CLEAN, Pass
+from hybrid_jax.robustness.record import Record
+from hybrid_jax.robustness.settings import check_baseline
 from hybrid_jax.robustness.summary import compared, summary
 
 FEW = dict(corruptions=["contrast", "impulse_noise", "saturate"], severities=[1, 5])
@@ -83,13 +85,16 @@ def test_files_hold_what_is_returned(measured):
     task, _, path, found = measured
     assert json.loads((path / "robustness.json").read_text()) == found
     assert found["task"] == task
-    assert list(found["corruptions"]) == FEW["corruptions"]
+    lines = found["suites"]["corruptions"]["lines"]
+    assert list(lines) == FEW["corruptions"]
     text = (path / "robustness.md").read_text()
-    for name, entry in found["corruptions"].items():
-        values = [row[found["score"]] for row in entry["by_severity"]]
-        cells = [f"{value:.4f}" for value in (*values, entry["mean"])]
+    for name, entry in lines.items():
+        values = [row[found["score"]] for row in entry["scores"]] + [entry["mean"]]
+        if task == "classification":
+            values.append(np.mean([row["ece"] for row in entry["scores"]]))
+        cells = [f"{value:.4f}" for value in values]
         row = [" ".join(line.replace("|", " ").split()) for line in text.splitlines()]
-        assert " ".join([name, entry["likeness"], *cells]) in row
+        assert " ".join([name, CORRUPTIONS[name].likeness, *cells]) in row
 
 
 @pytest.mark.parametrize("name", FEW["corruptions"])
@@ -118,7 +123,7 @@ def test_pass_scores_the_corrupted_images(classifier, tmp_path, monkeypatch, nam
         lambda *args, **kw: on_the_host(eval_batches(*args, **kw)),
     )
     (scores,) = evaluate(config, str(tmp_path / "run")).values()
-    there = found["corruptions"][name]["by_severity"][1]
+    there = found["suites"]["corruptions"]["lines"][name]["scores"][1]
     for score in ("top1", "loss"):
         assert there[score] == pytest.approx(scores[score], rel=1e-5)
     assert abs(there["loss"] - found["clean"]["loss"]) > 1e-4
@@ -134,51 +139,73 @@ def test_every_example_is_read_once(opened, tmp_path):
 
 def test_run_against_itself_has_an_mce_of_one(classifier):
     config, path = classifier
-    found = measure_robustness(config, str(path), baseline=str(path), **FEW)
-    assert found["baseline"]["mCE"] == pytest.approx(1.0)
+    found = measure_robustness(config, str(path), baselines=[str(path)] * 2, **FEW)
+    (versus,) = found["baselines"]
+    assert versus["mCE"] == pytest.approx(1.0)
     assert "mCE relative to" in (path / "robustness.md").read_text()
 
 
-def report(errors):
-    """Returns what a run has that makes these errors: corruption -> error by severity."""
+def test_suites_have_tables_and_need_no_corruption(classifier):
+    config, path = classifier
+    found = measure_robustness(config, str(path), suites=["resolution"])
+    assert list(found["suites"]) == ["resolution"]
+    assert "mean_corrupted" not in found
+    lines = (path / "robustness.md").read_text().splitlines()
+    assert "## resolution: smaller size, share of the sides" in lines
+    line = found["suites"]["resolution"]["lines"]["down_and_up"]
+    assert line["strengths"] == [0.125, 0.25, 0.375, 0.5, 0.75]
+    losses = [scores["loss"] for scores in line["scores"]]
+    clean = found["clean"]["loss"]
+    # The nearer to the whole resolution, the nearer to the clean images.
+    assert abs(losses[-1] - clean) < abs(losses[0] - clean)
+
+
+def passes(errors):
+    """Returns the scores of passes: corruption -> error at the severities 2 and 4."""
     scores = {CLEAN: {"top1": 0.9, "count": 7, "top1/cat": 0.1}}
     for name, row in errors.items():
         for severity, error in zip((2, 4), row, strict=True):
-            scores[Pass(name, severity)] = {"top1": 1.0 - error}
-    found = summary(scores, score="top1", severities=(2, 4))
-    return found | dict(task="classification", data="d", split="s", levels_px=32)
+            scores[Pass("corruptions", name, severity)] = {"top1": 1.0 - error}
+    return scores
 
 
 def test_summary_and_mce_are_those_of_the_definition():
-    ours = report({"fog": (0.2, 0.4), "contrast": (0.1, 0.2), "saturate": (0.9, 0.9)})
-    theirs = report({"fog": (0.4, 0.8), "contrast": (0.1, 0.1), "saturate": (0.9, 0.9)})
-    assert ours["clean"] == {"top1": 0.9, "count": 7}
-    assert ours["mean_corrupted"] == pytest.approx((0.7 + 0.85) / 2)  # without saturate
-    assert ours["retained"] == pytest.approx(0.775 / 0.9)
-    found = compared(ours, theirs, baseline=epath.Path("other"))
+    ours = passes({"fog": (0.2, 0.4), "contrast": (0.1, 0.2), "saturate": (0.9, 0.9)})
+    theirs = passes({"fog": (0.4, 0.8), "contrast": (0.1, 0.1), "saturate": (0.9, 0.9)})
+    found = summary(ours, list(ours), score="top1")
+    assert found["clean"] == {"top1": 0.9, "count": 7}
+    assert found["mean_corrupted"] == pytest.approx((0.7 + 0.85) / 2)  # without saturate
+    assert found["retained"] == pytest.approx(0.775 / 0.9)
+    found = compared(found, summary(theirs, list(ours), score="top1"))
     expected = {"fog": 0.5, "contrast": 1.5, "saturate": 1.0}
     assert found["ce"] == {name: pytest.approx(value) for name, value in expected.items()}
     assert found["mCE"] == pytest.approx(1.0)
 
 
 def test_mce_is_undefined_where_the_baseline_is_perfect():
-    ours, perfect = report({"fog": (0.2, 0.4)}), report({"fog": (0.0, 0.0)})
-    found = compared(ours, perfect, baseline=epath.Path("other"))
+    ours, perfect = passes({"fog": (0.2, 0.4)}), passes({"fog": (0.0, 0.0)})
+    runs = [summary(scores, list(ours), score="top1") for scores in (ours, perfect)]
+    found = compared(*runs)
     assert found == dict(ce={"fog": None}, mCE=None)
+
+
+SETTINGS = {"task.name": "a", "data.name": "d", "split": "s", "count": 7, "levels_px": 32}
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"split": "test"}, "measured with split='test', this run with 's'"),
-        ({"severities": [2, 3]}, r"lacks 'fog' at severities \[2, 4\]"),
-        ({"corruptions": {}}, "lacks 'fog'"),
+        ({"count": 8}, "measured with count=8, this run with 7"),
+        ({}, "lacks 1 of 3 passes, such as fog at 4 of the suite corruptions"),
     ],
 )
-def test_baseline_measured_otherwise_is_refused(change, words):
-    ours = report({"fog": (0.2, 0.4)})
+def test_baseline_measured_otherwise_is_refused(tmp_path, change, words):
+    asked = passes({"fog": (0.2, 0.4)})
+    record = Record(epath.Path(tmp_path), settings=SETTINGS | change)
+    record.add({each: asked[each] for each in list(asked)[:2]})
     with pytest.raises(UserError, match=words):
-        compared(ours, ours | change, baseline=epath.Path("other"))
+        check_baseline(record, name="other", settings=SETTINGS, passes=list(asked))
 
 
 def test_several_splits_are_refused(tmp_path):
@@ -191,6 +218,8 @@ def test_robustness_from_the_command_line(classifier):
     _, path = classifier
     words = command(path, {"eval.batch_size": 60}, "--mode=robustness")
     done = run_well([*words, "--corruptions=contrast", "--severities=5"])
-    assert "2 passes over 177 examples of validation" in done.stdout
-    assert json.loads((path / "robustness.json").read_text())["severities"] == [5]
+    assert "measured with count = 24, now it is 177: all are measured" in done.stdout
+    assert "2 passes over 177 examples\n" in done.stdout
+    lines = json.loads((path / "robustness.json").read_text())["suites"]["corruptions"]
+    assert lines["lines"]["contrast"]["strengths"] == [5]
     assert (path / "robustness.md").read_text() in done.stdout
