@@ -78,10 +78,9 @@ setup(
         ],
         "datasets": ["datasets>=4"],  # hf_dataset:NAME_OR_PATH
         "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
-        "plots": ["matplotlib>=3.8"],  # the pictures of a study
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],
-        "plots": ["matplotlib>=3.8"],  # of --mode=robustness
+        "plots": ["matplotlib>=3.8"],  # of --mode=study and --mode=robustness
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "benchmark": ["timm", "torch"],

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from hybrid_jax.config import to_json
 from hybrid_jax.studies import saved_experiment
 from hybrid_jax.studies.changed_experiment import changed_experiment
 from hybrid_jax.studies.plan import Run
-from hybrid_jax.studies.settings import Study
+from hybrid_jax.studies.settings import ROBUSTNESS, Study
 from hybrid_jax.train.checkpoints.workdir import write_whole
 
 PROGRAM = (sys.executable, "-m", "hybrid_jax.main")
@@ -35,6 +36,7 @@ class Job:
         experiment: of this process: the run's, with the changes of the evaluation.
         score: name of the score that counts.
         restore: "best" or "last": the checkpoint that counts.
+        suites: of robustness, if they are what is scored.
     """
 
     run: Run
@@ -43,6 +45,7 @@ class Job:
     experiment: ConfigDict
     score: str
     restore: str
+    suites: tuple[str, ...] = ()
 
     @property
     def result_file(self) -> pathlib.Path:
@@ -73,6 +76,8 @@ class Job:
             f"--config={saved_experiment.__file__}:{experiment}",
             f"--workdir={self.folder}",
         ]
+        if self.suites:
+            return [*words, "--mode=robustness", f"--suites={','.join(self.suites)}"]
         return words if self.evaluation is None else [*words, "--mode=evaluate"]
 
     def begun(self) -> bool:
@@ -114,6 +119,8 @@ class Job:
 
     def _found(self) -> tuple[float, dict[str, Any]] | None:
         """Returns the score that counts and what else the process has written."""
+        if self.suites:
+            return self._found_under_suites()
         if self.evaluation is not None:
             path = self.folder / f"evaluation_{self.experiment.eval.split}.json"
             scores = json.loads(path.read_text())
@@ -126,6 +133,15 @@ class Job:
         if self.restore == "best" and report["best"]:
             return report["best"]["score"], report
         return report["scores"][self.score], report
+
+    def _found_under_suites(self) -> tuple[float, dict[str, Any]]:
+        """Returns the clean score, and by suite the mean over its passes."""
+        found = json.loads((self.folder / "robustness.json").read_text())
+        means = {}
+        for name, suite in found["suites"].items():
+            passes = [one for line in suite["lines"].values() for one in line["scores"]]
+            means[name] = statistics.fmean(one[self.score] for one in passes)
+        return found["clean"][self.score], dict(scores=means)
 
 
 _TIMES = ("images_per_second", "seconds_to_start", "seconds_first_step", "batch_size")
@@ -146,3 +162,9 @@ def scoring(run: Run, study: Study, runs: pathlib.Path, *, evaluation: str) -> J
         evaluation=evaluation,
         experiment=changed_experiment(run.experiment.to_dict(), changes, where=where),
     )
+
+
+def scoring_under_suites(run: Run, study: Study, runs: pathlib.Path) -> Job:
+    """Returns the scoring of the test split under the study's suites of robustness."""
+    test = scoring(run, study, runs, evaluation=study.test_split)
+    return dataclasses.replace(test, evaluation=ROBUSTNESS, suites=study.suites)

@@ -32,7 +32,8 @@ def report(
         tried: trials and their results.
         final: runs of the chosen settings.
     """
-    compared = {name: _compared(name, study, final) for name in study.evaluations}
+    names = [*study.evaluations, *study.suites]
+    compared = {name: _compared(name, study, final) for name in names}
     variants = {}
     for name, setting in chosen.items():
         rows = [row for row in final if row[0].variant == name]
@@ -69,6 +70,7 @@ def report(
             for name, changes in study.evaluations.items()
             if name != study.test_split
         },
+        suites=list(study.suites),
         runs=_runs(tried, final, study),
     )
 

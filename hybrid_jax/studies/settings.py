@@ -9,12 +9,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from hybrid_jax.errors import UserError, nearest
+from hybrid_jax.robustness.passes import passes_of
 from hybrid_jax.studies.changed_experiment import changed_experiment
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.workdir import flat
 
 # Whatever these leave open, each machine would fill in its own way.
 _SET = ("train.batch_size", "data.image_size")
+# Name of the scoring under all suites, each of which is an evaluation of the report.
+ROBUSTNESS = "robustness"
 _MATCHED = ("params", "macs", "none")
 # What may differ between the training of a model and its scoring.
 _EVALUATED = ("eval.", "task.", "model.vit_options.position_resize", "model.dtype")
@@ -33,6 +36,7 @@ class Study:
         score: name of a score of which more is better.
         test_split: scored once, at the end.
         evaluations: name -> dotted changes; the first is that of the test split, by name.
+        suites: of robustness; each is one more evaluation, the mean over its passes.
         matched: "params", "macs" or "none".
         tolerance: largest difference in it from the baseline, as a share.
         jobs: runs at a time.
@@ -50,6 +54,7 @@ class Study:
     score: str
     test_split: str
     evaluations: Mapping[str, Mapping[str, Any]]
+    suites: tuple[str, ...]
     matched: str
     tolerance: float
     jobs: int
@@ -96,6 +101,7 @@ def study_of(config: ConfigDict) -> Study:
     study["variants"] = variants
     study["seeds"] = tuple(study["seeds"])
     study["evaluations"] = _evaluations(base, study)
+    study["suites"] = _suites(base, study)
     study["shard"] = _shard(study["shard"])
     return Study(
         base=base, settings=_settings(variants, grid, grids=grids), score=score, **study
@@ -125,6 +131,19 @@ def _evaluations(
                     f"({', '.join(_EVALUATED)}), got {key!r}."
                 )
     return found
+
+
+def _suites(base: Mapping[str, Any], study: Mapping[str, Any]) -> tuple[str, ...]:
+    suites = tuple(study["suites"])
+    if suites:
+        passes_of(suites, task=base["task"]["name"])
+    for name in (*suites, ROBUSTNESS) if suites else ():
+        if name in study["evaluations"]:
+            raise UserError(
+                f"config.study.evaluations: {name!r} is the name of a suite. Give this "
+                f"evaluation another name."
+            )
+    return suites
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.studies.choice import choose
-from hybrid_jax.studies.job import PROGRAM, scoring, training
+from hybrid_jax.studies.job import PROGRAM, scoring, scoring_under_suites, training
 from hybrid_jax.studies.matching import check_matched
 from hybrid_jax.studies.plan import finals, number_of_runs, own_first, trials
 from hybrid_jax.studies.plots.save_plots import save_plots
@@ -92,6 +92,12 @@ def _carried_out(
         jobs = [scoring(run, study, runs, evaluation=name) for run in good]
         for run, result in zip(good, runner.run(jobs), strict=True):
             scores[run.name][name] = result
+    if study.suites:
+        jobs = [scoring_under_suites(run, study, runs) for run in good]
+        for run, result in zip(good, runner.run(jobs), strict=True):
+            for suite in study.suites:
+                score = result["scores"].get(suite)
+                scores[run.name][suite] = dict(status=result["status"], score=score)
     return report(
         study,
         sizes=sizes,

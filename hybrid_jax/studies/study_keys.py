@@ -14,6 +14,9 @@ def study_keys() -> dict[str, Any]:
         # Name -> changes of the experiment, as {"eval.image_size": 48}: more scores of the
         # final runs, each beside that of the test split. None of them decides anything.
         evaluations={},
+        # Suites of `--mode=robustness`, as ("rotation", "noise"): final runs are scored
+        # under them on the test split.
+        suites=(),
         matched="params",  # "params", "macs" or "none": what variants have alike
         tolerance=0.10,  # share by which a variant may differ from the baseline in it
         jobs=1,  # runs at a time, each on its share of this process's cores

@@ -20,7 +20,7 @@ def study_table(found: Mapping[str, Any]) -> str:
     rows = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     rows += [_row(name, found) for name in found["variants"]]
     tables = [_markdown(rows)]
-    if found["evaluations"]:
+    if found["evaluations"] or found["suites"]:
         tables.append(_markdown(_evaluation_rows(found)))
     return "\n\n".join([*tables, "\n".join(_notes(found))]) + "\n"
 
@@ -31,7 +31,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def _evaluation_rows(found: Mapping[str, Any]) -> list[list[str]]:
     """Returns the table of the further evaluations: a column for each."""
-    names = list(found["evaluations"])
+    names = [*found["evaluations"], *found["suites"]]
     rows = [["variant", *names], ["---", *["---:"] * len(names)]]
     for name, variant in found["variants"].items():
         cells = []
@@ -131,6 +131,13 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     for name, changes in found["evaluations"].items():
         text = ", ".join(f"{key}={value}" for key, value in changes.items())
         notes += ["", f"`{name}` is with {text}; bold where the difference is."]
+    if found["suites"]:
+        names = ", ".join(f"`{name}`" for name in found["suites"])
+        notes += [
+            "",
+            f"{names}: mean over the passes of these suites of robustness on "
+            f"`{found['test_split']}`; bold where the difference is.",
+        ]
     for name, variant in found["variants"].items():
         for key in variant["edges"]:
             notes += [

@@ -32,7 +32,7 @@ def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in words)
     workdir = pathlib.Path(flags["workdir"])
     experiment = json.loads(pathlib.Path(flags["config"].partition(":")[2]).read_text())
-    scoring = flags.get("mode") == "evaluate"
+    scoring = flags.get("mode") in ("evaluate", "robustness")
     split = experiment["eval"]["split"] if scoring else ""
     with open(workdir / f"starts{split}.txt", "a") as file:
         file.write(f"{os.getpid()}\n")
@@ -47,6 +47,13 @@ def main() -> None:
         sys.exit("error: training stopped: step 3 is not finite (learning rate 0.1)")
     if experiment["model"]["fusion"] == "bifusion" and not split:
         sys.exit("error: no memory")
+    if suites := flags.get("suites"):
+        found = dict(clean=scores_of(experiment, split), suites={})
+        for name in suites.split(","):
+            passes = [dict(top1=scores_of(experiment, name)["top1"] + x) for x in (-1, 1)]
+            found["suites"][name] = dict(lines=dict(one=dict(scores=passes)))
+        (workdir / "robustness.json").write_text(json.dumps(found))
+        return
     if split:
         scores = dict(step=1, split=split, **scores_of(experiment, split))
         (workdir / f"evaluation_{split}.json").write_text(json.dumps(scores))

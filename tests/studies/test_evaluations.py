@@ -6,6 +6,7 @@ import pytest
 from stub_study import carry_out
 from stub_training import scores_of
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.studies.table import study_table
 
 EVALUATIONS = {
@@ -69,3 +70,33 @@ def test_an_evaluation_added_later_trains_nothing_again(workdir):
         path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")
     }
     assert found["variants"]["resnet"]["evaluations"]["bars"]["mean"] is not None
+
+
+def test_suites_are_evaluations_of_one_process(tmp_path):
+    found = carry_out(tmp_path, seeds=(0, 1), suites=("rotation", "occlusion"))
+    for run in found["runs"]:
+        if not run["final"]:
+            continue
+        folder = tmp_path / "runs" / run["name"]
+        experiment = json.loads((folder / "experiment_robustness.json").read_text())
+        assert experiment["eval"]["split"] == "test"
+        assert len((folder / "startstest.txt").read_text().splitlines()) == 2
+        for suite in ("rotation", "occlusion"):
+            expected = scores_of(experiment, suite)["top1"]
+            assert run["evaluations"][suite]["score"] == pytest.approx(expected)
+    assert "| variant | rotation | occlusion |" in study_table(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (dict(suites=("rotatoin",)), "Did you mean 'rotation'"),
+        (
+            dict(suites=("noise",), evaluations={"noise": {"eval.split": "x"}}),
+            "'noise' is the name of a suite",
+        ),
+    ],
+)
+def test_mistaken_suites_are_refused(tmp_path, options, expected):
+    with pytest.raises(UserError, match=expected):
+        carry_out(tmp_path, **options)
