@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx, traverse_util
+from ml_collections import ConfigDict
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
@@ -16,6 +17,7 @@ from hybrid_jax.pretrained.fill import Fill, match
 from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
+from hybrid_jax.pretrained.whole_head import check_whole_head
 
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
@@ -43,7 +45,8 @@ def load_pretrained(
         image_size: side or (height, width) in px to which learned positions are resized;
             None for the file's. The model accepts images of any other size too.
         head: "auto" loads the classifier if the number of classes is equal, else it starts
-            at zero; "new" always starts it at zero.
+            at zero; "new" always starts it at zero. A new one has no tanh layer before it,
+            unless `head_options` say so.
         classes: index of the file's class for each class of the model, to load its row of
             the classifier, such as the 1,000 of ImageNet-1k among 21,843.
         strict: raise an error if parameters other than the head's are not in the file.
@@ -67,16 +70,21 @@ def load_pretrained(
     images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(file.architecture, **({"dtype": "float32"} | overrides))
     check_same_kind(model, file, parts=("resnet", "vit"))
+    count = _class_count(file, num_classes, classes)
+    anew = head == "new" or (classes is None and count != file.architecture.num_classes)
+    if anew and "head_options" not in overrides:
+        model.head_options = ConfigDict(_without_tanh_layer(file.architecture))
     build = functools.partial(
         _build,
         model,
-        num_classes=_class_count(file, num_classes, classes),
+        num_classes=count,
         image_size=_image_hw(image_size) or native_size(file.architecture),
     )
     graph, shapes = _abstract(build)
     fill = _match(file, model, shapes, head=head, classes=classes)
     if strict:
         fill.report.check_whole(source=str(file.path))
+        check_whole_head(fill.report, source=str(file.path))
     leaves = _filled(build, shapes, fill, seed=seed, placement=placement)
     report = fill.report.noting(f"dialect  {file.dialect}").preparing(images)
     return nnx.merge(graph, _state(leaves)), report
@@ -111,6 +119,13 @@ def native_size(architecture: Architecture) -> tuple[int, int]:
         "conv_stem": 4 * architecture.options.get("patch_size", 0),
     }.get(architecture.fusion) or architecture.given_vit.patch_size
     return architecture.grid[0] * cell, architecture.grid[1] * cell
+
+
+def _without_tanh_layer(architecture: Architecture) -> dict[str, dict]:
+    """Returns the options of a head that starts anew, as fine-tuning has it (ViT, 2020)."""
+    options = dict(architecture.head_options)
+    options.pop("representation_size", None)
+    return {architecture.head: options}
 
 
 def _check_head(head: str) -> None:

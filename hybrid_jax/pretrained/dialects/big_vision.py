@@ -77,13 +77,13 @@ class BigVision:
         rows = 0 if table is None else table.shape[1]
         grid, cls_position = _grid(rows, hints, cls=pool == "cls") if rows else (None, True)
         head = stored.get("head/kernel")
-        classes = 0 if head is None or "pre_logits/kernel" in stored else head.shape[1]
         return Architecture(
             fusion="vit",
             vit=vit,
             grid=grid,
             cls_position=cls_position,
-            num_classes=classes,
+            num_classes=0 if head is None else head.shape[1],
+            head_options=names.head_options(stored),
             preprocessing=Preprocessing(normalization="half", certain=False),
         )
 
@@ -97,7 +97,7 @@ class BigVision:
             entries.append(_position_entry(architecture))
         # Sorted by kind of array, so that each stack of scanned blocks is read once.
         entries.sort(key=lambda e: re.sub(r"/\d+/", "/", e.paths[0]))
-        return entries + (names.head_entries() if architecture.num_classes else [])
+        return entries + names.head_entries(architecture)
 
 
 def _unscanned(stored: Stored) -> Stored:

@@ -38,16 +38,13 @@ class VitJax:
         )
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; a head after a tanh layer is left out."""
+        """Returns the model of a tidied file."""
         resnet = names.resnet_of(stored)
         cls = "cls" in stored
         vit = names.vit_of(stored, pool="cls" if cls else "mean")
         fusion, options = wiring_of(resnet, vit.patch_size)
         cells = stored[_POSITIONS].shape[1] - cls
         head = stored.get("head/kernel")
-        # Files of 2020 have a tanh layer before the classifier, which this library does not
-        # have; the classifier is useless without it.
-        classes = 0 if head is None or "pre_logits/kernel" in stored else head.shape[1]
         return Architecture(
             fusion=fusion,
             options=options,
@@ -55,7 +52,8 @@ class VitJax:
             vit=vit,
             grid=hints.grid or names.square(cells, where=_POSITIONS),
             cls_position=cls,
-            num_classes=classes,
+            num_classes=0 if head is None else head.shape[1],
+            head_options=names.head_options(stored),
             preprocessing=Preprocessing(normalization="half"),
         )
 
@@ -71,4 +69,4 @@ class VitJax:
             codec = grid_positions(architecture.given_grid)
             entries.append(entry("vit/position", _POSITIONS, codec))
         entries += names.vit_entries(vit)
-        return entries + (names.head_entries() if architecture.num_classes else [])
+        return entries + names.head_entries(architecture)

@@ -12,7 +12,7 @@ from hybrid_jax.pretrained.codecs import (
     qkv_heads,
     tokens,
 )
-from hybrid_jax.pretrained.dialect import Entry, Stored, entry
+from hybrid_jax.pretrained.dialect import Architecture, Entry, Stored, entry
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _QKV = ("query", "key", "value")
@@ -53,11 +53,22 @@ def vit_entries(spec: ViTSpec) -> list[Entry]:
     return entries + norm("vit/norm", "Transformer/encoder_norm")
 
 
-def head_entries() -> list[Entry]:
-    """Returns the entries of the classifier."""
+def head_options(stored: Stored) -> dict[str, int]:
+    """Returns the options of the head of a tidied file: the width of its tanh layer."""
+    layer = stored.get("pre_logits/bias")
+    known = layer is not None and "head/kernel" in stored
+    return dict(representation_size=layer.shape[0]) if known else {}
+
+
+def head_entries(architecture: Architecture) -> list[Entry]:
+    """Returns the entries of the classifier and of the tanh layer before it, if any."""
+    layers = {"head/logits": "head"} if architecture.num_classes else {}
+    if architecture.head_options.get("representation_size"):
+        layers["head/pre_logits"] = "pre_logits"
     return [
-        entry("head/logits/kernel", "head/kernel", SAME),
-        entry("head/logits/bias", "head/bias", SAME),
+        entry(f"{ours}/{kind}", f"{theirs}/{kind}", SAME)
+        for ours, theirs in layers.items()
+        for kind in ("kernel", "bias")
     ]
 
 

@@ -25,6 +25,7 @@ from hybrid_jax.pretrained.names.google import square
 from hybrid_jax.specs import ViTSpec
 
 _EMBED = "patch_embed.proj.weight"
+_PRE_LOGITS = "pre_logits.fc"  # of timm until 2022
 _PREFIXES = ("", "module.", "model.")
 
 # Arrays of other variants of timm's ViT, and what is different about them.
@@ -38,8 +39,8 @@ _REFUSED = {
     r"blocks\.\d+\.attns\.": "parallel branches in its blocks",
     r".*(rel_pos|relative_position).*": "relative positions",
 }
-# Arrays that are left out: the mask token of DINOv2's training, and the tanh layer of 2020,
-# without which the classifier after it is useless.
+# Arrays that are left out: the mask token of DINOv2's training, and the tanh layer of 2020
+# where the classifier after it is not in the file.
 _DROPPED = r"mask_token|pre_logits\..*"
 
 
@@ -139,10 +140,15 @@ def positions_of(
 
 
 def classes_of(stored: Stored) -> int:
-    """Returns K of the classifier, 0 if there is none that can be loaded."""
-    if "head.weight" not in stored or any(k.startswith("pre_logits.") for k in stored):
-        return 0
-    return stored["head.weight"].shape[0]
+    """Returns K of the classifier, 0 if there is none."""
+    return stored["head.weight"].shape[0] if "head.weight" in stored else 0
+
+
+def head_options(stored: Stored) -> dict[str, int]:
+    """Returns the options of the head: the width of its tanh layer."""
+    layer = stored.get(f"{_PRE_LOGITS}.bias")
+    known = layer is not None and "head.weight" in stored
+    return dict(representation_size=layer.shape[0]) if known else {}
 
 
 def vit_entries(architecture: Architecture) -> list[Entry]:
@@ -165,7 +171,11 @@ def vit_entries(architecture: Architecture) -> list[Entry]:
     for i in range(vit.depth):
         entries += _block(i, scaled=bool(vit.layer_scale))
     entries += norm("vit/norm", "norm")
-    return entries + (_linear("head/logits", "head") if architecture.num_classes else [])
+    if architecture.num_classes:
+        entries += _linear("head/logits", "head")
+    if architecture.head_options.get("representation_size"):
+        entries += _linear("head/pre_logits", _PRE_LOGITS)
+    return entries
 
 
 def norm(ours: str, theirs: str) -> list[Entry]:

@@ -148,20 +148,6 @@ def test_names_of_dinov2_s_authors_are_known(written):
         np.testing.assert_array_equal(found[VIT + path], ours[VIT + path])
 
 
-def test_classifier_behind_a_tanh_layer_is_dropped(written):
-    file, _ = by_hand()
-    file |= {"pre_logits.fc.weight": ones(D, D), "pre_logits.fc.bias": ones(D)}
-    path = written(file)
-    with pytest.raises(UserError, match="num_classes="):
-        hybrid_jax.load_pretrained(path, num_heads=2)
-    model, report = hybrid_jax.load_pretrained(path, num_heads=2, num_classes=CLASSES)
-    assert {row.path for row in report.where("new")} == {
-        "head/logits/kernel",
-        "head/logits/bias",
-    }
-    assert not np.any(model.head.logits.kernel[...])
-
-
 def test_headless_file_needs_a_number_of_classes(written):
     file, _ = by_hand(scaled=True, patch=14)
     del file["head.weight"], file["head.bias"]
