@@ -93,6 +93,7 @@ def _model() -> dict[str, Any]:
             numerics="file",  # how the file's library rounds; "config": as set here
             preprocessing="file",  # its normalization and crop; "config": as set here
             head="auto",  # "auto": kept if its classes are as many, else new; "new"
+            grid=(),  # (rows, columns) of its position table, if that cannot be told
             prefix="",  # of the model's arrays, such as "teacher", if the file has others
             strict=True,  # of a whole model, every parameter but the head is in the file
         ),

@@ -51,7 +51,8 @@ def load_pretrained(
             the classifier, such as the 1,000 of ImageNet-1k among 21,843.
         strict: raise an error if parameters other than the head's are not in the file.
         num_heads: attention heads, if the file does not contain it (timm's).
-        grid: (rows, columns) of the file's position table, if it is not square.
+        grid: (rows, columns) of the file's position table, if it is neither square nor told
+            by the image size in `config.json` beside the file or by the shape of images.
         prefix: beginning of the model's names, such as "teacher", if there are others.
         seed: seed of parameters that are not in the file.
         placement: (path, shape) -> sharding of an array; None for the default device.
@@ -65,7 +66,8 @@ def load_pretrained(
         UserError: no such file, a damaged file, or missing parameters.
     """
     _check_head(head)
-    hints = Hints(num_heads=num_heads, grid=grid, prefix=prefix)
+    image_hw = _image_hw(image_size)
+    hints = Hints(num_heads=num_heads, grid=grid, image_hw=image_hw, prefix=prefix)
     file = open_published(source, hints=hints)
     images = None if "normalization" in overrides else file.preprocessing()
     model = model_branch(file.architecture, **({"dtype": "float32"} | overrides))
@@ -78,7 +80,7 @@ def load_pretrained(
         _build,
         model,
         num_classes=count,
-        image_size=_image_hw(image_size) or native_size(file.architecture),
+        image_size=image_hw or native_size(file.architecture),
     )
     graph, shapes = _abstract(build)
     fill = _match(file, model, shapes, head=head, classes=classes)

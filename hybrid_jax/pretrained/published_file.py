@@ -14,7 +14,7 @@ from hybrid_jax.pretrained.dialect import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.sidecar import read_preprocessing
+from hybrid_jax.pretrained.sidecar import image_size_beside, read_preprocessing
 from hybrid_jax.pretrained.source import local_file
 from hybrid_jax.pretrained.wrappers import only_below, parts_by_wrapper, unwrapped
 
@@ -63,6 +63,7 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
         raise UserError(f"{path}: {error}") from error
     name, dialect, arrays = _recognized(arrays, path)
     stored = dialect.tidy(arrays)
+    hints = dataclasses.replace(hints, file_hw=image_size_beside(path))
     try:
         architecture = dialect.architecture(stored, hints)
     except UserError as error:

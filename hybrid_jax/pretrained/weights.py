@@ -1,7 +1,7 @@
 """The weights of a config: one file for the whole model, or one for each half."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.errors import UserError
@@ -106,8 +106,13 @@ class Weights:
         return known[-1]
 
 
-def open_weights(model: Mapping[str, Any]) -> Weights | None:
+def open_weights(
+    model: Mapping[str, Any], *, image_size: int | Sequence[int] | None = None
+) -> Weights | None:
     """Opens the files of a `model` branch; returns None if there are none.
+
+    Args:
+        image_size: side or (height, width) in px of the images of a run, if it is known.
 
     Raises:
         UserError: files for the whole model and for a half, or a file cannot be opened.
@@ -121,7 +126,11 @@ def open_weights(model: Mapping[str, Any]) -> Weights | None:
             "pretrained_vit empty, or leave pretrained empty."
         )
     size = VIT_SIZES.get(model["vit"], {})
+    side = isinstance(image_size, int)
+    hw = (image_size, image_size) if side else tuple(image_size or ())
     hints = Hints(
+        grid=tuple(model["pretrained_options"]["grid"]) or None,
+        image_hw=hw or None,
         num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"),
         prefix=model["pretrained_options"]["prefix"],
     )

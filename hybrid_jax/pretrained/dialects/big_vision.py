@@ -32,6 +32,7 @@ from hybrid_jax.pretrained.dialect import (
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.names import google as names
+from hybrid_jax.pretrained.position_grid import grid_of_table
 from hybrid_jax.specs import ViTSpec
 
 _POSITIONS = "pos_embedding"
@@ -145,10 +146,9 @@ def _grid(rows: int, hints: Hints, *, cls: bool) -> tuple[tuple[int, int], bool]
 
     Files before 2022 have this row.
     """
-    if hints.grid:
-        return hints.grid, cls and rows == math.prod(hints.grid) + 1
-    cls_position = cls and rows > 1 and math.isqrt(rows - 1) ** 2 == rows - 1
-    return names.square(rows - cls_position, where=_POSITIONS), cls_position
+    counts = [rows - 1, rows] if cls else [rows]
+    grid = grid_of_table(counts, hints, where=_POSITIONS)
+    return grid, cls and rows > math.prod(grid)
 
 
 def _position_entry(architecture: Architecture) -> Entry:

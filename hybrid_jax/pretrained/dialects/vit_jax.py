@@ -17,6 +17,7 @@ from hybrid_jax.pretrained.dialect import (
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.inferred_options import wiring_of
 from hybrid_jax.pretrained.names import google as names
+from hybrid_jax.pretrained.position_grid import grid_of_table
 
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
 
@@ -50,7 +51,7 @@ class VitJax:
             options=options,
             resnet=resnet,
             vit=vit,
-            grid=hints.grid or names.square(cells, where=_POSITIONS),
+            grid=grid_of_table([cells], hints, where=_POSITIONS),
             cls_position=cls,
             num_classes=0 if head is None else head.shape[1],
             head_options=names.head_options(stored),

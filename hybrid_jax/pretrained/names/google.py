@@ -1,6 +1,5 @@
 """Names and shapes common to the `.npz` files of Google's JAX libraries."""
 
-import math
 import re
 
 from hybrid_jax.errors import UserError
@@ -196,18 +195,3 @@ def vit_of(stored: Stored, **fields) -> ViTSpec:
         norm_eps=1e-6,
         **fields,
     )
-
-
-def square(count: int, *, where: str) -> tuple[int, int]:
-    """Returns the (h, w) of a square grid of `count` cells.
-
-    Raises:
-        UserError: not a square; the caller must pass the grid.
-    """
-    side = math.isqrt(count)
-    if side * side != count:
-        raise UserError(
-            f"{where}: expected a square grid of positions, got {count} positions. Pass "
-            f"the grid: load_pretrained(..., grid=(rows, columns))."
-        )
-    return side, side

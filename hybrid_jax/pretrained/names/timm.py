@@ -21,7 +21,7 @@ from hybrid_jax.pretrained.codecs import (
 )
 from hybrid_jax.pretrained.dialect import Architecture, Entry, Hints, Stored, entry
 from hybrid_jax.pretrained.inferred_options import heads_of
-from hybrid_jax.pretrained.names.google import square
+from hybrid_jax.pretrained.position_grid import grid_of_table
 from hybrid_jax.specs import ViTSpec
 
 _EMBED = "patch_embed.proj.weight"
@@ -119,24 +119,14 @@ def positions_of(
     """Returns the (h, w) of the position table, and whether the class token has a row.
 
     Raises:
-        UserError: no table, or not a square grid; the caller must pass the grid.
+        UserError: no table, or its grid cannot be told; the caller must pass it.
     """
     rows = _shape(stored, "pos_embed", rank=3)[1]
     cls = vit.pool == "cls"
-    if hints.grid:
-        cells = hints.grid[0] * hints.grid[1]
-    else:
-        # DeiT-III and ViTs with register tokens have no row for the class token.
-        counts = (rows - cls, rows)
-        squares = (n for n in counts if n and math.isqrt(n) ** 2 == n)
-        cells = next(squares, rows - cls)
-    if rows - cells not in (0, int(cls)):
-        raise UserError(
-            f"'pos_embed': expected {cells} rows for the grid {hints.grid}"
-            f"{', or one more for the class token' if cls else ''}, got {rows}. Pass the "
-            f"grid of the file: load_pretrained(..., grid=(rows, columns))."
-        )
-    return hints.grid or square(cells, where="pos_embed"), cls and rows > cells
+    # DeiT-III and ViTs with register tokens have no row for the class token.
+    counts = [rows - 1, rows] if cls else [rows]
+    grid = grid_of_table(counts, hints, where="'pos_embed'")
+    return grid, cls and rows > math.prod(grid)
 
 
 def classes_of(stored: Stored) -> int:
