@@ -172,6 +172,7 @@ def _data() -> dict[str, Any]:
         # Labels alone: JPEGs at 1/2, 1/4 or 1/8 where twice the pixels shown are left.
         scaled_decoding=True,
         max_pixels=178_956_970,  # images of more are bad ones; the limit that Pillow has
+        gray_range=(),  # black and white of gray of more than 8 bits; (): all of 16 bits
         on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
         max_boxes=100,  # objects per image in a batch; more are left out and counted
         ignore_label=(),  # masks: ids in the files that are void, such as (11,), beside 255

@@ -66,6 +66,7 @@ def pack(
     settings = {key: _plain(config.data[key]) for key in _SETTINGS}
     settings |= {
         "max_side": max_side,
+        "gray_range": list(config.data.gray_range) or None,
         "splits": {split: len(packer.source) for split, packer in packers.items()},
         "classes": _classes(packers[config.data.train_split].source.info),
     }
@@ -109,7 +110,7 @@ def _packer(source: Source, data: ConfigDict, *, max_side: int | None) -> Packer
     return Packer(
         source=source,
         skip=tuple(error for error, choice in choices.items() if choice == "skip"),
-        max_pixels=data.max_pixels,
+        data=data,
         max_side=max_side,
     )
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.pipeline import eval_batches
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.ops.padding_mask import rectangle_mask
 from hybrid_jax.robustness.corruptions import corrupt
 from hybrid_jax.train.evaluation import PREDICTIONS_IN_FLIGHT, Gathered
@@ -77,7 +77,7 @@ def score_passes(
     shown = config.log.progress and is_main_process() and sys.stderr.isatty()
     # Scorers read the headers of images.
     with (
-        at_most_pixels(experiment.eval_data.max_pixels),
+        reading_as(experiment.eval_data),
         contextlib.closing(batches),
         tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar,
     ):

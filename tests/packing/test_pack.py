@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from checked_data import WRITERS
-from data_examples import truncate, write_class_folders
+from data_examples import data_config, truncate, write_class_folders
 from dense_examples import write_image
 from PIL import Image
 
@@ -78,7 +78,7 @@ def test_files_of_images_are_packed_byte_by_byte(tmp_path):
     photo = tmp_path / "train/a/000.jpg"
     Image.open(tmp_path / "train/a/000.png").save(photo, exif=_turned())
     (tmp_path / "train/a/000.png").unlink()
-    packer = Packer(open_source(name, split="train"), (), 10**6, None)
+    packer = Packer(open_source(name, split="train"), (), data_config(), None)
     assert photo.read_bytes() in packer.record(0)
     pack(_config(name), "", output=str(tmp_path / "out"))
     packed = open_source(f"records:{tmp_path}/out", split="train")

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
-from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.mapped_masks import MappedMasks
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
@@ -52,7 +52,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
     """
     source = checked_split(data, split=split)
     if isinstance(source, CheckedSource) and data.on_bad_annotation == "skip":
-        with at_most_pixels(data.max_pixels):
+        with reading_as(data):
             look = first_look(source)
         refuse_mostly_wrong(look, name=data.name, split=split)
         if note := faults_note(look, split=split):
@@ -63,7 +63,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
 
 def checked_split(data: ConfigDict, *, split: str) -> Source:
     """Returns the same as `open_split`, however many of its annotations are faulty."""
-    with at_most_pixels(data.max_pixels):
+    with reading_as(data):
         source = open_source(data.name, split=split)
     for key in ("reduce_zero_label", "ignore_label", "label_map"):
         if data[key] and not source.info.segmentation_names:
