@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx, traverse_util
-from ml_collections import ConfigDict
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
@@ -17,7 +16,7 @@ from hybrid_jax.pretrained.fill import Fill, match
 from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
-from hybrid_jax.pretrained.whole_head import check_whole_head
+from hybrid_jax.pretrained.whole_model import check_whole_model
 
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
@@ -45,14 +44,12 @@ def load_pretrained(
         image_size: side or (height, width) in px to which learned positions are resized;
             None for the file's. The model accepts images of any other size too.
         head: "auto" loads the classifier if the number of classes is equal, else it starts
-            at zero; "new" always starts it at zero. A new one has no tanh layer before it,
-            unless `head_options` say so.
+            at zero, without a tanh layer before it; "new" always starts it so.
         classes: index of the file's class for each class of the model, to load its row of
             the classifier, such as the 1,000 of ImageNet-1k among 21,843.
         strict: raise an error if parameters other than the head's are not in the file.
         num_heads: attention heads, if the file does not contain it (timm's).
-        grid: (rows, columns) of the file's position table, if it is neither square nor told
-            by the image size in `config.json` beside the file or by the shape of images.
+        grid: (rows, columns) of the file's position table, where that cannot be told.
         prefix: beginning of the model's names, such as "teacher", if there are others.
         seed: seed of parameters that are not in the file.
         placement: (path, shape) -> sharding of an array; None for the default device.
@@ -70,23 +67,17 @@ def load_pretrained(
     hints = Hints(num_heads=num_heads, grid=grid, image_hw=image_hw, prefix=prefix)
     file = open_published(source, hints=hints)
     images = None if "normalization" in overrides else file.preprocessing()
-    model = model_branch(file.architecture, **({"dtype": "float32"} | overrides))
-    check_same_kind(model, file, parts=("resnet", "vit"))
     count = _class_count(file, num_classes, classes)
-    anew = head == "new" or (classes is None and count != file.architecture.num_classes)
-    if anew and "head_options" not in overrides:
-        model.head_options = ConfigDict(_without_tanh_layer(file.architecture))
-    build = functools.partial(
-        _build,
-        model,
-        num_classes=count,
-        image_size=image_hw or native_size(file.architecture),
-    )
+    if head == "new" or (classes is None and count != file.architecture.num_classes):
+        overrides = {"head_options": _without_tanh_layer(file.architecture)} | overrides
+    model = model_branch(file.architecture, **{"dtype": "float32", **overrides})
+    check_same_kind(model, file, parts=("resnet", "vit"))
+    size = image_hw or native_size(file.architecture)
+    build = functools.partial(_build, model, num_classes=count, image_size=size)
     graph, shapes = _abstract(build)
     fill = _match(file, model, shapes, head=head, classes=classes)
     if strict:
-        fill.report.check_whole(source=str(file.path))
-        check_whole_head(fill.report, source=str(file.path))
+        check_whole_model(fill.report, source=str(file.path))
     leaves = _filled(build, shapes, fill, seed=seed, placement=placement)
     report = fill.report.noting(f"dialect  {file.dialect}").preparing(images)
     return nnx.merge(graph, _state(leaves)), report
@@ -125,9 +116,8 @@ def native_size(architecture: Architecture) -> tuple[int, int]:
 
 def _without_tanh_layer(architecture: Architecture) -> dict[str, dict]:
     """Returns the options of a head that starts anew, as fine-tuning has it (ViT, 2020)."""
-    options = dict(architecture.head_options)
-    options.pop("representation_size", None)
-    return {architecture.head: options}
+    has_layer = "representation_size" in architecture.head_options
+    return {architecture.head: dict(representation_size=0)} if has_layer else {}
 
 
 def _check_head(head: str) -> None:

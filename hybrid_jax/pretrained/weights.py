@@ -14,7 +14,7 @@ from hybrid_jax.pretrained.model_branch import (
     settings_of,
 )
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
-from hybrid_jax.pretrained.whole_head import check_whole_head
+from hybrid_jax.pretrained.whole_model import check_whole_model
 from hybrid_jax.specs import VIT_SIZES
 
 WHOLE = ("resnet", "vit", "head")
@@ -80,8 +80,7 @@ class Weights:
                 head=options["head"],
             )
             if parts == WHOLE and options["strict"]:
-                fill.report.check_whole(source=f"model.pretrained = {file.path}")
-                check_whole_head(fill.report, source=f"model.pretrained = {file.path}")
+                check_whole_model(fill.report, source=f"model.pretrained = {file.path}")
             if parts != WHOLE and not fill.taken:
                 raise UserError(
                     f"model.pretrained_{parts[0]} = {file.path}: no array of its "

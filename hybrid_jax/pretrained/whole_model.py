@@ -1,4 +1,4 @@
-"""A classifier is taken from a file with the tanh layer before it, or not at all."""
+"""A whole model has every array that is not the head's, and of a head all or nothing."""
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.load_report import Report, Row
@@ -6,15 +6,18 @@ from hybrid_jax.pretrained.load_report import Report, Row
 _LOGITS, _LAYER = "head/logits/kernel", "head/pre_logits/kernel"
 
 
-def check_whole_head(report: Report, *, source: str) -> None:
-    """Raises an error if a file's classifier is of as many classes but cannot be kept.
+def check_whole_model(report: Report, *, source: str) -> None:
+    """Raises an error if a file lacks arrays, or its classifier cannot be kept.
 
-    The classifier is useless without the layer that it was trained behind, and starting
+    A classifier is useless without the tanh layer that it was trained behind, and starting
     anew without a word would lose what the file knows of these very classes.
 
     Raises:
-        UserError: one has a tanh layer and the other has none, or one of another width.
+        UserError: arrays other than the head's are missing; or the classes are as many, but
+            the file has a tanh layer and the model none, or the reverse, or one of another
+            width.
     """
+    report.check_whole(source=source)
     rows = {row.path: row for row in report.rows}
     logits, layer = rows.get(_LOGITS), rows.get(_LAYER)
     if logits is None or not _as_many_classes(logits):
