@@ -253,7 +253,7 @@ def _listed(places: PairedFolders) -> tuple[str, ...] | None:
     fixed = itertools.takewhile(lambda p: "{split}" not in p and "*" not in p, parts)
     folder = pathlib.Path(*fixed).expanduser()
     for place in (folder, folder.parent):
-        names = listed_classes(place / "classes.txt", most=VOID)
+        names = listed_classes(place, most=VOID)
         if names is not None:
             return names
     return None

@@ -212,6 +212,19 @@ def test_voc_masks_may_have_other_classes(tmp_path):
     assert info.segmentation_names == ("ground", "cell")
 
 
+def test_export_of_labelme_is_read(tmp_path):
+    """Arrays in SegmentationClass, masks beside them, and names in another file."""
+    name = _write_voc(tmp_path, {"train": "a", "val": "b"})
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationClass/a.npy").touch()
+    names = ["_background_", *CLASSES]
+    (tmp_path / "class_names.txt").write_text("\n".join(names))
+    source = open_source(name, split="train")
+    assert source.info.segmentation_names == tuple(names)
+    np.testing.assert_array_equal(source[0]["segmentation"], _ids(0, classes=21))
+
+
 def test_sources_can_be_sent_to_worker_processes(name, tmp_path):
     for source_name in (name, _write_voc(tmp_path, {"train": "a"})):
         source = open_source(source_name, split="train")
