@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
+from hybrid_jax.data.local_places import check_local
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
@@ -30,7 +31,9 @@ def open_source(name: str, *, split: str) -> Source:
         UserError: no such kind, data set, location or split.
     """
     kind, _, location = name.partition(":")
-    return SOURCES.get(kind)(location, split=split)
+    opened = SOURCES.get(kind)
+    check_local(kind, location)
+    return opened(location, split=split)
 
 
 def open_split(data: ConfigDict, *, split: str) -> Source:

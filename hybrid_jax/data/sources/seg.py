@@ -11,6 +11,7 @@ from hybrid_jax.data.formats.class_list import listed_classes
 from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
 from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
 from hybrid_jax.data.formats.mask_classes import (
+    BINARY_NOTE,
     are_binary,
     ids_in,
     largest_hw,
@@ -87,7 +88,7 @@ class SegSource:
         notes = _notes(places, split)
         if self.has_binary_masks:
             self.mask_ids = frozenset({0, 1})
-            notes += ("masks hold 0 and 255 alone: 255 is the class 1, not void",)
+            notes += (BINARY_NOTE,)
         if names is None:
             assert self.mask_ids is not None  # read above where no list names the classes
             names = numbered_classes(self.mask_ids)
