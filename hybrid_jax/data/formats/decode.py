@@ -33,6 +33,7 @@ _UNREADABLE = (
 # Of a picture, above which Pillow takes the file for an attack.
 _MAX_PIXELS = contextvars.ContextVar("max_pixels", default=178_956_970)
 _MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
+_COLORED_MODES = ("LA", "RGB", "RGBA")  # may hold one channel several times
 
 
 @contextlib.contextmanager
@@ -75,7 +76,9 @@ def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
 def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
     """Reads a file of class ids, or its bytes, as (H, W) uint8, upright, ids as stored.
 
-    Palettes are not looked up: the numbers are the classes, the colors are for people.
+    Palettes are not looked up: the numbers are the classes, the colors are for people. Red,
+    green and blue that are the same everywhere are ids too, whatever the transparency, and
+    so are floats that are whole numbers.
 
     Raises:
         BadImageError: the file is missing, cut short or no image; names the path.
@@ -84,16 +87,15 @@ def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
     try:
         with _opened(path) as image:
             mode = image.mode
-            ids = (
-                np.array(upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
-            )
+            ids = _single_channel(np.array(upright(image)), mode=mode)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
     if ids is None:
         raise BadAnnotationError(
             f"mask {_called(path)}: expected one channel of class ids (gray or "
-            f"palette), got mode {mode!r}. Save the ids themselves, not their colors, or "
-            f"leave such masks out with --config.data.on_bad_annotation=skip."
+            f"palette), got mode {mode!r} with other values than whole numbers that are "
+            f"alike in all channels. Save the ids themselves, not their colors, or leave "
+            f"such masks out with --config.data.on_bad_annotation=skip."
         )
     if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
         raise BadAnnotationError(
@@ -102,6 +104,18 @@ def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
             f"--config.data.on_bad_annotation=skip."
         )
     return ids.astype(np.uint8)
+
+
+def _single_channel(ids: np.ndarray, *, mode: str) -> np.ndarray | None:
+    """Returns ids (H, W) of what a mask holds; None if they are colors or fractions."""
+    if mode in _MASK_MODES or mode[0] == "I":
+        return ids
+    if mode in _COLORED_MODES:
+        first, others = ids[..., 0], ids[..., 1 : len(mode.removesuffix("A"))]
+        return first if (others == first[..., None]).all() else None
+    if mode == "F" and np.isfinite(ids).all() and (ids == np.round(ids)).all():
+        return ids
+    return None
 
 
 def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:

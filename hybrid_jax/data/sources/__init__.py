@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
+from hybrid_jax.data.formats.class_names import one_class_note
 from hybrid_jax.data.local_places import check_local
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.data.reading import reading_as
@@ -85,8 +86,12 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
         )
     if not (source.info.box_names or source.info.segmentation_names):
         return source
-    return CheckedSource(
+    checked = CheckedSource(
         source,
         skip=data.on_bad_annotation == "skip",
         reduce_zero_label=data.reduce_zero_label,
     )
+    if note := one_class_note(checked.info.segmentation_names):
+        notes = (*checked.info.notes, note)
+        checked.info = dataclasses.replace(checked.info, notes=notes)
+    return checked

@@ -144,9 +144,21 @@ def _no_masks(
     return (
         f"data {places.name!r}: {len(images)} of {of} images have no mask "
         f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {places.of(split)[1]}, the "
-        f"first is {images[0]}. Add the masks, or give the names as patterns: "
-        f"/images/*_photo.jpg,/masks/*_labels.png."
+        f"first is {images[0]}. {_instead(places.of(split)[1], images[0])}Add the masks, "
+        f"or give the names as patterns: /images/*_photo.jpg,/masks/*_labels.png."
     )
+
+
+def _instead(masks: pathlib.Path, image: pathlib.Path) -> str:
+    """Returns a sentence about a file of this name that cannot be a mask; '' without."""
+    if not masks.is_dir():
+        return ""
+    others = sorted(path for path in masks.iterdir() if path.stem == image.stem)
+    if not others:
+        return ""
+    lossy = others[0].suffix.lower() in (".jpg", ".jpeg", ".jfif", ".webp")
+    why = "whose compression changes the ids" if lossy else "which is not read as a mask"
+    return f"There is {others[0].name}, {why}: save masks as PNG. "
 
 
 def _by_folders(places: PairedFolders) -> PairedFolders:

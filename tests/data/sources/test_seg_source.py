@@ -4,13 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
-from data_examples import random_image, truncate
+from data_examples import data_config, random_image, truncate
 from dense_examples import write_image, write_mask
 from PIL import Image
 
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.formats.voc_folders import CLASSES
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 
@@ -240,3 +240,22 @@ def test_folders_that_look_like_splits_are_not_split_anew(tmp_path, folders):
     name = f"seg:{tmp_path}/images,{tmp_path}/masks"
     with pytest.raises(UserError, match="got none, and all images would be split anew"):
         open_source(name, split="train")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("jpg", "0.jpg, whose compression changes"), ("npy", "0.npy, which")]
+)
+def test_masks_in_files_of_other_kinds_are_said(tmp_path, kind, said):
+    write_image(tmp_path / "images/train/0.png")
+    (tmp_path / "masks/train").mkdir(parents=True)
+    (tmp_path / f"masks/train/0.{kind}").touch()
+    with pytest.raises(UserError, match=rf"1 of 1 images have no mask.*There is {said}"):
+        open_source(f"seg:{tmp_path}/images,{tmp_path}/masks", split="train")
+
+
+def test_masks_of_one_class_are_said(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / f"images/{split}/0.png")
+        write_mask(tmp_path / f"masks/{split}/0.png", np.zeros((20, 30), np.uint8))
+    config = data_config(name=f"seg:{tmp_path}/images,{tmp_path}/masks")
+    assert "one class only, '0'" in open_split(config, split="train").info.notes[-1]
