@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import Task
-from hybrid_jax.data.formats.decode import at_most_pixels, read_image
+from hybrid_jax.data.formats.decode import read_image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.data.pipeline import eval_batches
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks.drawing import SHOWN_SCORE, palette
 from hybrid_jax.tasks.json_predictions import own_pixels
@@ -61,8 +62,7 @@ def predict(
     on need not be on this machine; where it is, its classes must be the same still.
 
     Args:
-        config: the one the workdir was trained with; `eval.restore` chooses "best" or
-            "last".
+        config: of the training run; `eval.restore` chooses "best" or "last".
         workdir: of the training run.
         inputs: files, folders and patterns, see `InputImages`.
         output: directory; `<workdir>/predictions` if None.
@@ -71,10 +71,10 @@ def predict(
         What `predictions.json` has for each image, in the order of the inputs.
 
     Raises:
-        UserError: no checkpoint, another model's, other classes, or no images. Also if
-            some images cannot be read, but only after all others are done: it names them.
+        UserError: no checkpoint, another model's, other classes, or no images; after all
+            others are done, if some images cannot be read.
     """
-    with at_most_pixels(config.data.max_pixels):
+    with reading_as(config.data):
         return _predicted(config, workdir, inputs=inputs, output=output)
 
 

@@ -19,8 +19,9 @@ from hybrid_jax.config import changed, resolve
 from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.formats.class_names import one_class_note
-from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import checked_split
+from hybrid_jax.data.unused_bits import unused_bits
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.dataset_record import record_of
@@ -75,7 +76,7 @@ def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dic
     print(f"read {sum(map(len, facts.values())):,} images in {seconds:.1f} s", flush=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (folder / "check.json").write_text(f"{text}\n", encoding="utf-8")
-    with at_most_pixels(config.data.max_pixels):
+    with reading_as(config.data):
         for split, source in sources.items():
             path = folder / f"check_{split}.png"
             write_contact_sheet(path, source, facts=facts[split], target=target)
@@ -125,7 +126,7 @@ def _facts(
             split=split,
             target=target,
             image_hw=tuple(config.data.image_size),
-            max_pixels=config.data.max_pixels,
+            data=config.data,
             threads=config.data.threads,
             progress=config.log.progress,
         )
@@ -158,6 +159,8 @@ def _report(
     notes = [note for source in sources.values() for note in source.info.notes]
     if target == "label":
         notes += filter(None, [one_class_note(names)])
+    problems = problems_of(splits, data=data, needed=splits_read(config))
+    problems += filter(None, [unused_bits(sources[train], data)])
     return dict(
         data=data.name,
         task=config.task.name,
@@ -165,7 +168,7 @@ def _report(
         splits=splits,
         images_in_two_splits=shared,
         remarks=list(dict.fromkeys([*notes, *remarks])),
-        problems=problems_of(splits, data=data, needed=splits_read(config)),
+        problems=problems,
     )
 
 

@@ -21,6 +21,7 @@ class ExampleFacts:
         hw: (height, width) in px; None if it cannot be read.
         amounts: class -> 1 for a label, objects for boxes, pixels for masks.
         box_sides_px: root of the area of every box.
+        repeated: boxes that are an earlier one of the same class, to the digit.
         vanishing: boxes under a pixel once the image fits `data.image_size`.
         fingerprint: hash of the decoded pixels, 16 bytes.
     """
@@ -31,6 +32,7 @@ class ExampleFacts:
     hw: tuple[int, int] | None = None
     amounts: tuple[tuple[int, int], ...] = ()
     box_sides_px: tuple[float, ...] = ()
+    repeated: int = 0
     vanishing: int = 0
     fingerprint: bytes = b""
 
@@ -62,6 +64,7 @@ def facts_of(
         hw=hw,
         amounts=_amounts(example, target),
         box_sides_px=tuple(np.sqrt(sides.prod(-1)).tolist()),
+        repeated=_repeated(example) if target == "boxes" else 0,
         vanishing=int((sides * scale < 1).any(-1).sum()),
         fingerprint=_fingerprint(image),
     )
@@ -87,6 +90,12 @@ def _amounts(example: Example, target: str) -> tuple[tuple[int, int], ...]:
 def _sides_px(example: Example) -> np.ndarray:
     boxes = example["boxes_xyxy_px"]
     return boxes[:, 2:] - boxes[:, :2]
+
+
+def _repeated(example: Example) -> int:
+    labels = example["box_labels"][:, None]
+    rows = np.concatenate([example["boxes_xyxy_px"], labels], axis=1)
+    return len(rows) - len(np.unique(rows, axis=0))
 
 
 def _fingerprint(image: np.ndarray) -> bytes:

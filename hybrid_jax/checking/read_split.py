@@ -5,11 +5,12 @@ import functools
 import os
 import sys
 
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hybrid_jax.checking.example_facts import ExampleFacts, facts_of
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.reading import reading_as
 
 _AT_A_TIME = 1024  # examples handed to the threads together; bounds what waits
 
@@ -20,7 +21,7 @@ def read_split(
     split: str,
     target: str,
     image_hw: tuple[int, int],
-    max_pixels: int,
+    data: ConfigDict,
     threads: int | None,
     progress: bool,
 ) -> list[ExampleFacts]:
@@ -31,12 +32,12 @@ def read_split(
         split: its name, for the progress bar.
         target: "label", "boxes" or "segmentation".
         image_hw: (height, width) in px of the model's images.
-        max_pixels: images of more cannot be read.
+        data: the `data` branch of a config, for how images are read.
         threads: that decode; None: one for each core, at most 16.
         progress: whether to show a bar where there is a terminal.
     """
     facts_at = functools.partial(
-        _limited, source, target=target, image_hw=image_hw, max_pixels=max_pixels
+        _limited, source, target=target, image_hw=image_hw, data=data
     )
     facts: list[ExampleFacts] = []
     bar = tqdm(
@@ -55,6 +56,6 @@ def read_split(
     return facts
 
 
-def _limited(source: Source, index: int, *, max_pixels: int, **wanted) -> ExampleFacts:
-    with at_most_pixels(max_pixels):
+def _limited(source: Source, index: int, *, data: ConfigDict, **wanted) -> ExampleFacts:
+    with reading_as(data):
         return facts_of(source, index, **wanted)

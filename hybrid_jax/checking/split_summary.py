@@ -49,6 +49,7 @@ def summary_of(
             "boxes_per_image": _spread(counts),
             "box_side_px": _spread([side for one in read for side in one.box_sides_px]),
             "images_without_boxes": counts.count(0),
+            "repeated_boxes": sum(one.repeated for one in read),
             "boxes_under_a_pixel": sum(one.vanishing for one in read),
             "boxes_over_max_boxes": sum(over),
         }

@@ -72,16 +72,7 @@ def remarks_of(
     """
     remarks = _unlearned(summaries, train=train)
     for split, summary in summaries.items():
-        if small := summary.get("boxes_under_a_pixel"):
-            remarks.append(
-                f"{split}: {small} boxes are under a pixel once images fit "
-                f"{image_hw[0]}x{image_hw[1]} px (data.image_size), and are left out"
-            )
-        if over := summary.get("boxes_over_max_boxes"):
-            remarks.append(
-                f"{split}: {over} boxes are beyond the {max_boxes} that an image may have "
-                f"(data.max_boxes), and are left out"
-            )
+        remarks += _of_boxes(summary, split=split, image_hw=image_hw, max_boxes=max_boxes)
         repeated = summary["repeated_images"]
         if repeated["count"]:
             other = repeated["labeled_otherwise"]
@@ -96,6 +87,28 @@ def remarks_of(
         remarks.append(
             f"{pair['count']} images of {second} are in {first} too, e.g. "
             f"{' and '.join(pair['examples'][0])}"
+        )
+    return remarks
+
+
+def _of_boxes(
+    summary: Mapping[str, Any], *, split: str, image_hw: tuple[int, int], max_boxes: int
+) -> list[str]:
+    remarks = []
+    if twice := summary.get("repeated_boxes"):
+        remarks.append(
+            f"{split}: {twice} boxes repeat another one of their image and class, and "
+            f"count twice, in training and in the scores"
+        )
+    if small := summary.get("boxes_under_a_pixel"):
+        remarks.append(
+            f"{split}: {small} boxes are under a pixel once images fit "
+            f"{image_hw[0]}x{image_hw[1]} px (data.image_size), and are left out"
+        )
+    if over := summary.get("boxes_over_max_boxes"):
+        remarks.append(
+            f"{split}: {over} boxes are beyond the {max_boxes} that an image may have "
+            f"(data.max_boxes), and are left out"
         )
     return remarks
 

@@ -93,6 +93,7 @@ def _model() -> dict[str, Any]:
             numerics="file",  # how the file's library rounds; "config": as set here
             preprocessing="file",  # its normalization and crop; "config": as set here
             head="auto",  # "auto": kept if its classes are as many, else new; "new"
+            grid=(),  # (rows, columns) of its position table, if that cannot be told
             prefix="",  # of the model's arrays, such as "teacher", if the file has others
             strict=True,  # of a whole model, every parameter but the head is in the file
         ),
@@ -174,6 +175,7 @@ def _data() -> dict[str, Any]:
         # Labels alone: JPEGs at 1/2, 1/4 or 1/8 where twice the pixels shown are left.
         scaled_decoding=True,
         max_pixels=178_956_970,  # images of more are bad ones; the limit that Pillow has
+        gray_range=(),  # black and white of gray of more than 8 bits; (): all of 16 bits
         on_bad_annotation="raise",  # or "skip": leave out the object (or example), count
         max_boxes=100,  # objects per image in a batch; more are left out and counted
         ignore_label=(),  # masks: ids in the files that are void, such as (11,), beside 255

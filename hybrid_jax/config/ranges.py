@@ -22,6 +22,10 @@ def check(config: ConfigDict) -> None:
     factors = "one or more factors above 0, such as (1.0,)"
     _expect(config, "task.segmentation.scales", _are_factors, factors)
     _expect(config, "data.ignore_label", _are_ids, "ids from 0 to 255, such as (11,)")
+    gray = "a pair black < white, such as (0, 4095), or ()"
+    _expect(config, "data.gray_range", _is_gray_range, gray)
+    grid = "a pair (rows, columns), or ()"
+    _expect(config, "model.pretrained_options.grid", _is_grid, grid)
     canvas = "a pair (height, width) in px, one number for both, or None"
     _expect(config, "task.segmentation.canvas", _is_canvas, canvas)
     _expect(config, "optimizer.layer_decay", lambda v: 0.0 < v <= 1.0, "a factor in (0, 1]")
@@ -132,6 +136,14 @@ def _are_factors(values: Any) -> bool:
 
 def _are_ids(values: Any) -> bool:
     return all(isinstance(value, int) and 0 <= value <= 255 for value in values)
+
+
+def _is_gray_range(pair: Any) -> bool:
+    return not len(pair) or (len(pair) == 2 and float(pair[0]) < float(pair[1]))
+
+
+def _is_grid(grid: Any) -> bool:
+    return len(grid) in (0, 2) and all(isinstance(side, int) and side > 0 for side in grid)
 
 
 def _is_canvas(canvas: Any) -> bool:

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Example
 from hybrid_jax.data.batch_fields import Row, batch_fields, empty_fields
-from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.formats.scaled_decoding import ScaleOf, decoded_for
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.transforms.recipe import evaluation_recipe, training_recipe
 from hybrid_jax.data.transforms.sample import Sample, sample_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
@@ -39,7 +39,7 @@ class ExampleLoader:
         self._source = source
         self._targets = tuple(targets)
         self._max_boxes = data.max_boxes
-        self._max_pixels = data.max_pixels
+        self._data = data
         self._hw: tuple[int, int] = tuple(data.image_size)
         self._training = training_recipe(data)
         self._evaluation = evaluation_recipe(data, targets=targets)
@@ -86,7 +86,7 @@ class ExampleLoader:
     @contextlib.contextmanager
     def _limits(self, scale_of: ScaleOf) -> Iterator[None]:
         scale = scale_of if self._scaled else None
-        with at_most_pixels(self._max_pixels), decoded_for(scale):
+        with reading_as(self._data), decoded_for(scale):
             yield
 
     def _next_usable(self, index: int) -> tuple[Example, int]:

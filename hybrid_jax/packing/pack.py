@@ -17,6 +17,7 @@ from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.formats.record_folder import FINISHED, FORMAT, PackedSplit, Shard
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
+from hybrid_jax.packing.listing import listing_of
 from hybrid_jax.packing.packed_example import Packer
 from hybrid_jax.packing.shard_plan import claim_folder, examples_per_shard, ranges
 from hybrid_jax.packing.write_shard import write_shard, written_shard
@@ -63,12 +64,7 @@ def pack(
         split: _packer(source, config.data, max_side=max_side)
         for split, source in _splits(config).items()
     }
-    settings = {key: _plain(config.data[key]) for key in _SETTINGS}
-    settings |= {
-        "max_side": max_side,
-        "splits": {split: len(packer.source) for split, packer in packers.items()},
-        "classes": _classes(packers[config.data.train_split].source.info),
-    }
+    settings = _settings(config.data, packers, output=output, max_side=max_side)
     per_shard = claim_folder(
         folder,
         settings,
@@ -87,6 +83,20 @@ def pack(
     arriving.replace(folder / FINISHED)
     print(f"read it with config.data.name=records:{folder}", flush=True)
     return {s: sum(shard.examples for shard in p.shards) for s, p in packed.items()}
+
+
+def _settings(
+    data: ConfigDict, packers: dict[str, Packer], *, output: str, max_side: int | None
+) -> dict[str, Any]:
+    """Returns what the packed files depend on."""
+    sources = {split: packer.source for split, packer in packers.items()}
+    return {key: _plain(data[key]) for key in _SETTINGS} | {
+        "max_side": max_side,
+        "gray_range": _plain(data.gray_range) or None,
+        "splits": {split: len(source) for split, source in sources.items()},
+        "classes": _classes(sources[data.train_split].info),
+        "listing": listing_of(data.name, sources.values(), output=output),
+    }
 
 
 def _splits(config: ConfigDict) -> dict[str, Source]:
@@ -109,7 +119,7 @@ def _packer(source: Source, data: ConfigDict, *, max_side: int | None) -> Packer
     return Packer(
         source=source,
         skip=tuple(error for error, choice in choices.items() if choice == "skip"),
-        max_pixels=data.max_pixels,
+        data=data,
         max_side=max_side,
     )
 

@@ -5,11 +5,12 @@ import io
 import pathlib
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 from hybrid_jax.contracts import Example, Source
-from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.formats.example_record import png_of, to_record
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.transforms.placement import Placement
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
@@ -27,14 +28,14 @@ class Packer:
     Attributes:
         source: what is packed.
         skip: errors for which an example is left out.
-        max_pixels: images of more cannot be read.
+        data: the `data` branch of a config, for how images are read.
         max_side: px of the longer side; larger images are resized, with their boxes and
             masks. None for none.
     """
 
     source: Source
     skip: tuple[type[Exception], ...]
-    max_pixels: int
+    data: ConfigDict
     max_side: int | None
 
     def record(self, index: int) -> bytes | None:
@@ -44,7 +45,7 @@ class Packer:
             BadImageError, BadAnnotationError: it cannot be read, and such are not skipped.
         """
         try:
-            with at_most_pixels(self.max_pixels):
+            with reading_as(self.data):
                 example = self.source[index]
         except (BadImageError, BadAnnotationError) as error:
             if isinstance(error, self.skip):

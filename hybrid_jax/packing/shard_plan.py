@@ -49,13 +49,7 @@ def claim_folder(folder: epath.Path, settings: Mapping[str, Any], *, plan) -> di
             was, per_shard = dict(begun["settings"]), dict(begun["per_shard"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error!r}). Remove {folder}.") from error
-        differing = [key for key in settings if was.get(key) != settings[key]]
-        if differing:
-            key = differing[0]
-            raise UserError(
-                f"{folder} holds another packing: {key} was {was.get(key)!r} and is "
-                f"{settings[key]!r} now. Choose another --output, or remove that folder."
-            )
+        _check_same(folder, was, settings)
         return per_shard
     if (folder / FINISHED).exists():
         raise UserError(
@@ -71,3 +65,27 @@ def claim_folder(folder: epath.Path, settings: Mapping[str, Any], *, plan) -> di
     arriving.write_text(json.dumps(dict(settings=settings, per_shard=per_shard), indent=1))
     arriving.replace(path)
     return per_shard
+
+
+def _check_same(folder: epath.Path, was: dict, settings: Mapping[str, Any]) -> None:
+    """Raises `UserError` if a packing of other settings, or of other files, has begun."""
+    # What an older version did not write down is not compared.
+    differing = [key for key in settings if key in was and was[key] != settings[key]]
+    for key in differing:
+        if key != "listing":
+            raise UserError(
+                f"{folder} holds another packing: {key} was {was[key]!r} and is "
+                f"{settings[key]!r} now. Choose another --output, or remove that folder."
+            )
+    if differing:
+        then, now = map(_files, (was["listing"], settings["listing"]))
+        raise UserError(
+            f"{folder} was packed from other files: {then} then, {now} now, or of other "
+            f"names or annotations. To pack the data as it is now, choose another "
+            f"--output, or remove that folder."
+        )
+
+
+def _files(listing: Mapping[str, Any] | None) -> str:
+    found = listing or {}
+    return f"{found.get('files', 0):,} files of {found.get('bytes', 0):,} bytes"

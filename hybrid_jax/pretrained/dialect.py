@@ -122,11 +122,15 @@ class Hints:
     Attributes:
         num_heads: attention heads, if the file has one matrix for all of them.
         grid: (h, w) of the position table, if it is not square.
+        file_hw: (height, width) in px that the file is made for, said beside it.
+        image_hw: (height, width) in px of the caller's images.
         prefix: with which the names of the model's arrays begin, if the file holds others.
     """
 
     num_heads: int | None = None
     grid: tuple[int, int] | None = None
+    file_hw: tuple[int, int] | None = None
+    image_hw: tuple[int, int] | None = None
     prefix: str = ""
 
 

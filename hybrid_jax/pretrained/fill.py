@@ -147,17 +147,17 @@ def _row(path, shape, entry, targets, head, classes) -> Row:
         return Row(action="dropped", why="not in the model", **common)
     common["shape"] = wanted
     if _is_classifier(path):
-        fits = wanted[:-1] == shape[:-1]
+        fits = len(wanted) == len(shape) and wanted[:-1] == shape[:-1]
         if classes is not None and fits and wanted[-1] - len(classes) in (0, 1):
             return Row(action="loaded", why="classes chosen", **common)
         if head == "new":
             return Row(action="new", why="head=new", **common)
-        if shape != wanted and shape[:-1] == wanted[:-1]:
+        if shape != wanted and fits:
             why = f"{shape[-1]:,} classes in the file"
             return Row(action="new", why=why, **common)
     if shape == wanted:
         return Row(action="loaded", **common)
-    if path == _POSITION and shape[-1] == wanted[-1]:
+    if path == _POSITION and len(shape) == 3 and shape[-1] == wanted[-1]:
         return Row(action="resized", **common)
     return Row(action="new", why="other shape in the file", **common)
 
@@ -168,7 +168,7 @@ def _read_shapes(stored: Stored, entry: Entry) -> list[tuple[int, ...]]:
     try:
         # Untouched pages of np.empty take no memory.
         read = entry.codec.read(*[np.empty(shape, np.float32) for shape in shapes])
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError) as error:
         found = ", ".join(f"{key} {s}" for key, s in zip(entry.keys, shapes, strict=True))
         raise UserError(
             f"{found}: cannot be converted to {' and '.join(entry.paths)} ({error}). The "

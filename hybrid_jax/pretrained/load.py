@@ -16,6 +16,7 @@ from hybrid_jax.pretrained.fill import Fill, match
 from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
+from hybrid_jax.pretrained.whole_model import check_whole_model
 
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
@@ -43,12 +44,12 @@ def load_pretrained(
         image_size: side or (height, width) in px to which learned positions are resized;
             None for the file's. The model accepts images of any other size too.
         head: "auto" loads the classifier if the number of classes is equal, else it starts
-            at zero; "new" always starts it at zero.
+            at zero, without a tanh layer before it; "new" always starts it so.
         classes: index of the file's class for each class of the model, to load its row of
             the classifier, such as the 1,000 of ImageNet-1k among 21,843.
         strict: raise an error if parameters other than the head's are not in the file.
         num_heads: attention heads, if the file does not contain it (timm's).
-        grid: (rows, columns) of the file's position table, if it is not square.
+        grid: (rows, columns) of the file's position table, where that cannot be told.
         prefix: beginning of the model's names, such as "teacher", if there are others.
         seed: seed of parameters that are not in the file.
         placement: (path, shape) -> sharding of an array; None for the default device.
@@ -62,21 +63,21 @@ def load_pretrained(
         UserError: no such file, a damaged file, or missing parameters.
     """
     _check_head(head)
-    hints = Hints(num_heads=num_heads, grid=grid, prefix=prefix)
+    image_hw = _image_hw(image_size)
+    hints = Hints(num_heads=num_heads, grid=grid, image_hw=image_hw, prefix=prefix)
     file = open_published(source, hints=hints)
     images = None if "normalization" in overrides else file.preprocessing()
-    model = model_branch(file.architecture, **({"dtype": "float32"} | overrides))
+    count = _class_count(file, num_classes, classes)
+    if head == "new" or (classes is None and count != file.architecture.num_classes):
+        overrides = {"head_options": _without_tanh_layer(file.architecture)} | overrides
+    model = model_branch(file.architecture, **{"dtype": "float32", **overrides})
     check_same_kind(model, file, parts=("resnet", "vit"))
-    build = functools.partial(
-        _build,
-        model,
-        num_classes=_class_count(file, num_classes, classes),
-        image_size=_image_hw(image_size) or native_size(file.architecture),
-    )
+    size = image_hw or native_size(file.architecture)
+    build = functools.partial(_build, model, num_classes=count, image_size=size)
     graph, shapes = _abstract(build)
     fill = _match(file, model, shapes, head=head, classes=classes)
     if strict:
-        fill.report.check_whole(source=str(file.path))
+        check_whole_model(fill.report, source=str(file.path))
     leaves = _filled(build, shapes, fill, seed=seed, placement=placement)
     report = fill.report.noting(f"dialect  {file.dialect}").preparing(images)
     return nnx.merge(graph, _state(leaves)), report
@@ -111,6 +112,12 @@ def native_size(architecture: Architecture) -> tuple[int, int]:
         "conv_stem": 4 * architecture.options.get("patch_size", 0),
     }.get(architecture.fusion) or architecture.given_vit.patch_size
     return architecture.grid[0] * cell, architecture.grid[1] * cell
+
+
+def _without_tanh_layer(architecture: Architecture) -> dict[str, dict]:
+    """Returns the options of a head that starts anew, as fine-tuning has it (ViT, 2020)."""
+    has_layer = "representation_size" in architecture.head_options
+    return {architecture.head: dict(representation_size=0)} if has_layer else {}
 
 
 def _check_head(head: str) -> None:

@@ -14,9 +14,12 @@ from hybrid_jax.pretrained.dialect import (
     Stored,
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
-from hybrid_jax.pretrained.sidecar import read_preprocessing
+from hybrid_jax.pretrained.sidecar import image_size_beside, read_preprocessing
 from hybrid_jax.pretrained.source import local_file
 from hybrid_jax.pretrained.wrappers import only_below, parts_by_wrapper, unwrapped
+
+# What dialects end in, which look at the axes that an array of this name has.
+_OTHER_SHAPES = (LookupError, ValueError, TypeError, AssertionError, ZeroDivisionError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +65,19 @@ def open_published(source: str | pathlib.Path, *, hints: Hints) -> PublishedFile
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     name, dialect, arrays = _recognized(arrays, path)
-    stored = dialect.tidy(arrays)
+    hints = dataclasses.replace(hints, file_hw=image_size_beside(path))
     try:
+        stored = dialect.tidy(arrays)
         architecture = dialect.architecture(stored, hints)
+        entries = tuple(dialect.entries(architecture))
     except UserError as error:
         raise UserError(f"{path} (dialect {name}): {error}") from error
-    entries = tuple(dialect.entries(architecture))
+    except _OTHER_SHAPES as error:
+        raise UserError(
+            f"{path} (dialect {name}): its arrays have the names of a known model and "
+            f"other shapes ({error!r}). The file is damaged or holds another model. Use "
+            f"another file."
+        ) from error
     return PublishedFile(path, name, architecture, stored, entries)
 
 

@@ -116,12 +116,24 @@ def architecture_of(model: Hybrid) -> Architecture:
         vit=None if vit is None else vit.spec,
         grid=vit.position.shape[:2] if vit is not None and learned else None,
         num_classes=model.head.logits.kernel.shape[-1],
+        head_options=_head_options(model.head),
     )
+
+
+def _head_options(head: Linear) -> dict[str, int]:
+    layer = head.pre_logits
+    return {} if layer is None else dict(representation_size=layer.kernel.shape[-1])
 
 
 def _dialect_for(architecture: Architecture, format: str) -> str:
     """Returns the name of the dialect for a model and a format."""
     resnet, vit = architecture.resnet, architecture.vit
+    if architecture.head_options and (format == "safetensors" or vit is None):
+        raise UserError(
+            f"export: expected a classifier without a tanh layer before it "
+            f"(representation_size=0), which only ViTs and hybrids in the format npz have. "
+            f"{_KEPT}"
+        )
     if resnet is not None:
         _check_resnet(resnet, under_vit=vit is not None)
     if vit is None:

@@ -45,6 +45,33 @@ def read_preprocessing(path: str | pathlib.Path) -> Preprocessing | None:
     return None
 
 
+def image_size_beside(path: str | pathlib.Path) -> tuple[int, int] | None:
+    """Returns the (height, width) in px that `config.json` beside weights says.
+
+    None without such a file or size; `read_preprocessing` complains of a damaged one.
+    """
+    sidecar = pathlib.Path(path).parent / "config.json"
+    try:
+        content = _object(sidecar) if sidecar.is_file() else {}
+    except UserError:
+        return None
+    images = content.get("pretrained_cfg", content)
+    sizes = [content.get("model_args"), images, content]
+    keys = ("img_size", "input_size", "image_size")
+    found = [of.get(key) for of in sizes if isinstance(of, dict) for key in keys]
+    return next((hw for size in found if (hw := _height_width(size))), None)
+
+
+def _height_width(size: Any) -> tuple[int, int] | None:
+    """Reads a side, (height, width) or (channels, height, width); else None."""
+    sides = [size, size] if isinstance(size, int) else size
+    if not isinstance(sides, list) or len(sides) not in (2, 3):
+        return None
+    if not all(type(side) is int and side > 0 for side in sides):
+        return None
+    return sides[-2], sides[-1]
+
+
 def _object(path: pathlib.Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -1,7 +1,7 @@
 """The weights of a config: one file for the whole model, or one for each half."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.errors import UserError
@@ -14,6 +14,7 @@ from hybrid_jax.pretrained.model_branch import (
     settings_of,
 )
 from hybrid_jax.pretrained.published_file import PublishedFile, open_published
+from hybrid_jax.pretrained.whole_model import check_whole_model
 from hybrid_jax.specs import VIT_SIZES
 
 WHOLE = ("resnet", "vit", "head")
@@ -79,7 +80,7 @@ class Weights:
                 head=options["head"],
             )
             if parts == WHOLE and options["strict"]:
-                fill.report.check_whole(source=f"model.pretrained = {file.path}")
+                check_whole_model(fill.report, source=f"model.pretrained = {file.path}")
             if parts != WHOLE and not fill.taken:
                 raise UserError(
                     f"model.pretrained_{parts[0]} = {file.path}: no array of its "
@@ -104,8 +105,13 @@ class Weights:
         return known[-1]
 
 
-def open_weights(model: Mapping[str, Any]) -> Weights | None:
+def open_weights(
+    model: Mapping[str, Any], *, image_size: int | Sequence[int] | None = None
+) -> Weights | None:
     """Opens the files of a `model` branch; returns None if there are none.
+
+    Args:
+        image_size: side or (height, width) in px of the images of a run, if it is known.
 
     Raises:
         UserError: files for the whole model and for a half, or a file cannot be opened.
@@ -119,7 +125,11 @@ def open_weights(model: Mapping[str, Any]) -> Weights | None:
             "pretrained_vit empty, or leave pretrained empty."
         )
     size = VIT_SIZES.get(model["vit"], {})
+    side = isinstance(image_size, int)
+    hw = (image_size, image_size) if side else tuple(image_size or ())
     hints = Hints(
+        grid=tuple(model["pretrained_options"]["grid"]) or None,
+        image_hw=hw or None,
         num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"),
         prefix=model["pretrained_options"]["prefix"],
     )

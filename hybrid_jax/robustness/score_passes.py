@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from hybrid_jax.contracts import BatchStream
-from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.robustness.changed_batch import BatchChanger
 from hybrid_jax.robustness.known_truth import KnownTruth
 from hybrid_jax.robustness.moved_truth import MovedTruth
@@ -73,7 +73,7 @@ class PassScorer:
         waiting: list = []
         counts: collections.Counter[str] = collections.Counter()
         # Scorers read the headers of images.
-        limit = at_most_pixels(experiment.eval_data.max_pixels)
+        limit = reading_as(experiment.eval_data)
         with limit, contextlib.closing(batches):
             for batch, more in batches:
                 counts.update(more)

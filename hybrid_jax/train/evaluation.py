@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Scorer, Source, Task
-from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.pipeline import eval_batches
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.train.parallel.distributed import (
     from_main_process,
     is_main_process,
@@ -70,7 +70,7 @@ def evaluate_split(
     waiting: list = []
     counts: collections.Counter[str] = collections.Counter()
     # Scorers read the headers of images.
-    with at_most_pixels(data.max_pixels), contextlib.closing(batches):
+    with reading_as(data), contextlib.closing(batches):
         for batch, more in tqdm(
             batches, total=steps, desc="evaluating", leave=False, disable=not shown
         ):

@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.first_look import first_look
-from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import open_split
+from hybrid_jax.data.unused_bits import refuse_unused_bits
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
 from hybrid_jax.train.checkpoints.workdir import claim, forget_after, has_row
@@ -50,11 +51,12 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
     experiment = prepare(config, workdir=path)
+    refuse_unused_bits(experiment.source, config.data)
     eval_source = open_split(config.data, split=config.eval.split)
     record = record_of(experiment.source, eval_source, task=config.task.name)
     claim(path, experiment.config)
     claim_dataset(path, record, data=config.data.name)
-    with at_most_pixels(config.data.max_pixels):
+    with reading_as(config.data):
         announce(
             experiment,
             path,

@@ -78,7 +78,7 @@ def resolve_config(
     if of_run is not None:
         config = changed(config, of_run)
     elif not continued:
-        weights = open_weights(config.model)
+        weights = open_weights(config.model, image_size=config.data.image_size)
     if weights is not None:
         config = changed(config, weights.settings(config.model))
     left_to_hardware = _unset_sizes(config)

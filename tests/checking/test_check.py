@@ -68,6 +68,14 @@ def test_boxes_are_counted_by_class_size_and_cause(tmp_path, capsys):
     assert "1 boxes are under a pixel once images fit 8x8 px" in told
 
 
+def test_boxes_that_count_twice_are_said(tmp_path, capsys):
+    box = [2, 3, 8, 8]
+    name = _coco(tmp_path, train=[[box, box, [2, 3, 8, 9], box], [box]], val=[[box]])
+    report = check(_config(name, "detection"), str(tmp_path / "run"))
+    assert report["splits"]["train"]["repeated_boxes"] == 2
+    assert "train: 2 boxes repeat another one" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("train", "option", "message"),
     [

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from checked_data import WRITERS
-from data_examples import truncate, write_class_folders
+from data_examples import data_config, truncate, write_class_folders
 from dense_examples import write_image
 from PIL import Image
 
@@ -78,7 +78,7 @@ def test_files_of_images_are_packed_byte_by_byte(tmp_path):
     photo = tmp_path / "train/a/000.jpg"
     Image.open(tmp_path / "train/a/000.png").save(photo, exif=_turned())
     (tmp_path / "train/a/000.png").unlink()
-    packer = Packer(open_source(name, split="train"), (), 10**6, None)
+    packer = Packer(open_source(name, split="train"), (), data_config(), None)
     assert photo.read_bytes() in packer.record(0)
     pack(_config(name), "", output=str(tmp_path / "out"))
     packed = open_source(f"records:{tmp_path}/out", split="train")
@@ -237,3 +237,36 @@ def test_masks_are_not_changed_twice(option, tmp_path):
     source, original = (open_split(d, split="train") for d in (plain, config.data))
     assert source.info.segmentation_names == original.info.segmentation_names
     _same(source[0], original[0])
+
+
+@pytest.mark.parametrize("change", ["image", "name", "annotation", "one more"])
+def test_changed_data_is_not_taken_for_what_was_packed(tmp_path, change):
+    for split in ("train", "val"):
+        write_image(tmp_path / f"data/{split}/0.bmp", hw=(10, 20))
+        content = dict(
+            images=[dict(id=0, file_name="0.bmp")],
+            annotations=[dict(id=1, image_id=0, category_id=1, bbox=[1, 2, 3, 4])],
+            categories=[dict(id=1, name="a")],
+        )
+        (tmp_path / f"data/{split}.json").write_text(json.dumps(content))
+    data, out = tmp_path / "data", tmp_path / "data" / "packed"
+    config = _config(f"coco:{data}/{{split}},{data}/{{split}}.json", "detection")
+    pack(config, "", output=str(out))
+    pack(config, "", output=str(out))  # what it wrote among the data is not data
+    assert json.loads((out / "dataset.json").read_text())["packed_from"]["listing"]["files"]
+    json_file = data / "train.json"
+    if change == "image":
+        write_image(data / "train/0.bmp", hw=(12, 20))
+    elif change == "one more":
+        write_image(data / "train/1.bmp", hw=(12, 20))
+    elif change == "annotation":
+        json_file.write_text(json_file.read_text().replace("[1, 2", "[2, 2"))
+    else:
+        (data / "train/0.bmp").rename(data / "train/1.bmp")
+        json_file.write_text(json_file.read_text().replace("0.bmp", "1.bmp"))
+    with pytest.raises(UserError, match=r"packed from other files: 4 files .* --output"):
+        pack(config, "", output=str(out))
+    (out / "dataset.json").unlink()  # as if it had been interrupted
+    with pytest.raises(UserError, match="packed from other files"):
+        pack(config, "", output=str(out))
+    pack(config, "", output=str(tmp_path / "anew"))

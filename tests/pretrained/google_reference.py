@@ -28,6 +28,8 @@ def answer(model: GoogleModel, ours: dict[str, np.ndarray], images, **numerics):
         x = reference.attention_pool(x, pool, heads=model.heads, form=form)
     else:
         x = x[:, 0] if model.pool == "cls" else x.mean(1)
+    if model.pre_logits:
+        x = np.tanh(reference.linear(x, tree["head"]["pre_logits"]))
     return reference.linear(x, tree["head"]["logits"])
 
 

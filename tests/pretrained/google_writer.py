@@ -26,7 +26,7 @@ class GoogleModel:
             the patches alone), or "none" (fixed ones, which no file holds).
         at: the key of the table.
         classes: K, 0 for no head.
-        pre_logits: whether there is a tanh layer before the head.
+        pre_logits: width of the tanh layer before the head, 0 for none.
     """
 
     blocks: tuple[int, ...] | None = None
@@ -41,7 +41,7 @@ class GoogleModel:
     pool: str = "cls"
     positions: str = "with cls"
     at: str = "Transformer/posembed_input/pos_embedding"
-    pre_logits: bool = False
+    pre_logits: int = 0
 
 
 def shapes(model: GoogleModel) -> dict[str, tuple[int, ...]]:
@@ -68,9 +68,11 @@ def shapes(model: GoogleModel) -> dict[str, tuple[int, ...]]:
         found |= _attention(f"MAPHead_0/{_ATTENTION}", model)
         found |= _mlp("MAPHead_0/MlpBlock_0", model)
     if model.pre_logits:
-        found |= {"pre_logits/kernel": (D, D), "pre_logits/bias": (D,)}
+        found["pre_logits/kernel"] = (D, model.pre_logits)
+        found["pre_logits/bias"] = (model.pre_logits,)
     if model.classes:
-        found |= {"head/kernel": (D, model.classes), "head/bias": (model.classes,)}
+        found["head/kernel"] = (model.pre_logits or D, model.classes)
+        found["head/bias"] = (model.classes,)
     return found
 
 
@@ -184,9 +186,11 @@ def expected(model: GoogleModel, file: dict[str, np.ndarray]) -> dict[str, np.nd
     if model.pool == "attention":
         ours |= _map_head(model, file)
     ours |= _tokens(model, file)
-    if model.classes and not model.pre_logits:
-        ours["head/logits/kernel"] = file["head/kernel"]
-        ours["head/logits/bias"] = file["head/bias"]
+    heads = {"logits": "head"} if model.classes else {}
+    heads |= {"pre_logits": "pre_logits"} if model.pre_logits else {}
+    for name, key in heads.items():
+        for part in ("kernel", "bias"):
+            ours[f"head/{name}/{part}"] = file[f"{key}/{part}"]
     return ours
 
 

@@ -13,11 +13,13 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hybrid_jax.data.formats.fast_jpeg import fast_pixels
+from hybrid_jax.data.formats.gray_values import GrayValuesError, gray_bytes
 from hybrid_jax.data.formats.orientation import orientation_of, upright, upright_pixels
 from hybrid_jax.data.formats.png_chunks import SIGNATURE, picture_alone
 from hybrid_jax.data.formats.scaled_decoding import divisor_of
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 # What Pillow raises for files that are cut short, corrupted or no images at all.
 _UNREADABLE = (
     OSError,
@@ -31,6 +33,7 @@ _UNREADABLE = (
 # Of a picture, above which Pillow takes the file for an attack.
 _MAX_PIXELS = contextvars.ContextVar("max_pixels", default=178_956_970)
 _MASK_MODES = ("1", "L", "P")  # and "I;16", "I": read as they are
+_COLORED_MODES = ("LA", "RGB", "RGBA")  # may hold one channel several times
 
 
 @contextlib.contextmanager
@@ -54,9 +57,9 @@ def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
 
     The orientation in its metadata is applied (see `orientation_of`). Metadata that is
     damaged or odd is passed over. Gray becomes three equal channels, palettes their
-    colors, and 16-bit gray its upper eight bits. Transparency is dropped, not blended:
-    the colors stored below it are kept, as `Image.convert("RGB")` has it. JPEGs are smaller
-    where `decoded_for` allows it.
+    colors; for gray of more bits or of floats see `gray_bytes`. Transparency is dropped,
+    not blended: the colors stored below it are kept, as `Image.convert("RGB")` has it.
+    JPEGs are smaller where `decoded_for` allows it.
 
     Raises:
         BadImageError: the file is missing, cut short or no image; names the path.
@@ -73,7 +76,9 @@ def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
 def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
     """Reads a file of class ids, or its bytes, as (H, W) uint8, upright, ids as stored.
 
-    Palettes are not looked up: the numbers are the classes, the colors are for people.
+    Palettes are not looked up: the numbers are the classes, the colors are for people. Red,
+    green and blue that are the same everywhere are ids too, whatever the transparency, and
+    so are floats that are whole numbers.
 
     Raises:
         BadImageError: the file is missing, cut short or no image; names the path.
@@ -82,16 +87,15 @@ def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
     try:
         with _opened(path) as image:
             mode = image.mode
-            ids = (
-                np.array(upright(image)) if mode in _MASK_MODES or mode[0] == "I" else None
-            )
+            ids = _single_channel(np.array(upright(image)), mode=mode)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
     if ids is None:
         raise BadAnnotationError(
             f"mask {_called(path)}: expected one channel of class ids (gray or "
-            f"palette), got mode {mode!r}. Save the ids themselves, not their colors, or "
-            f"leave such masks out with --config.data.on_bad_annotation=skip."
+            f"palette), got mode {mode!r} with other values than whole numbers that are "
+            f"alike in all channels. Save the ids themselves, not their colors, or leave "
+            f"such masks out with --config.data.on_bad_annotation=skip."
         )
     if ids.dtype != bool and (ids.min() < 0 or ids.max() > 255):
         raise BadAnnotationError(
@@ -100,6 +104,18 @@ def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
             f"--config.data.on_bad_annotation=skip."
         )
     return ids.astype(np.uint8)
+
+
+def _single_channel(ids: np.ndarray, *, mode: str) -> np.ndarray | None:
+    """Returns ids (H, W) of what a mask holds; None if they are colors or fractions."""
+    if mode in _MASK_MODES or mode[0] == "I":
+        return ids
+    if mode in _COLORED_MODES:
+        first, others = ids[..., 0], ids[..., 1 : len(mode.removesuffix("A"))]
+        return first if (others == first[..., None]).all() else None
+    if mode == "F" and np.isfinite(ids).all() and (ids == np.round(ids)).all():
+        return ids
+    return None
 
 
 def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:
@@ -148,6 +164,11 @@ def _bad_image(path: str | os.PathLike | bytes, error: Exception) -> BadImageErr
             f"{_MAX_PIXELS.get()}: {error}. Raise that if memory allows, make the image "
             f"smaller, or pass over such files with --config.data.on_bad_image=skip."
         )
+    if isinstance(error, GrayValuesError):
+        return BadImageError(
+            f"image {_called(path)}: {error}. Or pass over such files with "
+            f"--config.data.on_bad_image=skip."
+        )
     return BadImageError(
         f"image {_called(path)} cannot be read: {error}. Replace or delete the "
         f"file, or pass over such files with --config.data.on_bad_image=skip."
@@ -161,7 +182,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
         ValueError: another shape.
     """
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = gray_bytes(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
@@ -187,11 +208,16 @@ def _upright_jpeg(image: JpegImageFile) -> np.ndarray:
     return _upright_rgb(image)
 
 
+def _bits(image: Image.Image) -> int:
+    """Returns how many bits of gray values are used, where a TIFF says 9 to 15."""
+    stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    return stored if 8 < stored < 16 else 16
+
+
 def _upright_rgb(image: Image.Image) -> np.ndarray:
     image = upright(image)
-    if image.mode.startswith("I"):  # "I;16", "I;16B" or "I": 16-bit gray
-        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return as_rgb(gray.astype(np.uint16))
+    if image.mode[0] in "IF":  # "I;16", "I;16B" or "I": integers; "F": floats
+        return as_rgb(gray_bytes(np.asarray(image), bits=_bits(image)))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about the direct way
     if image.mode != "RGB":

@@ -2,11 +2,12 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from hybrid_jax.contracts import VOID
 from hybrid_jax.data.formats.decode import image_hw, read_mask
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
+BINARY_NOTE = "masks hold 0 and 255 alone: 255 is the class 1, not void"
 _FEW_MASKS = 200  # read in no time, so nothing is kept of them
 _MOST_HEADERS = 25_000  # reading more would keep a user waiting
 _SHOWN = 5  # ids in a sentence
@@ -27,12 +29,33 @@ def ids_in(masks: Sequence[pathlib.Path]) -> frozenset[int]:
     kept in `HJ_MASK_IDS` (default `~/.cache/hybrid_jax/mask_ids`) until a file changes.
     Masks that cannot be read are left to those who ask for them.
     """
-    kept = _kept_at(masks) if len(masks) > _FEW_MASKS else None
+    return ids_of(
+        len(masks),
+        lambda index: _unless_unreadable(masks[index]),
+        state=lambda: _state_of(masks),
+    )
+
+
+def ids_of(
+    count: int,
+    mask: Callable[[int], np.ndarray | None],
+    *,
+    state: Callable[[], bytes],
+) -> frozenset[int]:
+    """Returns every id, 0 to 255, that some mask holds; kept as for `ids_in`.
+
+    Args:
+        count: of masks.
+        mask: index -> uint8 ids of any shape, or None if it cannot be read.
+        state: gives bytes that change when the masks do.
+    """
+    kept = _kept_at(state()) if count > _FEW_MASKS else None
     if kept is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
             return frozenset(map(int, json.loads(kept.read_text())))
+    held = functools.partial(_held, mask)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
-        found = np.any([*threads.map(_ids_in, masks), np.zeros(256, bool)], axis=0)
+        found = np.any([*threads.map(held, range(count)), np.zeros(256, bool)], axis=0)
     ids = frozenset(np.flatnonzero(found).tolist())
     if kept is not None:
         with contextlib.suppress(OSError):  # a home that cannot be written to
@@ -83,22 +106,33 @@ def largest_hw(images: Iterable[pathlib.Path]) -> tuple[int, int] | None:
     return max(height for height, _ in sizes), max(width for _, width in sizes)
 
 
-def _ids_in(path: pathlib.Path) -> np.ndarray:
+def _held(mask: Callable[[int], np.ndarray | None], index: int) -> np.ndarray:
     """Returns for each id, (256,) bool, whether a mask holds it."""
+    ids = mask(index)
+    if ids is None:
+        return np.zeros(256, bool)
+    return np.bincount(ids.ravel(), minlength=256) > 0
+
+
+def _unless_unreadable(path: pathlib.Path) -> np.ndarray | None:
     with contextlib.suppress(BadImageError, BadAnnotationError):
-        return np.bincount(read_mask(path).ravel(), minlength=256) > 0
-    return np.zeros(256, bool)
+        return read_mask(path)
+    return None
 
 
-def _kept_at(masks: Sequence[pathlib.Path]) -> pathlib.Path:
-    default = pathlib.Path("~/.cache/hybrid_jax/mask_ids").expanduser()
-    state = hashlib.sha256()
+def _state_of(masks: Sequence[pathlib.Path]) -> bytes:
+    lines = []
     for path in masks:
         with contextlib.suppress(OSError):
             stat = path.stat()
-            line = f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\n"
-            state.update(os.fsencode(line))
-    return pathlib.Path(os.environ.get("HJ_MASK_IDS", default)) / state.hexdigest()
+            lines.append(f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\n")
+    return os.fsencode("".join(lines))
+
+
+def _kept_at(state: bytes) -> pathlib.Path:
+    default = pathlib.Path("~/.cache/hybrid_jax/mask_ids").expanduser()
+    folder = pathlib.Path(os.environ.get("HJ_MASK_IDS", default))
+    return folder / hashlib.sha256(state).hexdigest()
 
 
 def _hw_if_readable(path: pathlib.Path) -> tuple[int, int] | None:

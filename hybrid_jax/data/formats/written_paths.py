@@ -11,7 +11,8 @@ def found_file(folder: pathlib.Path, written: str) -> pathlib.Path:
 
     If there is none as it is written, these are tried: backslashes as separators, the
     other Unicode form of letters such as é, and the ending in lower or upper case; last,
-    for absolute paths of another machine, their ends, the longest first.
+    for absolute paths of another machine, their ends, the longest first, and for others
+    what stands behind the name of `folder` itself.
 
     Args:
         folder: of the images.
@@ -34,6 +35,8 @@ def _readings(folder: pathlib.Path, written: str) -> Iterator[pathlib.Path]:
     if windows.is_absolute() or windows.drive or inside.is_absolute():
         parts = [part for part in inside.parts[1:] if part != ".."]
         ends = [pathlib.PurePosixPath(*parts[i:]) for i in range(len(parts))]
+    elif inside.parts[:1] == (folder.name,):
+        ends.append(pathlib.PurePosixPath(*inside.parts[1:]))
     for end in ends:
         for form in ("NFC", "NFD"):
             spelled = pathlib.PurePosixPath(unicodedata.normalize(form, end.as_posix()))

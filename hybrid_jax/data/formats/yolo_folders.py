@@ -12,6 +12,7 @@ from hybrid_jax.data.formats.yolo_yaml import YoloData
 from hybrid_jax.errors import UserError
 
 _NO_IMAGES = (".txt", ".cache", ".yaml")  # what lies beside images and is meant to
+_NO_LABELS = {"classes", "labels", "notes"}  # lists that tools leave among labels
 _FOLDERS = ("images", "jpegimages")  # `labels` takes the place of the last such folder
 
 
@@ -56,11 +57,27 @@ class LabelFiles:
 
     def __init__(self):
         self._folders: dict[pathlib.Path, dict[str, pathlib.Path]] = {}
+        self._beside: set[pathlib.Path] = set()  # folders of images
 
     def of(self, image: pathlib.Path) -> pathlib.Path | None:
         """Returns the path of the label file; None if there is none."""
         stem = unicodedata.normalize("NFC", image.stem)
+        self._beside.add(image.parent)
         return self._in(label_folder(image.parent)).get(stem)
+
+    def without_image(self) -> list[pathlib.Path]:
+        """Returns label files, of the folders asked for, that no image has, sorted.
+
+        Text beside images may be anything, so only folders of labels count.
+        """
+        found = []
+        for images in self._beside:
+            folder = label_folder(images)
+            if folder != images and images.is_dir():
+                stems = {pathlib.PurePath(name).stem for name in os.listdir(images)}
+                stems = {unicodedata.normalize("NFC", stem) for stem in stems} | _NO_LABELS
+                found += [p for stem, p in self._in(folder).items() if stem not in stems]
+        return sorted(found)
 
     def _in(self, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         if folder not in self._folders:

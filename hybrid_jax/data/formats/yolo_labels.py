@@ -23,7 +23,7 @@ class YoloLabels:
             width and height; NaN for what is no box.
         lines: (M,) int64, in the file, from 1.
         outlines: how many are the bounding boxes of outlines.
-        repeated: lines that were left out since another one is the same.
+        repeated: lines that were left out since another one has the same numbers.
     """
 
     ids: np.ndarray
@@ -62,11 +62,11 @@ def read_yolo_labels(path: pathlib.Path, *, has_keypoints: bool) -> YoloLabels:
         words = line.split()
         if not words:
             continue
-        if tuple(words) in seen:
+        first, *values = numbers = tuple(map(_number, words))
+        if numbers in seen and all(map(math.isfinite, numbers)):
             repeated += 1
             continue
-        seen.add(tuple(words))
-        first, *values = map(_number, words)
+        seen.add(numbers)
         is_outline = len(values) >= 6 and len(values) % 2 == 0 and not has_keypoints
         outlines += is_outline
         ids.append(int(first) if math.isfinite(first) and first == int(first) else -1)

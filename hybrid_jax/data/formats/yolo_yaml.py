@@ -86,7 +86,7 @@ def read_yolo(location: str) -> YoloData:
 
 def _without_yaml(folder: pathlib.Path) -> YoloData:
     for place in (folder, folder / "labels"):
-        names = listed_classes(place / "classes.txt")
+        names = listed_classes(place)
         if names is not None:
             ids = tuple(range(len(names)))
             return YoloData(folder, (folder,), ids, names, {WHOLE: ["images"]})

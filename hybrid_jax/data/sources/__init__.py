@@ -12,8 +12,10 @@ from hybrid_jax.contracts import Source
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.example_share import ExampleShare
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
-from hybrid_jax.data.formats.decode import at_most_pixels
+from hybrid_jax.data.formats.class_names import one_class_note
+from hybrid_jax.data.local_places import check_local
 from hybrid_jax.data.mapped_masks import MappedMasks
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
@@ -31,7 +33,9 @@ def open_source(name: str, *, split: str) -> Source:
         UserError: no such kind, data set, location or split.
     """
     kind, _, location = name.partition(":")
-    return SOURCES.get(kind)(location, split=split)
+    opened = SOURCES.get(kind)
+    check_local(kind, location)
+    return opened(location, split=split)
 
 
 def open_split(data: ConfigDict, *, split: str) -> Source:
@@ -53,7 +57,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
     """
     source = checked_split(data, split=split)
     if isinstance(source, CheckedSource) and data.on_bad_annotation == "skip":
-        with at_most_pixels(data.max_pixels):
+        with reading_as(data):
             look = first_look(source)
         refuse_mostly_wrong(look, name=data.name, split=split)
         if note := faults_note(look, split=split):
@@ -64,7 +68,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
 
 def checked_split(data: ConfigDict, *, split: str) -> Source:
     """Returns the same as `open_split`, however many of its annotations are faulty."""
-    with at_most_pixels(data.max_pixels):
+    with reading_as(data):
         source = open_source(data.name, split=split)
     if split == data.train_split and data.train_fraction < 1.0:
         source = ExampleShare(source, fraction=data.train_fraction)
@@ -85,8 +89,12 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
         )
     if not (source.info.box_names or source.info.segmentation_names):
         return source
-    return CheckedSource(
+    checked = CheckedSource(
         source,
         skip=data.on_bad_annotation == "skip",
         reduce_zero_label=data.reduce_zero_label,
     )
+    if note := one_class_note(checked.info.segmentation_names):
+        notes = (*checked.info.notes, note)
+        checked.info = dataclasses.replace(checked.info, notes=notes)
+    return checked

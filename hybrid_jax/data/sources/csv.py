@@ -84,7 +84,7 @@ class CsvSource:
             raise UserError(
                 f"{table.path} and {trained.path}: expected boxes in both or in neither."
             )
-        listed = listed_classes(trained.path.parent / "classes.txt")
+        listed = listed_classes(trained.path.parent)
         # In the one form that the cells of tables have.
         names = tuple(unicodedata.normalize("NFC", name) for name in listed or ())
         self._classes = names or in_order(filter(None, trained.labels))

@@ -50,7 +50,12 @@ class RecordsSource:
     def __init__(self, location: str, *, split: str):
         self._name, self._split = f"records:{location}", split
         folder = epath.Path(location).expanduser()
-        content = read_record_folder(folder, name=self._name)
+        try:
+            content = read_record_folder(folder, name=self._name)
+        except ImportError as error:  # of what reads this kind of bucket
+            raise UserError(
+                f"data {self._name!r}: {error}, or copy the folder to this machine."
+            ) from error
         check_split(self._name, split=split, splits=sorted(content.splits))
         packed = content.splits[split]
         for shard in packed.shards:

@@ -11,6 +11,7 @@ from hybrid_jax.data.formats.class_list import listed_classes
 from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
 from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
 from hybrid_jax.data.formats.mask_classes import (
+    BINARY_NOTE,
     are_binary,
     ids_in,
     largest_hw,
@@ -87,7 +88,7 @@ class SegSource:
         notes = _notes(places, split)
         if self.has_binary_masks:
             self.mask_ids = frozenset({0, 1})
-            notes += ("masks hold 0 and 255 alone: 255 is the class 1, not void",)
+            notes += (BINARY_NOTE,)
         if names is None:
             assert self.mask_ids is not None  # read above where no list names the classes
             names = numbered_classes(self.mask_ids)
@@ -143,9 +144,21 @@ def _no_masks(
     return (
         f"data {places.name!r}: {len(images)} of {of} images have no mask "
         f"({' '.join(_MASK_EXTENSIONS)}) of the same name in {places.of(split)[1]}, the "
-        f"first is {images[0]}. Add the masks, or give the names as patterns: "
-        f"/images/*_photo.jpg,/masks/*_labels.png."
+        f"first is {images[0]}. {_instead(places.of(split)[1], images[0])}Add the masks, "
+        f"or give the names as patterns: /images/*_photo.jpg,/masks/*_labels.png."
     )
+
+
+def _instead(masks: pathlib.Path, image: pathlib.Path) -> str:
+    """Returns a sentence about a file of this name that cannot be a mask; '' without."""
+    if not masks.is_dir():
+        return ""
+    others = sorted(path for path in masks.iterdir() if path.stem == image.stem)
+    if not others:
+        return ""
+    lossy = others[0].suffix.lower() in (".jpg", ".jpeg", ".jfif", ".webp")
+    why = "whose compression changes the ids" if lossy else "which is not read as a mask"
+    return f"There is {others[0].name}, {why}: save masks as PNG. "
 
 
 def _by_folders(places: PairedFolders) -> PairedFolders:
@@ -253,7 +266,7 @@ def _listed(places: PairedFolders) -> tuple[str, ...] | None:
     fixed = itertools.takewhile(lambda p: "{split}" not in p and "*" not in p, parts)
     folder = pathlib.Path(*fixed).expanduser()
     for place in (folder, folder.parent):
-        names = listed_classes(place / "classes.txt", most=VOID)
+        names = listed_classes(place, most=VOID)
         if names is not None:
             return names
     return None

@@ -4,14 +4,21 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.contracts import VOID, DatasetInfo, Example
 from hybrid_jax.data.formats.decode import as_rgb
+from hybrid_jax.data.formats.mask_classes import (
+    BINARY_NOTE,
+    are_binary,
+    ids_of,
+    numbered_classes,
+    unseen_ids_note,
+)
 from hybrid_jax.data.formats.tfds_features import (
     boxes_in,
     find_features,
@@ -22,8 +29,6 @@ from hybrid_jax.data.load_once import LoadOnce
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadImageError, UserError
-
-_MASKS_READ = 200
 
 
 @SOURCES.register("tfds")
@@ -41,7 +46,7 @@ class TfdsSource:
     of these, what the data set has: `label`; boxes, if there are `objects`; and
     `segmentation`. Masks of cityscapes are turned to its 19 scored classes; those of
     scene_parse150 want `data.reduce_zero_label`. Where nothing says what a mask's ids are,
-    and there is no label, they are counted in 200 masks of the train split.
+    and there is no label, all masks of the train split are read once, see `ids_of`.
 
     Splits are those of the data set, TFDS slices of them such as `train[:50%]`, and:
 
@@ -70,9 +75,16 @@ class TfdsSource:
         self._records = LoadOnce(opened)
         header = functools.partial(opened, undecoded=features.image)
         self._headers = LoadOnce(header) if features.image_is_encoded else self._records
-        mask_names = features.mask_names or ()
+        mask_names, notes = features.mask_names or (), ()
+        self.mask_ids: frozenset[int] | None = None
+        self.has_binary_masks = False
         if features.mask and not mask_names:
-            mask_names = self._numbered_classes(location)
+            self.mask_ids = self._ids_of_training(location, builder)
+            self.has_binary_masks = are_binary(self.mask_ids)
+            if self.has_binary_masks:
+                self.mask_ids, notes = frozenset({0, 1}), (BINARY_NOTE,)
+            mask_names = numbered_classes(self.mask_ids)
+            notes += unseen_ids_note(self.mask_ids)
         self.info = DatasetInfo(
             num_classes=len(features.label_names),
             class_names=features.label_names,
@@ -80,6 +92,7 @@ class TfdsSource:
             box_category_ids=features.box_category_ids,
             segmentation_names=mask_names,
             largest_hw=features.image_hw,
+            notes=notes,
         )
 
     def __len__(self) -> int:
@@ -115,7 +128,7 @@ class TfdsSource:
             record = records[index]
             example, hw = image_or_size(record[features.image])
             if features.mask:
-                example["segmentation"] = mask_in(record[features.mask], features)
+                example["segmentation"] = self._mask(record)
         except (OSError, SyntaxError, ValueError) as error:
             raise BadImageError(
                 f"data {self._name!r}: example {index} cannot be read: {error}. Prepare "
@@ -129,15 +142,19 @@ class TfdsSource:
         example["image_id"] = image_id_in(record, index=index)
         return example | {"where": f"{self._name}, {self._split}, example {index}"}
 
-    def _numbered_classes(self, location: str) -> tuple[str, ...]:
-        records = _open_records(location, "train")
-        step = max(1, -(-len(records) // _MASKS_READ))
-        masks = (
-            mask_in(records[index][self._features.mask], self._features)
-            for index in range(0, len(records), step)
+    def _mask(self, record: Mapping[str, Any]) -> np.ndarray:
+        ids = mask_in(record[self._features.mask], self._features)
+        return np.where(ids == VOID, np.uint8(1), ids) if self.has_binary_masks else ids
+
+    def _ids_of_training(self, location: str, builder: Any) -> frozenset[int]:
+        features = self._features
+        undecoded = features.image if features.image_is_encoded else None
+        records = _open_records(location, "train", undecoded=undecoded)
+        return ids_of(
+            len(records),
+            lambda index: mask_in(records[index][features.mask], features),
+            state=lambda: os.fsencode(f"{builder.data_path}\0{len(records)}"),
         )
-        largest = max(int(np.max(m, initial=0, where=m != 255)) for m in masks)
-        return tuple(str(number) for number in range(largest + 1))
 
     def _check_label(self, label: int, *, index: int) -> None:
         # -1 is what TFDS writes for a label that is kept secret.

@@ -3,7 +3,7 @@
 import pathlib
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.class_list import BACKGROUND, listed_classes
 from hybrid_jax.data.formats.class_names import alike_note
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
@@ -68,7 +68,8 @@ class VocSource:
         if self.first_fault and not (sizes and facts.keys() & set(trained)):
             raise self.first_fault  # of every example: another folder is meant
         named = set().union(*(facts[i][0] for i in trained if i in facts))
-        names = listed_classes(self._folders.root / "classes.txt")
+        names = listed_classes(self._folders.root)
+        names = None if names is None else tuple(n for n in names if n != BACKGROUND)
         if names is None:
             names = CLASSES if named <= set(CLASSES) else tuple(sorted(named))
         largest_hw = None

@@ -21,10 +21,11 @@ def open_voc_seg(location: str, *, split: str) -> "VocSegSource":
 class VocSegSource:
     """Images of any size with a class id for every pixel, 255 for void.
 
-    Read are `JPEGImages/ID.jpg` (or png, ...), `SegmentationClass/ID.png`, whose palette
-    indices are the ids, and the list of the split in `ImageSets/Segmentation` (see
-    `VocFolders`). The classes are those of `classes.txt` in the folder, one a line from
-    id 0 on, or else background and VOC's 20.
+    Read are `JPEGImages/ID.jpg` (or png, ...), `SegmentationClass/ID.png` (or, of labelme,
+    `SegmentationClassPNG/ID.png`), whose palette indices are the ids, and the list of the
+    split in `ImageSets/Segmentation` (see `VocFolders`). The
+    classes are those of `classes.txt` in the folder, one a line from id 0 on, or else
+    background and VOC's 20.
 
     Args:
         location: the folder.
@@ -39,11 +40,11 @@ class VocSegSource:
             f"voc_seg:{location}",
             location,
             lists="Segmentation",
-            annotated="SegmentationClass",
+            annotated=_mask_folder(location),
             ending=".png",
         )
         self._folders, self._ids = folders, folders.ids(split)
-        names = listed_classes(folders.root / "classes.txt", most=VOID)
+        names = listed_classes(folders.root, most=VOID)
         names = names or ("background", *CLASSES)
         images = map(folders.image, folders.all_ids().union(self._ids))
         self.info = DatasetInfo(
@@ -82,3 +83,11 @@ class VocSegSource:
             "image_id": image_id,
             "where": str(path),
         }
+
+
+def _mask_folder(location: str) -> str:
+    """Returns the folder of the masks; labelme keeps arrays in that of VOC."""
+    root = pathlib.Path(location).expanduser()
+    has_png = any((root / "SegmentationClass").glob("*.[pP][nN][gG]"))
+    other = "SegmentationClassPNG"
+    return other if not has_png and (root / other).is_dir() else "SegmentationClass"

@@ -90,6 +90,7 @@ class YoloSource:
         self._images = [images[one] for one in chosen]
         label_files = LabelFiles()
         self._label_files = [label_files.of(image) for image in self._images]
+        self._lost_labels = label_files.without_image()
         if not any(self._label_files):
             first = self._images[0]
             raise UserError(
@@ -177,6 +178,13 @@ class YoloSource:
         notes = []
         if without := self._label_files.count(None):
             notes.append(f"{without} images have no label file: they show no objects")
+        if lost := self._lost_labels:
+            notes.append(f"{len(lost)} label files belong to no image, e.g. {lost[0]}")
+        if clashing := sum(map(_on_others, read)):
+            notes.append(
+                f"{clashing} boxes lie exactly on another one, of another class or as an "
+                f"outline"
+            )
         if outlines:
             boxes = sum(len(labels.ids) for labels in read)
             notes.append(f"{outlines} of {boxes} objects are outlines, read as their boxes")
@@ -187,6 +195,11 @@ class YoloSource:
         if same:
             notes.append(f"the {of or 'whole'} and the {same[0]} split are the same images")
         return notes
+
+
+def _on_others(labels: YoloLabels) -> int:
+    """Returns how many boxes of an image repeat the place of an earlier one."""
+    return len(labels.corners) - len(np.unique(labels.corners, axis=0))
 
 
 def _read_or_fault(path, *, has_keypoints: bool) -> YoloLabels | str:

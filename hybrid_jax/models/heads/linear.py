@@ -1,4 +1,8 @@
-"""`linear`: classification by one linear layer on the pooled features."""
+"""`linear`: classification by one linear layer on the pooled features.
+
+With `representation_size` R, a tanh layer comes before it: logits = W tanh(V x), as in the
+ViTs that were pre-trained in 2020 (`pre_logits` in their files).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +23,7 @@ class Linear(nnx.Module):
         width: D of the pooled features.
         num_classes: K.
         dtype: compute dtype of heads; not used: this head is small and runs in float32.
+        representation_size: R of the tanh layer before the logits; 0 for none.
     """
 
     task = "classification"
@@ -32,13 +37,19 @@ class Linear(nnx.Module):
         num_classes: int,
         dtype: Dtype,
         rngs: nnx.Rngs,
+        representation_size: int = 0,
     ):
+        size = representation_size
+        self.pre_logits = nnx.Linear(width, size, rngs=rngs) if size else None
         self.logits = nnx.Linear(
-            width, num_classes, kernel_init=nnx.initializers.zeros, rngs=rngs
+            size or width, num_classes, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
 
     def __call__(
         self, features: Features, *, train: bool = False, key: jax.Array | None = None
     ) -> ClassificationOutputs:
         """Maps pooled (B, D) in any dtype to logits (B, K) in float32."""
-        return ClassificationOutputs(self.logits(features.pooled.astype(jnp.float32)))
+        pooled = features.pooled.astype(jnp.float32)
+        if self.pre_logits is not None:
+            pooled = jnp.tanh(self.pre_logits(pooled))
+        return ClassificationOutputs(self.logits(pooled))

@@ -32,6 +32,7 @@ from hybrid_jax.pretrained.dialect import (
 )
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.names import google as names
+from hybrid_jax.pretrained.position_grid import grid_of_table
 from hybrid_jax.specs import ViTSpec
 
 _POSITIONS = "pos_embedding"
@@ -77,13 +78,13 @@ class BigVision:
         rows = 0 if table is None else table.shape[1]
         grid, cls_position = _grid(rows, hints, cls=pool == "cls") if rows else (None, True)
         head = stored.get("head/kernel")
-        classes = 0 if head is None or "pre_logits/kernel" in stored else head.shape[1]
         return Architecture(
             fusion="vit",
             vit=vit,
             grid=grid,
             cls_position=cls_position,
-            num_classes=classes,
+            num_classes=0 if head is None else head.shape[1],
+            head_options=names.head_options(stored),
             preprocessing=Preprocessing(normalization="half", certain=False),
         )
 
@@ -97,7 +98,7 @@ class BigVision:
             entries.append(_position_entry(architecture))
         # Sorted by kind of array, so that each stack of scanned blocks is read once.
         entries.sort(key=lambda e: re.sub(r"/\d+/", "/", e.paths[0]))
-        return entries + (names.head_entries() if architecture.num_classes else [])
+        return entries + names.head_entries(architecture)
 
 
 def _unscanned(stored: Stored) -> Stored:
@@ -145,10 +146,9 @@ def _grid(rows: int, hints: Hints, *, cls: bool) -> tuple[tuple[int, int], bool]
 
     Files before 2022 have this row.
     """
-    if hints.grid:
-        return hints.grid, cls and rows == math.prod(hints.grid) + 1
-    cls_position = cls and rows > 1 and math.isqrt(rows - 1) ** 2 == rows - 1
-    return names.square(rows - cls_position, where=_POSITIONS), cls_position
+    counts = [rows - 1, rows] if cls else [rows]
+    grid = grid_of_table(counts, hints, where=_POSITIONS)
+    return grid, cls and rows > math.prod(grid)
 
 
 def _position_entry(architecture: Architecture) -> Entry:

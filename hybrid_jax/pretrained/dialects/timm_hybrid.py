@@ -59,6 +59,7 @@ class TimmHybrid:
             grid=grid,
             cls_position=cls_position,
             num_classes=names.classes_of(stored),
+            head_options=names.head_options(stored),
             preprocessing=Preprocessing(
                 normalization="half",
                 eval_crop=1.0 if grid[0] * stride >= 384 else 0.9,

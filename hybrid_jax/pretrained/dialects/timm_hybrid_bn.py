@@ -55,6 +55,7 @@ class TimmHybridBN:
             grid=grid,
             cls_position=cls_position,
             num_classes=timm.classes_of(stored),
+            head_options=timm.head_options(stored),
             preprocessing=Preprocessing(
                 normalization="imagenet", eval_crop=0.9, certain=False
             ),

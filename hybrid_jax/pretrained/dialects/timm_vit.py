@@ -47,6 +47,7 @@ class TimmViT:
             grid=grid,
             cls_position=cls_position,
             num_classes=names.classes_of(stored),
+            head_options=names.head_options(stored),
             preprocessing=_usual_images(vit, grid, cls_position=cls_position),
         )
         names.check_keys(stored, self.entries(architecture))

@@ -17,6 +17,7 @@ from hybrid_jax.pretrained.dialect import (
 from hybrid_jax.pretrained.dialects import DIALECTS
 from hybrid_jax.pretrained.inferred_options import wiring_of
 from hybrid_jax.pretrained.names import google as names
+from hybrid_jax.pretrained.position_grid import grid_of_table
 
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
 
@@ -38,24 +39,22 @@ class VitJax:
         )
 
     def architecture(self, stored: Stored, hints: Hints) -> Architecture:
-        """Returns the model of a tidied file; a head after a tanh layer is left out."""
+        """Returns the model of a tidied file."""
         resnet = names.resnet_of(stored)
         cls = "cls" in stored
         vit = names.vit_of(stored, pool="cls" if cls else "mean")
         fusion, options = wiring_of(resnet, vit.patch_size)
         cells = stored[_POSITIONS].shape[1] - cls
         head = stored.get("head/kernel")
-        # Files of 2020 have a tanh layer before the classifier, which this library does not
-        # have; the classifier is useless without it.
-        classes = 0 if head is None or "pre_logits/kernel" in stored else head.shape[1]
         return Architecture(
             fusion=fusion,
             options=options,
             resnet=resnet,
             vit=vit,
-            grid=hints.grid or names.square(cells, where=_POSITIONS),
+            grid=grid_of_table([cells], hints, where=_POSITIONS),
             cls_position=cls,
-            num_classes=classes,
+            num_classes=0 if head is None else head.shape[1],
+            head_options=names.head_options(stored),
             preprocessing=Preprocessing(normalization="half"),
         )
 
@@ -71,4 +70,4 @@ class VitJax:
             codec = grid_positions(architecture.given_grid)
             entries.append(entry("vit/position", _POSITIONS, codec))
         entries += names.vit_entries(vit)
-        return entries + (names.head_entries() if architecture.num_classes else [])
+        return entries + names.head_entries(architecture)

@@ -1,6 +1,5 @@
 """Names and shapes common to the `.npz` files of Google's JAX libraries."""
 
-import math
 import re
 
 from hybrid_jax.errors import UserError
@@ -12,7 +11,7 @@ from hybrid_jax.pretrained.codecs import (
     qkv_heads,
     tokens,
 )
-from hybrid_jax.pretrained.dialect import Entry, Stored, entry
+from hybrid_jax.pretrained.dialect import Architecture, Entry, Stored, entry
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 _QKV = ("query", "key", "value")
@@ -53,11 +52,22 @@ def vit_entries(spec: ViTSpec) -> list[Entry]:
     return entries + norm("vit/norm", "Transformer/encoder_norm")
 
 
-def head_entries() -> list[Entry]:
-    """Returns the entries of the classifier."""
+def head_options(stored: Stored) -> dict[str, int]:
+    """Returns the options of the head of a tidied file: the width of its tanh layer."""
+    layer = stored.get("pre_logits/bias")
+    known = layer is not None and "head/kernel" in stored
+    return dict(representation_size=layer.shape[0]) if known else {}
+
+
+def head_entries(architecture: Architecture) -> list[Entry]:
+    """Returns the entries of the classifier and of the tanh layer before it, if any."""
+    layers = {"head/logits": "head"} if architecture.num_classes else {}
+    if architecture.head_options.get("representation_size"):
+        layers["head/pre_logits"] = "pre_logits"
     return [
-        entry("head/logits/kernel", "head/kernel", SAME),
-        entry("head/logits/bias", "head/bias", SAME),
+        entry(f"{ours}/{kind}", f"{theirs}/{kind}", SAME)
+        for ours, theirs in layers.items()
+        for kind in ("kernel", "bias")
     ]
 
 
@@ -185,18 +195,3 @@ def vit_of(stored: Stored, **fields) -> ViTSpec:
         norm_eps=1e-6,
         **fields,
     )
-
-
-def square(count: int, *, where: str) -> tuple[int, int]:
-    """Returns the (h, w) of a square grid of `count` cells.
-
-    Raises:
-        UserError: not a square; the caller must pass the grid.
-    """
-    side = math.isqrt(count)
-    if side * side != count:
-        raise UserError(
-            f"{where}: expected a square grid of positions, got {count} positions. Pass "
-            f"the grid: load_pretrained(..., grid=(rows, columns))."
-        )
-    return side, side

@@ -19,7 +19,7 @@ from hybrid_jax.pretrained.codecs import (
 )
 from hybrid_jax.pretrained.dialect import Architecture, Entry, Hints, Stored, entry
 from hybrid_jax.pretrained.inferred_options import heads_of
-from hybrid_jax.pretrained.names.google import square
+from hybrid_jax.pretrained.position_grid import grid_of_table
 from hybrid_jax.specs import PositionResize, ViTSpec
 
 _POSITIONS = "embeddings.position_embeddings"
@@ -101,10 +101,10 @@ def grid_of(stored: Stored, hints: Hints) -> tuple[int, int]:
     """Returns the (h, w) of the position table, whose first row is the class token's.
 
     Raises:
-        UserError: not a square grid; the caller must pass the grid.
+        UserError: it cannot be told; the caller must pass the grid.
     """
     cells = stored[_POSITIONS].shape[1] - 1
-    return hints.grid or square(cells, where=_POSITIONS)
+    return grid_of_table([cells], hints, where=_POSITIONS)
 
 
 def vit_entries(architecture: Architecture, *, embed: str) -> list[Entry]:

@@ -21,10 +21,11 @@ from hybrid_jax.pretrained.codecs import (
 )
 from hybrid_jax.pretrained.dialect import Architecture, Entry, Hints, Stored, entry
 from hybrid_jax.pretrained.inferred_options import heads_of
-from hybrid_jax.pretrained.names.google import square
+from hybrid_jax.pretrained.position_grid import grid_of_table
 from hybrid_jax.specs import ViTSpec
 
 _EMBED = "patch_embed.proj.weight"
+_PRE_LOGITS = "pre_logits.fc"  # of timm until 2022
 _PREFIXES = ("", "module.", "model.")
 
 # Arrays of other variants of timm's ViT, and what is different about them.
@@ -38,8 +39,8 @@ _REFUSED = {
     r"blocks\.\d+\.attns\.": "parallel branches in its blocks",
     r".*(rel_pos|relative_position).*": "relative positions",
 }
-# Arrays that are left out: the mask token of DINOv2's training, and the tanh layer of 2020,
-# without which the classifier after it is useless.
+# Arrays that are left out: the mask token of DINOv2's training, and the tanh layer of 2020
+# where the classifier after it is not in the file.
 _DROPPED = r"mask_token|pre_logits\..*"
 
 
@@ -118,31 +119,26 @@ def positions_of(
     """Returns the (h, w) of the position table, and whether the class token has a row.
 
     Raises:
-        UserError: no table, or not a square grid; the caller must pass the grid.
+        UserError: no table, or its grid cannot be told; the caller must pass it.
     """
     rows = _shape(stored, "pos_embed", rank=3)[1]
     cls = vit.pool == "cls"
-    if hints.grid:
-        cells = hints.grid[0] * hints.grid[1]
-    else:
-        # DeiT-III and ViTs with register tokens have no row for the class token.
-        counts = (rows - cls, rows)
-        squares = (n for n in counts if n and math.isqrt(n) ** 2 == n)
-        cells = next(squares, rows - cls)
-    if rows - cells not in (0, int(cls)):
-        raise UserError(
-            f"'pos_embed': expected {cells} rows for the grid {hints.grid}"
-            f"{', or one more for the class token' if cls else ''}, got {rows}. Pass the "
-            f"grid of the file: load_pretrained(..., grid=(rows, columns))."
-        )
-    return hints.grid or square(cells, where="pos_embed"), cls and rows > cells
+    # DeiT-III and ViTs with register tokens have no row for the class token.
+    counts = [rows - 1, rows] if cls else [rows]
+    grid = grid_of_table(counts, hints, where="'pos_embed'")
+    return grid, cls and rows > math.prod(grid)
 
 
 def classes_of(stored: Stored) -> int:
-    """Returns K of the classifier, 0 if there is none that can be loaded."""
-    if "head.weight" not in stored or any(k.startswith("pre_logits.") for k in stored):
-        return 0
-    return stored["head.weight"].shape[0]
+    """Returns K of the classifier, 0 if there is none."""
+    return stored["head.weight"].shape[0] if "head.weight" in stored else 0
+
+
+def head_options(stored: Stored) -> dict[str, int]:
+    """Returns the options of the head: the width of its tanh layer."""
+    layer = stored.get(f"{_PRE_LOGITS}.bias")
+    known = layer is not None and "head.weight" in stored
+    return dict(representation_size=layer.shape[0]) if known else {}
 
 
 def vit_entries(architecture: Architecture) -> list[Entry]:
@@ -165,7 +161,11 @@ def vit_entries(architecture: Architecture) -> list[Entry]:
     for i in range(vit.depth):
         entries += _block(i, scaled=bool(vit.layer_scale))
     entries += norm("vit/norm", "norm")
-    return entries + (_linear("head/logits", "head") if architecture.num_classes else [])
+    if architecture.num_classes:
+        entries += _linear("head/logits", "head")
+    if architecture.head_options.get("representation_size"):
+        entries += _linear("head/pre_logits", _PRE_LOGITS)
+    return entries
 
 
 def norm(ours: str, theirs: str) -> list[Entry]:

@@ -13,6 +13,9 @@ from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.parallel.distributed import is_main_process
 
 _SHOWN = 5  # names of classes
+# Training images above which the test split is not opened for its length alone: sources
+# list files, and some read every annotation.
+_COUNTED = 100_000
 
 
 def announce(
@@ -46,7 +49,7 @@ def announce(
         flush=True,
     )
     if record is not None:
-        test = _test_images(config.data)
+        test = _test_count(config.data, record)
         print(_described(record, test=test, sizes=sizes), flush=True)
     notes = tuple(dict.fromkeys([*experiment.source.info.notes, *eval_notes]))
     for note in notes:
@@ -66,15 +69,17 @@ def announce(
         print(experiment.weights_report, flush=True)
 
 
-def _test_images(data: ConfigDict) -> int | None:
-    """Returns how many there are; None where there is no test split."""
+def _test_count(data: ConfigDict, record: DatasetRecord) -> str:
+    """Returns how many images of the test split there are in words; '' without one."""
+    if record.train_examples > _COUNTED:
+        return "uncounted test"
     try:
-        return len(open_source(data.name, split="test"))
+        return f"{len(open_source(data.name, split='test')):,} test"
     except UserError:
-        return None
+        return ""
 
 
-def _described(record: DatasetRecord, *, test: int | None, sizes: str) -> str:
+def _described(record: DatasetRecord, *, test: str, sizes: str) -> str:
     """Returns task, classes and lengths of the splits, so that one sees what is learned."""
     kinds = [names for names in record.classes.values() if names]
     classes = "; ".join(
@@ -84,7 +89,7 @@ def _described(record: DatasetRecord, *, test: int | None, sizes: str) -> str:
     )
     train, validation = record.train_examples, record.validation_examples
     counts = [f"{train:,} training", f"{validation:,} validation"]
-    counts += [] if test is None else [f"{test:,} test"]
+    counts += filter(None, [test])
     return (
         f"data: {record.task} of {classes or 'no classes'}; {', '.join(counts[:-1])} and "
         f"{counts[-1]} images{f' of {sizes}' if sizes else ''}"

@@ -114,6 +114,25 @@ def test_mask_of_one_bit_is_zero_and_one(tmp_path):
     assert read_mask(tmp_path / "mask.png").tolist() == [[0, 0, 1], [1, 1, 1]]
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_mask_of_equal_channels_is_its_one_channel(tmp_path, mode):
+    alpha = np.full(_IDS.shape, 200, np.uint8)
+    channels = [_IDS] * len(mode.removesuffix("A")) + [alpha] * mode.endswith("A")
+    Image.fromarray(np.dstack(channels)).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as image:
+        assert image.mode == mode
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), _IDS)
+
+
+def test_mask_of_floats_is_read_if_they_are_whole(tmp_path):
+    Image.fromarray(_IDS.astype(np.float32)).save(tmp_path / "mask.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif"), _IDS)
+    for wrong in (0.5, np.nan, np.inf):
+        Image.fromarray(np.float32([[0, wrong]])).save(tmp_path / "mask.tif")
+        with pytest.raises(BadAnnotationError, match="mask.tif'.* whole numbers"):
+            read_mask(tmp_path / "mask.tif")
+
+
 def test_mask_of_colors_is_refused(tmp_path):
     Image.fromarray(random_image()).save(tmp_path / "mask.png")
     with pytest.raises(BadAnnotationError, match=r"mask.png'.*gray or palette.* 'RGB'"):

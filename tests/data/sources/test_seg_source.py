@@ -4,13 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
-from data_examples import random_image, truncate
+from data_examples import data_config, random_image, truncate
 from dense_examples import write_image, write_mask
 from PIL import Image
 
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.formats.voc_folders import CLASSES
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 
@@ -212,6 +212,19 @@ def test_voc_masks_may_have_other_classes(tmp_path):
     assert info.segmentation_names == ("ground", "cell")
 
 
+def test_export_of_labelme_is_read(tmp_path):
+    """Arrays in SegmentationClass, masks beside them, and names in another file."""
+    name = _write_voc(tmp_path, {"train": "a", "val": "b"})
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationClass/a.npy").touch()
+    names = ["_background_", *CLASSES]
+    (tmp_path / "class_names.txt").write_text("\n".join(names))
+    source = open_source(name, split="train")
+    assert source.info.segmentation_names == tuple(names)
+    np.testing.assert_array_equal(source[0]["segmentation"], _ids(0, classes=21))
+
+
 def test_sources_can_be_sent_to_worker_processes(name, tmp_path):
     for source_name in (name, _write_voc(tmp_path, {"train": "a"})):
         source = open_source(source_name, split="train")
@@ -227,3 +240,22 @@ def test_folders_that_look_like_splits_are_not_split_anew(tmp_path, folders):
     name = f"seg:{tmp_path}/images,{tmp_path}/masks"
     with pytest.raises(UserError, match="got none, and all images would be split anew"):
         open_source(name, split="train")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("jpg", "0.jpg, whose compression changes"), ("npy", "0.npy, which")]
+)
+def test_masks_in_files_of_other_kinds_are_said(tmp_path, kind, said):
+    write_image(tmp_path / "images/train/0.png")
+    (tmp_path / "masks/train").mkdir(parents=True)
+    (tmp_path / f"masks/train/0.{kind}").touch()
+    with pytest.raises(UserError, match=rf"1 of 1 images have no mask.*There is {said}"):
+        open_source(f"seg:{tmp_path}/images,{tmp_path}/masks", split="train")
+
+
+def test_masks_of_one_class_are_said(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / f"images/{split}/0.png")
+        write_mask(tmp_path / f"masks/{split}/0.png", np.zeros((20, 30), np.uint8))
+    config = data_config(name=f"seg:{tmp_path}/images,{tmp_path}/masks")
+    assert "one class only, '0'" in open_split(config, split="train").info.notes[-1]

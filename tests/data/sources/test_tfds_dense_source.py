@@ -251,3 +251,47 @@ def test_unnamed_masks_are_looked_at(prepare):
 def test_masks_of_colors_are_refused(prepare):
     with pytest.raises((BadImageError, ValueError), match="colors instead of class ids"):
         prepare(ColoredMasks)
+
+
+class RareMasks(_Dense):
+    """A class that one mask of many holds, and none of the first."""
+
+    features = {"image": _image(), "mask": _image(shape=(None, None, 1))}
+    count = 301
+
+    def _generate_examples(self):
+        for i in range(self.count):
+            mask = np.full((6, 8), 7 if i == 250 else i % 2, np.uint8)
+            yield i, {"image": _png(np.zeros((6, 8, 3), np.uint8)), "mask": _png(mask)}
+
+
+class BinaryMasks(RareMasks):
+    """Pictures in black and white."""
+
+    count = 4
+
+    def _generate_examples(self):
+        for i in range(self.count):
+            mask = np.full((6, 8), 255 * (i % 2), np.uint8)
+            yield i, {"image": _png(np.full((6, 8, 3), i, np.uint8)), "mask": _png(mask)}
+
+
+def test_every_mask_is_read_for_its_ids_and_the_answer_is_kept(
+    prepare, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HJ_MASK_IDS", str(tmp_path / "kept"))
+    source, _ = prepare(RareMasks)
+    assert source.info.segmentation_names == tuple("01234567")
+    assert "no mask of training holds 5 of the ids 0 to 7" in source.info.notes[0]
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.write_text("[0, 1]")
+    again = open_source("tfds:rare_masks", split="train")
+    assert again.info.segmentation_names == ("0", "1")
+
+
+def test_black_and_white_masks_are_of_two_classes(prepare):
+    source, examples = prepare(BinaryMasks)
+    assert source.info.segmentation_names == ("0", "1")
+    assert "255 is the class 1" in source.info.notes[0]
+    found = [set(example["segmentation"].ravel().tolist()) for example in examples]
+    assert found == [{0}, {1}, {0}, {1}]

@@ -217,3 +217,35 @@ def test_several_yaml_files_are_refused(tmp_path):
         (tmp_path / file).touch()
     with pytest.raises(UserError, match="found one.yaml, two.yml"):
         open_source(f"yolo:{tmp_path}", split="train")
+
+
+def test_label_files_without_an_image_are_counted(tmp_path):
+    name = _two(tmp_path)
+    for folder in ("train", "val"):  # those of val are asked for with val
+        for stem in ("gone", "classes"):
+            (tmp_path / f"labels/{folder}/{stem}.txt").write_text(_BOX)
+    (note,) = open_source(name, split="train").info.notes
+    assert (
+        note == f"1 label files belong to no image, e.g. {tmp_path}/labels/train/gone.txt"
+    )
+
+
+def test_label_file_of_another_split_belongs_to_its_image(tmp_path):
+    name = _write(
+        tmp_path,
+        "names: [cat, dog]\ntrain: train.txt\nval: val.txt\n",
+        {"images/a.png": _BOX, "images/b.png": _BOX},
+    )
+    (tmp_path / "train.txt").write_text("images/a.png\n")
+    (tmp_path / "val.txt").write_text("images/b.png\n")
+    assert open_source(name, split="train").info.notes == ()
+
+
+def test_rows_of_the_same_numbers_are_one_and_of_two_classes_are_said(tmp_path):
+    text = f"{_BOX}0 0.50 .5 0.2 0.4\n0.0 5e-1 0.5 0.2 0.4\n1 0.5 0.5 0.2 0.4\n"
+    source = open_source(_two(tmp_path, text=text), split="train")
+    assert source[0]["box_labels"].tolist() == [0, 1]
+    assert source.info.notes == (
+        "1 boxes lie exactly on another one, of another class or as an outline",
+        "2 lines of labels that repeat another are left out",
+    )

@@ -169,14 +169,6 @@ def test_grid_that_is_no_square_is_asked_for(tmp_path, model):
     check_equal(loaded, expected(model, file))
 
 
-def test_head_behind_a_tanh_layer_is_left_out(tmp_path):
-    file = drawn(shapes(dataclasses.replace(MEAN, pre_logits=True)))
-    path = save(tmp_path / "x.npz", under("params/", file))
-    loaded, report = hybrid_jax.load_pretrained(path, num_classes=MEAN.classes)
-    assert not np.any(loaded.head.logits.kernel[...])
-    assert len(report.where("dropped")) == 4
-
-
 def test_patches_that_are_no_squares_are_refused(tmp_path):
     file = drawn(shapes(MAP))
     file["embedding/kernel"] = file["embedding/kernel"].reshape(-1, MAP.width)

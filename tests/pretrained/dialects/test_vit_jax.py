@@ -128,27 +128,6 @@ def test_patches_that_are_no_squares_are_refused(tmp_path):
         hybrid_jax.load_pretrained(save(tmp_path / "x.npz", file))
 
 
-def test_head_behind_a_tanh_layer_is_left_out(tmp_path):
-    model = dataclasses.replace(HYBRID, pre_logits=True)
-    file = drawn(shapes(model))
-    path = save(tmp_path / "x.npz", pre_linen(file))
-    with pytest.raises(
-        UserError, match="no classifier that can be loaded: pass num_classes"
-    ):
-        hybrid_jax.load_pretrained(path)
-    loaded, report = hybrid_jax.load_pretrained(path, num_classes=model.classes)
-    assert sorted(row.path for row in report.where("dropped")) == [
-        "head/bias",
-        "head/kernel",
-        "pre_logits/bias",
-        "pre_logits/kernel",
-    ]
-    assert not np.any(loaded.head.logits.kernel[...])
-    found = arrays_of(loaded)
-    for name, array in expected(model, file).items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
 # Published: arrays of the file, and the model it must be recognized as.
 WIDE = dict(root=64, width=768, heads=12, mlp=3072, depth=12, classes=21_843)
 SMALL = WIDE | dict(width=384, heads=6, mlp=1536)

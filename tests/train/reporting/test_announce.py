@@ -55,3 +55,14 @@ def test_data_without_a_test_split_has_no_count_of_it(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "1,200 training and 30 validation images\n" in told
     assert "--mode=check" not in told
+
+
+def test_test_split_of_much_data_is_not_opened(monkeypatch, capsys):
+    def opened(*_, **__):
+        raise AssertionError("opening it may take minutes")
+
+    monkeypatch.setattr("hybrid_jax.train.reporting.announce.open_source", opened)
+    record = dataclasses.replace(_record(("ant", "bee")), train_examples=1_281_167)
+    announce(prepare(small_config()), epath.Path("here"), record=record)
+    told = capsys.readouterr().out
+    assert "1,281,167 training, 30 validation and uncounted test images\n" in told
