@@ -14,6 +14,8 @@ _PUBLIC = {
     "list_heads": "hybrid_jax.models.hybrid",
     "describe": "hybrid_jax.profiling.profile",
     "load_trained": "hybrid_jax.trained_model",
+    "predict": "hybrid_jax.predicting.predict",
+    "predictor": "hybrid_jax.predicting.predict",
     "load_pretrained": "hybrid_jax.pretrained.load",
     "list_pretrained": "hybrid_jax.pretrained.published",
     "Features": "hybrid_jax.contracts",

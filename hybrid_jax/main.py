@@ -58,11 +58,17 @@ _WORKDIR = flags.DEFINE_string(
     "Default: runs/<name of the config>-<words after the colon>.",
 )
 
+_FORMATS = {
+    "export": ("safetensors", "npz", "stablehlo", "onnx"),
+    "predict": ("json", "jsonl", "csv"),
+}
 _FORMAT = flags.DEFINE_enum(
     "format",
-    "safetensors",
-    ["npz", "safetensors"],
-    "--mode=export: npz is vit_jax's layout, safetensors timm's.",
+    None,
+    [name for formats in _FORMATS.values() for name in formats],
+    "--mode=export: weights for other libraries, safetensors (timm's layout; the default) "
+    "or npz (vit_jax's); or a program with its weights, stablehlo (runs with jax alone) or "
+    "onnx. --mode=predict: json (the default), and jsonl or csv for that file beside it.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -203,9 +209,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
                 baseline=_BASELINE.value,
             )
         case "predict":
-            from hybrid_jax.predict import predict
+            from hybrid_jax.predicting.predict_run import predict_run
 
-            return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
+            options = dict(output=_OUTPUT.value, format=_FORMAT.value or "json")
+            return functools.partial(predict_run, inputs=_INPUT.value, **options)
         case "profile" if _TOPOLOGY.value:
             from hybrid_jax.profiling.topology import profile_on
 
@@ -213,7 +220,7 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
         case "profile":
             from hybrid_jax.profiling.profile import profile as run
         case "export":
-            from hybrid_jax.export import export
+            from hybrid_jax.exporting.weights_file import export
 
             return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
         case "pack":
@@ -237,6 +244,12 @@ def _run(argv: list[str]) -> None:
                 raise UserError(
                     f"--{flag.name} is for --mode=robustness, not for --mode={_MODE.value}."
                 )
+    if _FORMAT.value and _FORMAT.value not in _FORMATS.get(_MODE.value, ()):
+        fitting = [mode for mode in _FORMATS if _FORMAT.value in _FORMATS[mode]]
+        raise UserError(
+            f"--format={_FORMAT.value} is for --mode={fitting[0]}, not for "
+            f"--mode={_MODE.value}."
+        )
     if _TOPOLOGY.value and _MODE.value != "profile":
         raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
     if _MAX_SIDE.value is not None and _MODE.value != "pack":

@@ -12,7 +12,7 @@ from small_run import small_config
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
-from hybrid_jax.export import export
+from hybrid_jax.exporting.weights_file import export
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.train.checkpoints.restore import restored_state
 from hybrid_jax.train.experiment import prepare

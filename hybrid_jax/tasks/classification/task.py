@@ -12,9 +12,9 @@ from hybrid_jax.contracts import DatasetInfo, Mean, Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
+from hybrid_jax.tasks.bar_panel import draw_bars
 from hybrid_jax.tasks.classification.calibration import calibration_error, calibration_sums
 from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
-from hybrid_jax.tasks.drawing import draw_lines
 from hybrid_jax.tasks.json_predictions import labels_to_json
 
 
@@ -67,10 +67,11 @@ class Classification:
         return dict(top_labels=labels, top_probabilities=best)
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
-        """Writes the most probable classes below the image."""
+        """Draws the most probable classes as bars beside the image."""
         labels = self.to_json(prediction)["labels"]
-        lines = [f"{row['name']} {100 * row['probability']:.1f} %" for row in labels]
-        return draw_lines(image_u8, lines)
+        names = [row["name"] for row in labels]
+        shares = [row["probability"] for row in labels]
+        return draw_bars(image_u8, names=names, shares=shares)
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Returns the most probable classes with names and probabilities."""
