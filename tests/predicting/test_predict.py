@@ -154,7 +154,7 @@ def test_model_in_memory_has_numbers_or_the_names_that_are_given(photos):
 
 def test_published_weights_bring_preprocessing_and_names(photos, tmp_path):
     options = dict(num_classes=2, image_size=64, vit_options=dict(depth=1))
-    model = hybrid_jax.create_model("r26_vit_ti16", **options)
+    model = hybrid_jax.create_model("r_vit_ti16", **options)
     images = Preprocessing(normalization="imagenet", eval_crop=0.9)
     file = tmp_path / "model.safetensors"
     save_pretrained(model, file, format="safetensors", preprocessing=images)
