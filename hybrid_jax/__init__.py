@@ -14,6 +14,8 @@ _PUBLIC = {
     "list_heads": "hybrid_jax.models.hybrid",
     "describe": "hybrid_jax.profiling.profile",
     "load_trained": "hybrid_jax.trained_model",
+    "push_to_hub": "hybrid_jax.exporting.hub",
+    "from_hub": "hybrid_jax.exporting.hub",
     "predict": "hybrid_jax.predicting.predict",
     "predictor": "hybrid_jax.predicting.predict",
     "load_pretrained": "hybrid_jax.pretrained.load",

@@ -70,10 +70,18 @@ _FORMAT = flags.DEFINE_enum(
     "or npz (vit_jax's); or a program with its weights, stablehlo (runs with jax alone) or "
     "onnx. --mode=predict: json (the default), and jsonl or csv for that file beside it.",
 )
+_PROGRAM = flags.DEFINE_enum(
+    "program",
+    "network",
+    ["network", "whole"],
+    "--mode=export --format=stablehlo: network maps normalized images to what the head "
+    "gives; whole maps uint8 images of any size to predictions in their own px.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "--mode=export: the file; default <workdir>/export/model.<format>. "
+    "--mode=export: the file of weights, default <workdir>/export/model.<format>; or the "
+    "directory of a program, default <workdir>/export/<format>. "
     "--mode=predict: the directory; default <workdir>/predictions. "
     "--mode=check: the directory; default the workdir. "
     "--mode=pack: the directory or bucket path.",
@@ -113,6 +121,12 @@ _TOPOLOGY = flags.DEFINE_string(
     "estimated). Prints memory, traffic, the step's bound, and whether it fits.",
 )
 
+_ONLY_FOR = (
+    *((_INPUT, "predict"), (_TOPOLOGY, "profile"), (_MAX_SIDE, "pack")),
+    *((_PROGRAM, "export"), (_CORRUPTIONS, "robustness")),
+    *((_SEVERITIES, "robustness"), (_BASELINE, "robustness")),
+)
+
 
 def _default_workdir(config_path: str) -> str:
     """`runs/<config name>`, with the argument after the colon made part of the name."""
@@ -139,12 +153,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
         words = flags.FLAGS(with_files(argv))
         _ = _CONFIG.value.seed  # a missing file fails when first used
     except SystemExit:
-        print("\nexperiments:")
-        for name, line in first_lines().items():
-            print(f"  --config={name:24} {line}")
-        print("\nstudies, for --mode=study:")
-        for name, line in study_lines().items():
-            print(f"  --config={name:24} {line}")
+        studies = ("studies, for --mode=study", study_lines())
+        for title, lines in (("experiments", first_lines()), studies):
+            print(f"\n{title}:")
+            for name, line in lines.items():
+                print(f"  --config={name:24} {line}")
         sys.exit(0)  # --help has been printed; absl calls that a failure
     except (flags.Error, AttributeError, KeyError, OSError) as error:
         raise UserError(_explained(error, argv)) from error
@@ -202,12 +215,8 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
         case "robustness":
             from hybrid_jax.robustness.measure import measure_robustness
 
-            return functools.partial(
-                measure_robustness,
-                corruptions=_CORRUPTIONS.value,
-                severities=_SEVERITIES.value,
-                baseline=_BASELINE.value,
-            )
+            asked = dict(corruptions=_CORRUPTIONS.value, severities=_SEVERITIES.value)
+            return functools.partial(measure_robustness, baseline=_BASELINE.value, **asked)
         case "predict":
             from hybrid_jax.predicting.predict_run import predict_run
 
@@ -220,9 +229,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
         case "profile":
             from hybrid_jax.profiling.profile import profile as run
         case "export":
-            from hybrid_jax.exporting.weights_file import export
+            from hybrid_jax.exporting.export_run import export_run
 
-            return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+            options = dict(format=_FORMAT.value or "safetensors", program=_PROGRAM.value)
+            return functools.partial(export_run, output=_OUTPUT.value, **options)
         case "pack":
             from hybrid_jax.packing.pack import pack
 
@@ -236,24 +246,16 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
 
 def _run(argv: list[str]) -> None:
-    if _INPUT.value and _MODE.value != "predict":
-        raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
-    if _MODE.value != "robustness":
-        for flag in (_CORRUPTIONS, _SEVERITIES, _BASELINE):
-            if flag.present:
-                raise UserError(
-                    f"--{flag.name} is for --mode=robustness, not for --mode={_MODE.value}."
-                )
+    for flag, mode in _ONLY_FOR:
+        if flag.present and (asked := _MODE.value) != mode:
+            raise UserError(f"--{flag.name} is for --mode={mode}, not for --mode={asked}.")
     if _FORMAT.value and _FORMAT.value not in _FORMATS.get(_MODE.value, ()):
-        fitting = [mode for mode in _FORMATS if _FORMAT.value in _FORMATS[mode]]
+        (mode,) = (mode for mode in _FORMATS if _FORMAT.value in _FORMATS[mode])
         raise UserError(
-            f"--format={_FORMAT.value} is for --mode={fitting[0]}, not for "
-            f"--mode={_MODE.value}."
+            f"--format={_FORMAT.value} is for --mode={mode}, not for --mode={_MODE.value}."
         )
-    if _TOPOLOGY.value and _MODE.value != "profile":
-        raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
-    if _MAX_SIDE.value is not None and _MODE.value != "pack":
-        raise UserError(f"--max_side is for --mode=pack, not for --mode={_MODE.value}.")
+    if _PROGRAM.present and _FORMAT.value not in ("stablehlo", "onnx"):
+        raise UserError("--program is for --format=stablehlo and --format=onnx.")
     if _MODE.value == "study" and "study" not in _CONFIG.value:
         raise UserError("--mode=study: the config is no study; see docs/studies.md.")
     if "study" in _CONFIG.value and _MODE.value != "study":

@@ -62,7 +62,7 @@ class Classification:
         Returns:
             `top_labels` (B, min(5, K)) int32 and `top_probabilities` float32, best first.
         """
-        probabilities = self._probabilities(outputs.logits)
+        probabilities = self.probabilities(outputs.logits)
         best, labels = jax.lax.top_k(probabilities, min(5, probabilities.shape[1]))
         return dict(top_labels=labels, top_probabilities=best)
 
@@ -133,7 +133,7 @@ class Classification:
         own = jnp.take_along_axis(logits, label[:, None], axis=1)
         others = jnp.arange(logits.shape[1]) != label[:, None]
         rank = jnp.sum(~(logits < own) & others, axis=1)
-        probabilities = self._probabilities(logits)
+        probabilities = self.probabilities(logits)
         sums = dict(
             count=mask.sum(),
             loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
@@ -157,8 +157,8 @@ class Classification:
         }
         return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
 
-    def _probabilities(self, logits) -> jax.Array:
-        """Returns class probabilities (B, K) float32."""
+    def probabilities(self, logits) -> jax.Array:
+        """Returns class probabilities (B, K) float32 of logits (B, K)."""
         softmax = self.task["loss"] == "softmax"
         return jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
 

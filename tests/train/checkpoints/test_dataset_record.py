@@ -14,7 +14,7 @@ import hybrid_jax
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
-from hybrid_jax.exporting.weights_file import export
+from hybrid_jax.exporting.export_run import export_run
 from hybrid_jax.predicting.predict_run import predict_run
 from hybrid_jax.train.checkpoints.dataset_record import (
     DatasetRecord,
@@ -68,7 +68,7 @@ MODES = {
     "predict": lambda config, workdir, folder: predict_run(
         config, workdir, inputs=one_image(folder)
     ),
-    "export": lambda config, workdir, folder: export(config, workdir, format="npz"),
+    "export": lambda config, workdir, folder: export_run(config, workdir, format="npz"),
 }
 
 
