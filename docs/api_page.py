@@ -12,6 +12,8 @@ SECTIONS = {
         *("create_model", "load_trained", "load_pretrained", "describe"),
         *("list_models", "list_fusions", "list_heads", "list_pretrained"),
     ),
+    "Predictions": ("predict", "predictor"),
+    "Exported models": ("push_to_hub", "from_hub"),
     "Types": ("Features", "UserError"),
 }
 # For config files; these names are imported from the modules they live in.

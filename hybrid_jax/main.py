@@ -58,16 +58,30 @@ _WORKDIR = flags.DEFINE_string(
     "Default: runs/<name of the config>-<words after the colon>.",
 )
 
+_FORMATS = {
+    "export": ("safetensors", "npz", "stablehlo", "onnx"),
+    "predict": ("json", "jsonl", "csv"),
+}
 _FORMAT = flags.DEFINE_enum(
     "format",
-    "safetensors",
-    ["npz", "safetensors"],
-    "--mode=export: npz is vit_jax's layout, safetensors timm's.",
+    None,
+    [name for formats in _FORMATS.values() for name in formats],
+    "--mode=export: weights for other libraries, safetensors (timm's layout; the default) "
+    "or npz (vit_jax's); or a program with its weights, stablehlo (runs with jax alone) or "
+    "onnx. --mode=predict: json (the default), and jsonl or csv for that file beside it.",
+)
+_PROGRAM = flags.DEFINE_enum(
+    "program",
+    "network",
+    ["network", "whole"],
+    "--mode=export --format=stablehlo: network maps normalized images to what the head "
+    "gives; whole maps uint8 images of any size to predictions in their own px.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "--mode=export: the file; default <workdir>/export/model.<format>. "
+    "--mode=export: the file of weights, default <workdir>/export/model.<format>; or the "
+    "directory of a program, default <workdir>/export/<format>. "
     "--mode=predict: the directory; default <workdir>/predictions. "
     "--mode=check: the directory; default the workdir. "
     "--mode=pack: the directory or bucket path.",
@@ -115,6 +129,12 @@ _TOPOLOGY = flags.DEFINE_string(
     "estimated). Prints memory, traffic, the step's bound, and whether it fits.",
 )
 
+_ONLY_FOR = (
+    *((_INPUT, "predict"), (_TOPOLOGY, "profile"), (_MAX_SIDE, "pack")),
+    *((_PROGRAM, "export"), (_CORRUPTIONS, "robustness")),
+    *((_SEVERITIES, "robustness"), (_BASELINE, "robustness"), (_SUITES, "robustness")),
+)
+
 
 def _default_workdir(config_path: str) -> str:
     """`runs/<config name>`, with the argument after the colon made part of the name."""
@@ -141,12 +161,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
         words = flags.FLAGS(with_files(argv))
         _ = _CONFIG.value.seed  # a missing file fails when first used
     except SystemExit:
-        print("\nexperiments:")
-        for name, line in first_lines().items():
-            print(f"  --config={name:24} {line}")
-        print("\nstudies, for --mode=study:")
-        for name, line in study_lines().items():
-            print(f"  --config={name:24} {line}")
+        studies = ("studies, for --mode=study", study_lines())
+        for title, lines in (("experiments", first_lines()), studies):
+            print(f"\n{title}:")
+            for name, line in lines.items():
+                print(f"  --config={name:24} {line}")
         sys.exit(0)  # --help has been printed; absl calls that a failure
     except (flags.Error, AttributeError, KeyError, OSError) as error:
         raise UserError(_explained(error, argv)) from error
@@ -212,9 +231,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
                 baselines=_BASELINE.value,
             )
         case "predict":
-            from hybrid_jax.predict import predict
+            from hybrid_jax.predicting.predict_run import predict_run
 
-            return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
+            options = dict(output=_OUTPUT.value, format=_FORMAT.value or "json")
+            return functools.partial(predict_run, inputs=_INPUT.value, **options)
         case "profile" if _TOPOLOGY.value:
             from hybrid_jax.profiling.topology import profile_on
 
@@ -222,9 +242,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
         case "profile":
             from hybrid_jax.profiling.profile import profile as run
         case "export":
-            from hybrid_jax.export import export
+            from hybrid_jax.exporting.export_run import export_run
 
-            return functools.partial(export, format=_FORMAT.value, output=_OUTPUT.value)
+            options = dict(format=_FORMAT.value or "safetensors", program=_PROGRAM.value)
+            return functools.partial(export_run, output=_OUTPUT.value, **options)
         case "pack":
             from hybrid_jax.packing.pack import pack
 
@@ -238,18 +259,16 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
 
 def _run(argv: list[str]) -> None:
-    if _INPUT.value and _MODE.value != "predict":
-        raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
-    if _MODE.value != "robustness":
-        for flag in (_SUITES, _CORRUPTIONS, _SEVERITIES, _BASELINE):
-            if flag.present:
-                raise UserError(
-                    f"--{flag.name} is for --mode=robustness, not for --mode={_MODE.value}."
-                )
-    if _TOPOLOGY.value and _MODE.value != "profile":
-        raise UserError(f"--topology is for --mode=profile, not for --mode={_MODE.value}.")
-    if _MAX_SIDE.value is not None and _MODE.value != "pack":
-        raise UserError(f"--max_side is for --mode=pack, not for --mode={_MODE.value}.")
+    for flag, mode in _ONLY_FOR:
+        if flag.present and (asked := _MODE.value) != mode:
+            raise UserError(f"--{flag.name} is for --mode={mode}, not for --mode={asked}.")
+    if _FORMAT.value and _FORMAT.value not in _FORMATS.get(_MODE.value, ()):
+        (mode,) = (mode for mode in _FORMATS if _FORMAT.value in _FORMATS[mode])
+        raise UserError(
+            f"--format={_FORMAT.value} is for --mode={mode}, not for --mode={_MODE.value}."
+        )
+    if _PROGRAM.present and _FORMAT.value not in ("stablehlo", "onnx"):
+        raise UserError("--program is for --format=stablehlo and --format=onnx.")
     if _MODE.value == "study" and "study" not in _CONFIG.value:
         raise UserError("--mode=study: the config is no study; see docs/studies.md.")
     if "study" in _CONFIG.value and _MODE.value != "study":

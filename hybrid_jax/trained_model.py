@@ -1,11 +1,14 @@
 """`load_trained`: the model that a run has left in its workdir, for use in Python."""
 
+import dataclasses
 import os
 
 import jax
 from etils import epath
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from hybrid_jax.config import changed
+from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
@@ -42,6 +45,35 @@ def load_trained(
         UserError: no run there, no checkpoint of it, a damaged `dataset.json`, or an
             unknown `restore` or `dtype`.
     """
+    options = dict(restore=restore, dtype=dtype, folded=folded)
+    return restored_model(workdir, **options).model
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """The model of a run, with what its images and outputs mean.
+
+    Attributes:
+        model: its arrays on this process's first device.
+        config: of the run, resolved on this machine.
+        info: the classes.
+        step: of the checkpoint.
+    """
+
+    model: Hybrid
+    config: ConfigDict | FrozenConfigDict
+    info: DatasetInfo
+    step: int
+
+
+def restored_model(
+    workdir: str | os.PathLike,
+    *,
+    restore: str = "best",
+    dtype: str | None = None,
+    folded: bool = True,
+) -> TrainedModel:
+    """Does what `load_trained` does, and returns the classes and the config too."""
     path = epath.Path(workdir).expanduser().absolute()
     config, count = saved_config(path), jax.device_count()
     # The run may have had more devices. While it is read, each has a share of the moments
@@ -55,7 +87,8 @@ def load_trained(
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
     model = merge_model(experiment.graph, *arrays)
     assert isinstance(model, Hybrid)
+    step = int(state.step)
     del state, arrays  # so that each kernel goes when its folded one has come
     if folded:
         fold(model)
-    return model
+    return TrainedModel(model, experiment.config, source.info, step)

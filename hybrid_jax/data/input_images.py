@@ -2,6 +2,7 @@
 
 import glob
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from hybrid_jax.errors import BadImageError, UserError
 
 class InputImages:
     """A source of images without targets: no label, no boxes, void everywhere.
+
+    Numbers in names count as numbers, so frames of a video come in their order.
 
     Args:
         inputs: files of any ending; folders, which stand for all images below them; and
@@ -38,7 +41,7 @@ class InputImages:
             )
         found: dict[pathlib.Path, tuple[pathlib.Path, str]] = {}
         for entry in inputs:
-            for path, name in _images(entry, leave_out=leave_out.resolve()):
+            for path, name in images_of(entry, leave_out=leave_out):
                 found.setdefault(path.resolve(), (path, name))
         self.paths = [path for path, _ in found.values()]
         self.names = [name for _, name in found.values()]
@@ -78,25 +81,46 @@ class InputImages:
         return largest
 
 
-def _images(entry: str, *, leave_out: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
-    """Returns the files one input stands for, each with its name below it."""
+def images_of(
+    entry: str, *, leave_out: pathlib.Path | None = None, where: str = "--input"
+) -> list[tuple[pathlib.Path, str]]:
+    """Returns the files one input stands for, each with its name below it.
+
+    Args:
+        entry: as one of the `inputs` of `InputImages`.
+        leave_out: a folder whose files folders and patterns do not stand for.
+        where: what gave the entry, for messages.
+
+    Raises:
+        UserError: it stands for no image.
+    """
     path = pathlib.Path(entry).expanduser()
     if path.is_file():
         return [(path, path.name)]
     if path.is_dir():
-        found = [(path / name, name) for name in files_below(path)]
+        names = sorted(files_below(path), key=_in_numbers)
+        found = [(path / name, name) for name in names]
     elif any(character in entry for character in "*?["):
-        matches = map(pathlib.Path, sorted(glob.glob(str(path), recursive=True)))
+        names = sorted(glob.glob(str(path), recursive=True), key=_in_numbers)
+        matches = map(pathlib.Path, names)
         found = [
             (match, match.name)
             for match in matches
             if match.is_file() and match.suffix.lower() in EXTENSIONS
         ]
     else:
-        raise UserError(f"--input: there is no file or folder {str(path)!r}.")
-    found = [pair for pair in found if leave_out not in pair[0].resolve().parents]
+        raise UserError(f"{where}: there is no file or folder {str(path)!r}.")
+    if leave_out is not None:
+        left = leave_out.resolve()
+        found = [pair for pair in found if left not in pair[0].resolve().parents]
     if not found:
         raise UserError(
-            f"--input: expected images ({' '.join(EXTENSIONS)}) for {entry!r}, found none."
+            f"{where}: expected images ({' '.join(EXTENSIONS)}) for {entry!r}, found none."
         )
     return found
+
+
+def _in_numbers(name: str) -> list[tuple[int, str]]:
+    """Returns a key that sorts frame_2 before frame_10, as the frames of a video are."""
+    parts = enumerate(re.split(r"([0-9]+)", name))  # every other one is a number
+    return [(int(part), part) if n % 2 else (-1, part) for n, part in parts]

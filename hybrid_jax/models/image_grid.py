@@ -1,6 +1,5 @@
 """The grid of a map: its rows and columns."""
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -8,7 +7,7 @@ import jax
 
 def grid_of(image_size: Sequence[int], stride: int) -> tuple[int, int]:
     """Returns (ceil(H / stride), ceil(W / stride)) for an image of (H, W) px."""
-    h, w = (math.ceil(side / stride) for side in image_size)
+    h, w = (-(-side // stride) for side in image_size)  # sides may be symbols
     return h, w
 
 

@@ -73,8 +73,8 @@ class PassScorer:
         waiting: list = []
         counts: collections.Counter[str] = collections.Counter()
         # Scorers read the headers of images.
-        limit = reading_as(experiment.eval_data)
-        with limit, contextlib.closing(batches):
+        reading = reading_as(experiment.eval_data)
+        with reading, contextlib.closing(batches):
             for batch, more in batches:
                 counts.update(more)
                 if moving:

@@ -1,16 +1,15 @@
 """Drawing predictions over their image with Pillow."""
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from hybrid_jax.contracts import VOID
+from hybrid_jax.tasks.lettering import enlarged, font_for, shortened
 
 SHOWN_SCORE = 0.3  # boxes with lower scores are not drawn
-_LEAST_SIDE_PX = 256  # smaller images are enlarged, so that names can be read
 _TAGGED = 12  # more boxes than these hide what they show behind their names
 _BLEND = 0.5  # weight of a class's color over the image
 _GRAYISH = 90  # difference of channels below which a color is none
@@ -85,9 +84,9 @@ def _framed(
     tags: Sequence[str],
 ) -> np.ndarray:
     """Returns the image, enlarged if it is small, with boxes, the first on top."""
-    image_u8, factor = _enlarged(image_u8)
+    image_u8, factor = enlarged(image_u8)
     picture = Image.fromarray(image_u8)
-    draw, font = ImageDraw.Draw(picture), _font(image_u8)
+    draw, font = ImageDraw.Draw(picture), font_for(image_u8)
     width = max(2, round(max(image_u8.shape) / 300))
     for m in reversed(range(len(labels))):
         left, top, right, bottom = np.rint(np.asarray(boxes_xyxy_px[m]) * factor)
@@ -120,7 +119,7 @@ def draw_segmentation(
         (H' + legend, W', 3) uint8; images below 256 px are enlarged by an integer factor.
     """
     shares = class_shares(segmentation, len(names))
-    image_u8, factor = _enlarged(image_u8)
+    image_u8, factor = enlarged(image_u8)
     ids = segmentation.repeat(factor, 0).repeat(factor, 1)
     colors = np.zeros((256, 3), np.float64)
     colors[: len(names)] = palette(len(names))
@@ -139,7 +138,7 @@ def draw_segmentation(
 
 def draw_lines(image_u8: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """Writes lines of text below an image (H, W, 3) uint8, enlarged if below 256 px."""
-    return _with_lines(_enlarged(image_u8)[0], lines, colors=[None] * len(lines))
+    return _with_lines(enlarged(image_u8)[0], lines, colors=[None] * len(lines))
 
 
 def class_shares(segmentation: np.ndarray, num_classes: int) -> np.ndarray:
@@ -162,17 +161,6 @@ def _all_colors() -> np.ndarray:
     return np.rint(chosen).astype(np.uint8)
 
 
-def _enlarged(image_u8: np.ndarray) -> tuple[np.ndarray, int]:
-    factor = max(1, math.ceil(_LEAST_SIDE_PX / max(image_u8.shape[:2])))
-    return image_u8.repeat(factor, 0).repeat(factor, 1), factor
-
-
-def _font(image_u8: np.ndarray) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(min(max(max(image_u8.shape) // 50, 12), 48))
-    assert isinstance(font, ImageFont.FreeTypeFont)  # without a size it may be a bitmap
-    return font
-
-
 def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:
     """Writes a name on its color above a corner, or below at the top of the image."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -188,7 +176,7 @@ def _tag(draw: ImageDraw.ImageDraw, text: str, *, xy, color, font) -> None:
 
 def _with_lines(image_u8: np.ndarray, lines: Sequence[str], *, colors) -> np.ndarray:
     """Adds a white strip with lines of text, each after a patch of its color."""
-    font = _font(image_u8)
+    font = font_for(image_u8)
     pitch = round(1.5 * font.size)
     height, width = image_u8.shape[:2]
     picture = Image.new("RGB", (width, height + pitch * len(lines)), _WHITE)
@@ -200,6 +188,7 @@ def _with_lines(image_u8: np.ndarray, lines: Sequence[str], *, colors) -> np.nda
             draw.rectangle(
                 (x, y + 3, x + pitch, y + pitch - 4), fill=tuple(map(int, color))
             )
-            x += pitch + 6
+            x += round(1.3 * pitch)
+        line = shortened(line, font=font, width_px=width - x)
         draw.text((x, y + pitch / 2), line, fill=_BLACK, font=font, anchor="lm")
     return np.asarray(picture)

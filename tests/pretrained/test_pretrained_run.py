@@ -12,7 +12,7 @@ from small_run import small_config
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
-from hybrid_jax.export import export
+from hybrid_jax.exporting.export_run import export_run
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.train.checkpoints.restore import restored_state
 from hybrid_jax.train.experiment import prepare
@@ -118,7 +118,7 @@ def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp
     assert again["validation"]["loss"] == pytest.approx(scores["loss"], rel=1e-6)
     config = (tmp_path / "run" / "config.json").read_text()
     last = small_config(changes | {"train.steps": 3, "eval.restore": "last"})
-    written = export(last, workdir, format="safetensors")
+    written = export_run(last, workdir, format="safetensors")
     assert written == tmp_path / "run" / "export" / "model.safetensors"
     assert (tmp_path / "run" / "config.json").read_text() == config
     started = prepare(small_config(RUN | {"model.pretrained": str(written)})).new_state()

@@ -176,7 +176,7 @@ class Exchange(nnx.Module):
         if self.to_map is None:
             return x, tokens
         queries, grid = self._pooled(cells, self.query_factor)
-        update = self.to_map(queries, normed).reshape(len(x), *grid, -1)
+        update = self.to_map(queries, normed).reshape(x.shape[0], *grid, -1)
         update = upsample(update, hw_of(x), factor=self.query_factor)
         return x + update.astype(x.dtype), tokens
 
@@ -184,7 +184,7 @@ class Exchange(nnx.Module):
         """Returns pooled cells (B, M, C) with positions, and their grid (h', w')."""
         cells = average_pool(cells, factor=factor)
         grid = hw_of(cells)
-        cells = cells.reshape(len(cells), -1, cells.shape[-1])
+        cells = cells.reshape(cells.shape[0], -1, cells.shape[-1])
         return _with_positions(cells, grid, spacing=self.spacing * factor), grid
 
 

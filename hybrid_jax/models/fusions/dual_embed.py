@@ -87,7 +87,7 @@ class DualEmbed(nnx.Module):
         maps = self.resnet(images, train=train)
         tokens, hw = vit.embed_map(images, key=key)
         cells = to_stride(maps[self.source], hw, old=self.source, new=self.stride)
-        cells = cells.reshape(len(cells), -1, cells.shape[-1])
+        cells = cells.reshape(cells.shape[0], -1, cells.shape[-1])
         cells = self.norm(self.project(cells))
         change = self.merge(tokens[:, vit.prefix :], cells, hw=hw)
         tokens = vit.add_to_patches(tokens, change)

@@ -227,7 +227,7 @@ class FPNTokens(nnx.Module):
                 return y
             query, key, value = attn.project(tokens)
             first = attend_all(query[:, : self.vit.prefix], key, value)
-            first = attn.out(first.reshape(len(y), self.vit.prefix, -1))
+            first = attn.out(first.reshape(y.shape[0], self.vit.prefix, -1))
             return jnp.concatenate([first, y], axis=1)
 
         return attend

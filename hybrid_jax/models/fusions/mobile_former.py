@@ -98,7 +98,7 @@ class MobileFormer(nnx.Module):
         blocks = [(stage, block) for stage in self.resnet.stages for block in stage.blocks]
         x, maps = self.resnet.stem(images, train=train), {}
         tokens = self.tokens[...].astype(jnp.dtype(self.vit.spec.dtype))
-        tokens = jnp.broadcast_to(tokens, (len(images), *tokens.shape))
+        tokens = jnp.broadcast_to(tokens, (images.shape[0], *tokens.shape))
         # The tokens are no cells of the image; under rope2d their places are their order.
         spec, rotation = self.vit.spec, None
         if spec.positions == "rope2d":
@@ -153,10 +153,10 @@ class Write(nnx.Module):
 def _attend(query, key, value, *, num_heads):
     """Multi-head attention without projections, from (B, ..., C) to (B, N, C)."""
     query, key, value = (
-        array.reshape(len(array), -1, num_heads, array.shape[-1] // num_heads)
+        array.reshape(array.shape[0], -1, num_heads, array.shape[-1] // num_heads)
         for array in (query, key, value)
     )
-    return attention(query, key, value).reshape(len(query), query.shape[1], -1)
+    return attention(query, key, value).reshape(*query.shape[:2], -1)
 
 
 def _check(spec, num_tokens, num_heads):

@@ -115,7 +115,7 @@ class ViT(nnx.Module):
     def add_prefix(self, tokens: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """Prepends the class and register tokens to (B, N, D) and applies dropout."""
         prefix = [
-            jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), *token.shape))
+            jnp.broadcast_to(token.astype(tokens.dtype), (tokens.shape[0], *token.shape))
             for token in self._prefix_tokens()
         ]
         tokens = jnp.concatenate([*prefix, tokens], axis=1) if prefix else tokens

@@ -106,7 +106,7 @@ def _all_windows(x, grids, *, window_size):
     x = x.reshape(*x.shape[:2], -1)
     windows, start = [], x.shape[1] - sum(h * w for h, w in grids)
     for h, w in grids:
-        cells = x[:, start : start + h * w].reshape(len(x), h, w, -1)
+        cells = x[:, start : start + h * w].reshape(x.shape[0], h, w, -1)
         windows.append(to_windows(cells, window_size=window_size))
         start += h * w
     return jnp.concatenate(windows, axis=1)

@@ -12,9 +12,9 @@ from hybrid_jax.contracts import DatasetInfo, Mean, Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
+from hybrid_jax.tasks.bar_panel import draw_bars
 from hybrid_jax.tasks.classification.calibration import calibration_error, calibration_sums
 from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
-from hybrid_jax.tasks.drawing import draw_lines
 from hybrid_jax.tasks.json_predictions import labels_to_json
 
 
@@ -62,15 +62,16 @@ class Classification:
         Returns:
             `top_labels` (B, min(5, K)) int32 and `top_probabilities` float32, best first.
         """
-        probabilities = self._probabilities(outputs.logits)
+        probabilities = self.probabilities(outputs.logits)
         best, labels = jax.lax.top_k(probabilities, min(5, probabilities.shape[1]))
         return dict(top_labels=labels, top_probabilities=best)
 
     def draw(self, image_u8: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
-        """Writes the most probable classes below the image."""
+        """Draws the most probable classes as bars beside the image."""
         labels = self.to_json(prediction)["labels"]
-        lines = [f"{row['name']} {100 * row['probability']:.1f} %" for row in labels]
-        return draw_lines(image_u8, lines)
+        names = [row["name"] for row in labels]
+        shares = [row["probability"] for row in labels]
+        return draw_bars(image_u8, names=names, shares=shares)
 
     def to_json(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Returns the most probable classes with names and probabilities."""
@@ -132,7 +133,7 @@ class Classification:
         own = jnp.take_along_axis(logits, label[:, None], axis=1)
         others = jnp.arange(logits.shape[1]) != label[:, None]
         rank = jnp.sum(~(logits < own) & others, axis=1)
-        probabilities = self._probabilities(logits)
+        probabilities = self.probabilities(logits)
         sums = dict(
             count=mask.sum(),
             loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
@@ -156,8 +157,8 @@ class Classification:
         }
         return scores | dict(ece=calibration_error(sums["calibration"]), count=int(count))
 
-    def _probabilities(self, logits) -> jax.Array:
-        """Returns class probabilities (B, K) float32."""
+    def probabilities(self, logits) -> jax.Array:
+        """Returns class probabilities (B, K) float32 of logits (B, K)."""
         softmax = self.task["loss"] == "softmax"
         return jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits)
 

@@ -34,15 +34,7 @@ def original_classes(
     """
     logits = outputs.logits.astype(jnp.float32)
     Hc, Wc = canvas_hw
-    weights = []
-    for axis, size in enumerate(canvas_hw):
-        original_px = jnp.arange(size) + 0.5
-        scale, offset = (
-            geometry[name][:, axis, None] for name in ("scale_yx", "offset_yx")
-        )
-        cells = (original_px * scale + offset) / outputs.stride - 0.5  # (B, size)
-        weights.append(linear_weights(cells, logits.shape[1 + axis]))
-    rows, columns = weights
+    rows, columns = _cell_weights(outputs, geometry, hw=canvas_hw)
 
     def strip(rows):
         return jnp.argmax(sample(logits, rows, columns), -1).astype(jnp.uint8)
@@ -55,3 +47,31 @@ def original_classes(
     height, width = (geometry["original_hw"][:, axis, None, None] for axis in (0, 1))
     inside = (jnp.arange(Hc)[:, None] < height) & (jnp.arange(Wc) < width)
     return jnp.where(inside, classes, jnp.uint8(VOID))
+
+
+def classes_of_one_size(
+    outputs: SegmentationOutputs, geometry: Mapping[str, jax.Array], *, hw: Sequence[int]
+) -> jax.Array:
+    """Returns (B, *hw) uint8: the classes of original images that are all of size `hw`.
+
+    As `original_classes`, but in one piece: memory holds the logits of all pixels, and `hw`
+    may be symbols, in programs that are exported.
+    """
+    weights = _cell_weights(outputs, geometry, hw=hw)
+    logits = sample(outputs.logits.astype(jnp.float32), *weights)
+    return jnp.argmax(logits, -1).astype(jnp.uint8)
+
+
+def _cell_weights(
+    outputs: SegmentationOutputs, geometry: Mapping[str, jax.Array], *, hw: Sequence[int]
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the weights of the cells at each row (B, H, h) and column (B, W, w)."""
+    weights = []
+    for axis, size in enumerate(hw):
+        original_px = jnp.arange(size) + 0.5
+        scale, offset = (
+            geometry[name][:, axis, None] for name in ("scale_yx", "offset_yx")
+        )
+        cells = (original_px * scale + offset) / outputs.stride - 0.5  # (B, size)
+        weights.append(linear_weights(cells, outputs.logits.shape[1 + axis]))
+    return weights[0], weights[1]

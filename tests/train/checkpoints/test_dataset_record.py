@@ -14,8 +14,8 @@ import hybrid_jax
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import UserError
 from hybrid_jax.evaluate import evaluate
-from hybrid_jax.export import export
-from hybrid_jax.predict import predict
+from hybrid_jax.exporting.export_run import export_run
+from hybrid_jax.predicting.predict_run import predict_run
 from hybrid_jax.train.checkpoints.dataset_record import (
     DatasetRecord,
     claim_dataset,
@@ -65,10 +65,10 @@ def one_image(folder):
 MODES = {
     "resume": lambda config, workdir, folder: train(config, workdir),
     "evaluate": lambda config, workdir, folder: evaluate(config, workdir),
-    "predict": lambda config, workdir, folder: predict(
+    "predict": lambda config, workdir, folder: predict_run(
         config, workdir, inputs=one_image(folder)
     ),
-    "export": lambda config, workdir, folder: export(config, workdir, format="npz"),
+    "export": lambda config, workdir, folder: export_run(config, workdir, format="npz"),
 }
 
 
@@ -118,7 +118,7 @@ def test_predictions_have_the_names_of_the_run_without_its_data(run, capsys, tmp
     config = config_of(folder)
     shutil.move(one_image(folder)[0], tmp_path / "photo.png")
     shutil.rmtree(folder)
-    (answer,) = predict(config, str(workdir), inputs=[str(tmp_path / "photo.png")])
+    (answer,) = predict_run(config, str(workdir), inputs=[str(tmp_path / "photo.png")])
     assert {row["label"]: row["name"] for row in answer["labels"]} == {0: "bat", 1: "cat"}
     assert "note:" not in capsys.readouterr().out
     model = hybrid_jax.load_trained(workdir)
@@ -133,10 +133,10 @@ def test_names_may_be_changed_by_hand_and_are_then_those_of_predictions(run):
     path.write_text(json.dumps(facts))
     write_data(folder, ("bat", "lion"))
     with pytest.raises(UserError, match=r"dataset.json: expected names with the finger"):
-        predict(config_of(folder), str(workdir), inputs=one_image(folder))
+        predict_run(config_of(folder), str(workdir), inputs=one_image(folder))
     del facts["fingerprint"]
     path.write_text(json.dumps(facts))
-    (answer,) = predict(config_of(folder), str(workdir), inputs=one_image(folder))
+    (answer,) = predict_run(config_of(folder), str(workdir), inputs=one_image(folder))
     assert {row["name"] for row in answer["labels"]} == {"bat", "lion"}
 
 
@@ -159,7 +159,7 @@ def test_older_run_has_the_classes_of_its_data_or_numbers(run, capsys, tmp_path,
     if not there:
         shutil.rmtree(folder)
     config = config_of(folder)
-    (answer,) = predict(config, str(workdir), inputs=[str(tmp_path / "photo.png")])
+    (answer,) = predict_run(config, str(workdir), inputs=[str(tmp_path / "photo.png")])
     told = capsys.readouterr().out
     why = "are taken to be those that the data has now" if there else "have numbers and no"
     assert told.startswith(f"note: {workdir} has no dataset.json; its classes {why}")

@@ -9,7 +9,7 @@ from PIL import Image
 from saved_run import config_of, saved
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.predict import predict
+from hybrid_jax.predicting.predict_run import predict_run
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.recorded_source import classes_in_checkpoint
 
@@ -54,7 +54,7 @@ def test_checkpoint_before_a_damaged_one_tells_the_classes(older, file, gone):
 def test_predictions_are_those_of_the_checkpoint_before(older, tmp_path, capsys):
     damage(older / "checkpoints/6/state/_METADATA", gone=True)
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "x.png")
-    predict(CONFIG, str(older), inputs=[str(tmp_path / "x.png")])
+    predict_run(CONFIG, str(older), inputs=[str(tmp_path / "x.png")])
     told = capsys.readouterr().out
     assert "checkpoint of step 6 is unreadable (" in told
     assert "step 3: 1 image, predictions in " in told

@@ -9,7 +9,7 @@ from PIL import Image
 from saved_run import config_of, saved
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.predict import predict
+from hybrid_jax.predicting.predict_run import predict_run
 
 CONFIG = config_of("segmentation")
 
@@ -38,7 +38,7 @@ def again(workdir, photos, tmp_path, capsys):
 
     def of(*inputs):
         capsys.readouterr()
-        predict(CONFIG, str(workdir), inputs=list(map(str, inputs)), output=str(out))
+        predict_run(CONFIG, str(workdir), inputs=list(map(str, inputs)), output=str(out))
         return capsys.readouterr().out
 
     of(photos)
