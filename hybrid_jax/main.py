@@ -27,7 +27,7 @@ from hybrid_jax.config_files import first_lines, study_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
 _MODES = (
-    *("train", "check", "evaluate", "robustness", "predict", "profile"),
+    *("train", "check", "evaluate", "robustness", "predict", "explain", "profile"),
     *("export", "pack", "config", "study"),
 )
 
@@ -48,7 +48,9 @@ _MODE = flags.DEFINE_enum(
     "What to do with the experiment. check reads all of its data once, says what is there "
     "and what is wrong, and draws samples. pack writes it as a few large files for "
     "records=PATH. config prints every key as training would have it: with what hardware, "
-    "data, published weights and a run in the workdir decide. study trains and compares "
+    "data, published weights and a run in the workdir decide. explain draws what a run "
+    "looks at in the images of --input; without any, it scores how well that finds the "
+    "objects of config.eval.split. study trains and compares "
     "variants of an experiment; see docs/studies.md.",
 )
 _WORKDIR = flags.DEFINE_string(
@@ -69,6 +71,7 @@ _OUTPUT = flags.DEFINE_string(
     None,
     "--mode=export: the file; default <workdir>/export/model.<format>. "
     "--mode=predict: the directory; default <workdir>/predictions. "
+    "--mode=explain: the directory; default <workdir>/explanations. "
     "--mode=check: the directory; default the workdir. "
     "--mode=pack: the directory or bucket path.",
 )
@@ -81,8 +84,8 @@ _MAX_SIDE = flags.DEFINE_integer(
 _INPUT = flags.DEFINE_list(
     "input",
     [],
-    "--mode=predict: the images: files, directories with all below them, and patterns such "
-    "as 'photos/*.jpg', separated by commas.",
+    "--mode=predict and explain: the images: files, directories with all below them, and "
+    "patterns such as 'photos/*.jpg', separated by commas.",
 )
 _CORRUPTIONS = flags.DEFINE_list(
     "corruptions",
@@ -206,6 +209,11 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.predict import predict
 
             return functools.partial(predict, inputs=_INPUT.value, output=_OUTPUT.value)
+        case "explain":
+            from hybrid_jax.explaining.explain_run import explain_run
+
+            options = dict(inputs=_INPUT.value, output=_OUTPUT.value)
+            return functools.partial(explain_run, **options)
         case "profile" if _TOPOLOGY.value:
             from hybrid_jax.profiling.topology import profile_on
 
@@ -229,8 +237,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
 
 def _run(argv: list[str]) -> None:
-    if _INPUT.value and _MODE.value != "predict":
-        raise UserError(f"--input is for --mode=predict, not for --mode={_MODE.value}.")
+    if _INPUT.value and _MODE.value not in ("predict", "explain"):
+        raise UserError(
+            f"--input is for --mode=predict and explain, not for --mode={_MODE.value}."
+        )
     if _MODE.value != "robustness":
         for flag in (_CORRUPTIONS, _SEVERITIES, _BASELINE):
             if flag.present:

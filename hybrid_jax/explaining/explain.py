@@ -86,14 +86,33 @@ def _program(model: Hybrid, graph: nnx.GraphDef) -> Callable[..., Explanation]:
     known, program = _PROGRAMS.get(model, (None, None))
     # Folding changes a model; graphs can be compared but have no hash.
     if program is None or known != graph:
-        program = jax.jit(functools.partial(_explained, graph), static_argnames="leave_out")
+        program = jax.jit(
+            functools.partial(explain_traced, graph), static_argnames="leave_out"
+        )
         _PROGRAMS[model] = (graph, program)
     return program
 
 
-def _explained(graph, state, images, classes, content, *, leave_out) -> Explanation:
+def explain_traced(
+    graph: nnx.GraphDef,
+    state: Any,
+    images: jax.Array,
+    classes: jax.Array | None,
+    content_yxyx_px: jax.Array | None,
+    *,
+    leave_out: tuple[int, ...],
+) -> Explanation:
+    """Does the work of `explain` inside a traced function; arguments as there.
+
+    Args:
+        graph: of the model, by `nnx.split`.
+        state: all its arrays.
+    """
+
     def score(shifts) -> tuple[jax.Array, tuple[Seen, jax.Array, jax.Array]]:
-        seen = run_observed(graph, state, images, shifts=shifts, content_yxyx_px=content)
+        seen = run_observed(
+            graph, state, images, shifts=shifts, content_yxyx_px=content_yxyx_px
+        )
         chosen = classes
         if chosen is None:
             chosen = predicted_class(seen.outputs, leave_out=leave_out)

@@ -45,15 +45,14 @@ class ExplainedImage:
         """
         picture = self.picture(most_px=most_px)
         height, width = picture.shape[:2]
-        factor_y, factor_x = self.image_u8.shape[0] / height, self.image_u8.shape[1] / width
-        (scale_y, scale_x), (offset_y, offset_x) = (
-            self.sample.scale_yx,
-            self.sample.offset_yx,
-        )
+        # From px of the picture to px of the image, and on to px of the model's input.
+        by_y, by_x = np.divide(self.image_u8.shape[:2], (height, width))
+        by_y, by_x = by_y * self.sample.scale_yx[0], by_x * self.sample.scale_yx[1]
+        from_y, from_x = self.sample.offset_yx
         placed = Image.fromarray(scaled(heat)).transform(
             (width, height),
             Image.Transform.AFFINE,
-            (factor_x * scale_x, 0, offset_x, 0, factor_y * scale_y, offset_y),
+            (by_x, 0, from_x, 0, by_y, from_y),
             resample=Image.Resampling.BILINEAR,
         )
         return overlaid(picture, np.asarray(placed))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hybrid_jax.explaining.color_map import colored, scaled
+from hybrid_jax.explaining.color_map import colored
 from hybrid_jax.explaining.explained_image import ExplainedImage
 from hybrid_jax.explaining.explanation import CellMap, Explanation
 from hybrid_jax.explaining.panels import Panel, color_bar, in_rows
@@ -34,7 +34,7 @@ def overview(image: ExplainedImage, found: Explanation, *, label: str) -> np.nda
 
 
 def all_maps(image: ExplainedImage, found: Explanation) -> np.ndarray:
-    """Returns Grad-CAM at every map, the rollout, and the energy of every level, in rows."""
+    """Returns rows of Grad-CAM at every map, the rollout, and every level's energy."""
     rows = []
     cams = [
         Panel(
@@ -95,13 +95,7 @@ def positions(found: Explanation) -> np.ndarray | None:
         for side in (h, w)
     )
     grow = max(1, _TILE_PX // max(h, w))
-    tiles = [
-        [
-            _framed(scaled((similarity[y, x] + 1) / 2).repeat(grow, 0).repeat(grow, 1))
-            for x in columns
-        ]
-        for y in rows
-    ]
+    tiles = [[_tile(similarity[y, x], grow) for x in columns] for y in rows]
     picture = np.concatenate([np.concatenate(row, 1) for row in tiles], 0)
     title = (
         f"cosine of each learned position with all {h} x {w} others (dark -1, bright 1); "
@@ -110,8 +104,10 @@ def positions(found: Explanation) -> np.ndarray | None:
     return in_rows([[Panel(picture, title)]], font_px=14)
 
 
-def _framed(tile: np.ndarray) -> np.ndarray:
-    return np.pad(colored(tile), ((1, 1), (1, 1), (0, 0)), constant_values=255)
+def _tile(cosines: np.ndarray, grow: int) -> np.ndarray:
+    """Returns a map of cosines in colors, enlarged, with a white frame."""
+    tile = colored((cosines + 1) / 2).repeat(grow, 0).repeat(grow, 1)
+    return np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255)
 
 
 def _font(picture: np.ndarray) -> int:
