@@ -75,8 +75,13 @@ def explain(
             )
     chosen = None if classes is None else jnp.asarray(classes, jnp.int32)
     content = None if content_yxyx_px is None else jnp.asarray(content_yxyx_px)
-    found = _program(model, graph)(
-        state, images, chosen, content, leave_out=tuple(leave_out)
+    program = _program(model, graph)
+    found = program(
+        state,
+        images,
+        classes=chosen,
+        content_yxyx_px=content,
+        leave_out=tuple(leave_out),
     )
     return jax.device_get(found)
 
@@ -97,10 +102,10 @@ def explain_traced(
     graph: nnx.GraphDef,
     state: Any,
     images: jax.Array,
-    classes: jax.Array | None,
-    content_yxyx_px: jax.Array | None,
     *,
-    leave_out: tuple[int, ...],
+    classes: jax.Array | None = None,
+    content_yxyx_px: jax.Array | None = None,
+    leave_out: tuple[int, ...] = (),
 ) -> Explanation:
     """Does the work of `explain` inside a traced function; arguments as there.
 

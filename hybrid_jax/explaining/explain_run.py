@@ -10,7 +10,6 @@ from etils import epath
 from ml_collections import ConfigDict
 from PIL import Image
 
-from hybrid_jax.config import changed
 from hybrid_jax.data.formats.decode import at_most_pixels
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.errors import BadImageError, UserError
@@ -58,8 +57,6 @@ def explain_run(
             or images that cannot be read.
     """
     path = epath.Path(workdir).expanduser().absolute()
-    # One image is explained at a time, on one device.
-    config = changed(config, {"data.on_bad_image": "error"})
     with at_most_pixels(config.data.max_pixels):
         if not inputs:
             return _scored(config, path)
@@ -95,7 +92,7 @@ def _drawn(
     source = recorded_source(config, path, largest_hw=images.info.largest_hw)
     run = ExplainedRun.of(*restored_run(config, path, source=source))
     folder.mkdir(parents=True, exist_ok=True)
-    rows, missing = [], ()
+    rows, found = [], None
     for index in range(len(images)):
         try:
             example = images[index]
@@ -110,11 +107,11 @@ def _drawn(
         row = dict(image=str(images.paths[index]), explained=label)
         row |= _pictures(folder, stem, image, found, label=label) | _numbers(found)
         rows.append(row)
-        if not index and (tiles := positions(found)) is not None:
-            Image.fromarray(tiles).save(folder / "positions.png")
-        missing = found.missing
         if len(images) <= _SPOKEN:
             print(f"{images.paths[index]}: {label}")
+    missing = () if found is None else found.missing
+    if found is not None and (tiles := positions(found)) is not None:
+        Image.fromarray(tiles).save(folder / "positions.png")
     told = dict(step=run.step, task=run.task, missing=list(missing), images=rows)
     (folder / "explanation.json").write_text(json.dumps(told, indent=1) + "\n")
     print(f"step {run.step}: {len(images)} images, explanations in {folder}", flush=True)

@@ -71,7 +71,7 @@ class Observer:
             to zeros added is the gradient of the map.
     """
 
-    def __init__(self, shifts: Mapping[str, jax.Array] | None = None):
+    def __init__(self, *, shifts: Mapping[str, jax.Array] | None = None):
         self._shifts = shifts or {}
         self._read: dict[int, jax.Array] = {}
         self._maps: dict[str, jax.Array] = {}
@@ -172,7 +172,7 @@ def run_observed(
         options: of the call of the model.
     """
     model = nnx.merge(graph, state, copy=True)
-    observer = Observer(shifts)
+    observer = Observer(shifts=shifts)
     observer.watch(model)
     with attention_by(observer.attend):
         return observer.seen(model(images, **options))

@@ -71,9 +71,8 @@ def test_attention_with_weights_equals_the_fused_one_with_options(options):
 def traced(name):
     """Returns the explanation of a fusion with shapes in place of arrays."""
     graph, state = small_hybrid(name)
-    run = functools.partial(explain_traced, graph, leave_out=())
     images = jnp.zeros((2, *IMAGE_HW, 3))
-    return jax.eval_shape(lambda state: run(state, images, None, None), state)
+    return jax.eval_shape(lambda state: explain_traced(graph, state, images), state)
 
 
 @pytest.mark.parametrize("name", FUSIONS.names())
