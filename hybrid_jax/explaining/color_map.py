@@ -39,13 +39,15 @@ def scaled(heat: np.ndarray) -> np.ndarray:
     return heat / max(float(heat.max()), np.finfo(np.float32).tiny)
 
 
-def overlaid(image_u8: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlaid(image_u8: np.ndarray, heat: np.ndarray, *, seen: np.ndarray) -> np.ndarray:
     """Returns the colors of a heat map over the gray image, (H, W, 3) uint8.
 
     Args:
         image_u8: (H, W, 3) uint8.
         heat: (H, W) from 0 to 1.
+        seen: (H, W) bool, False where there is no heat map; there the image is gray.
     """
     gray = (image_u8.astype(np.float32) @ _LUMA)[..., None]
-    mixed = colored(heat) * _OPACITY + gray * (1 - _OPACITY)
+    opacity = _OPACITY * seen[..., None]
+    mixed = colored(heat) * opacity + gray * (1 - opacity)
     return np.rint(mixed).astype(np.uint8)

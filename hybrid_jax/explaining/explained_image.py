@@ -40,7 +40,7 @@ class ExplainedImage:
         """Returns the picture with a map over it, scaled to its own maximum.
 
         Args:
-            heat: (H', W') in px of the model's input. What was cropped away has none.
+            heat: (H', W') in px of the model's input. What was cropped away stays gray.
             most_px: as in `picture`.
         """
         picture = self.picture(most_px=most_px)
@@ -49,13 +49,18 @@ class ExplainedImage:
         by_y, by_x = np.divide(self.image_u8.shape[:2], (height, width))
         by_y, by_x = by_y * self.sample.scale_yx[0], by_x * self.sample.scale_yx[1]
         from_y, from_x = self.sample.offset_yx
-        placed = Image.fromarray(scaled(heat)).transform(
-            (width, height),
-            Image.Transform.AFFINE,
-            (by_x, 0, from_x, 0, by_y, from_y),
-            resample=Image.Resampling.BILINEAR,
-        )
-        return overlaid(picture, np.asarray(placed))
+        where = (by_x, 0, from_x, 0, by_y, from_y)
+
+        def placed(values: np.ndarray, resample: Image.Resampling) -> np.ndarray:
+            affine = Image.Transform.AFFINE
+            laid = Image.fromarray(values).transform(
+                (width, height), affine, where, resample
+            )
+            return np.asarray(laid)
+
+        seen = placed(np.ones(heat.shape, np.float32), Image.Resampling.NEAREST)
+        shown = placed(scaled(heat), Image.Resampling.BILINEAR)
+        return overlaid(picture, shown, seen=seen > 0)
 
     def with_cells(self, cells: CellMap, *, most_px: int = _MOST_PX) -> np.ndarray:
         """Returns the picture with a map (1, h, w) of cells over it."""

@@ -20,7 +20,7 @@ SIZE_PX = 64
 BATCH = 32
 SCORED = 128
 OPTIONS = dict(
-    resnet_options=dict(blocks=(1, 1), width=32),
+    resnet_options=dict(blocks=(1, 1), width=16, norm="batch"),
     vit_options=dict(width=64, depth=3, num_heads=2, mlp_dim=128, patch_size=8),
 )
 
@@ -57,23 +57,27 @@ def train(model, images, labels, *, steps, rate=2e-3):
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, steps // 10, steps)
     rule = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
-    def loss_of(params, x, y):
-        logits = nnx.merge(graph, params, rest, copy=True)(x, train=True).logits
+    def loss_of(params, rest, x, y):
+        model = nnx.merge(graph, params, rest, copy=True)
+        logits = model(x, train=True).logits
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-        return loss, (logits.argmax(-1) == y).mean()
+        rest = nnx.state(model, nnx.Not(nnx.Param))
+        return loss, (rest, (logits.argmax(-1) == y).mean())
 
     @jax.jit
-    def step(params, state, x, y):
-        (_, right), gradient = jax.value_and_grad(loss_of, has_aux=True)(params, x, y)
+    def step(params, rest, state, x, y):
+        slope = jax.grad(loss_of, has_aux=True)
+        gradient, (rest, right) = slope(params, rest, x, y)
         change, state = rule.update(gradient, state)
-        return optax.apply_updates(params, change), state, right
+        return optax.apply_updates(params, change), rest, state, right
 
     rng, state, rights = np.random.default_rng(1), rule.init(params), []
     for _ in range(steps):
         chosen = rng.integers(0, len(images), BATCH)
-        params, state, right = step(params, state, images[chosen], labels[chosen])
+        x, y = images[chosen], labels[chosen]
+        params, rest, state, right = step(params, rest, state, x, y)
         rights.append(right)
-    nnx.update(model, params)
+    nnx.update(model, params, rest)
     return float(np.mean(jax.device_get(rights[-20:])))
 
 
