@@ -10,7 +10,7 @@ from hybrid_jax.config import recipes
 SECTIONS = {
     "Models": (
         *("create_model", "load_trained", "load_pretrained", "describe"),
-        *("list_models", "list_fusions", "list_heads", "list_pretrained"),
+        *("explain", "list_models", "list_fusions", "list_heads", "list_pretrained"),
     ),
     "Predictions": ("predict", "predictor"),
     "Exported models": ("push_to_hub", "from_hub"),

@@ -13,6 +13,7 @@ _PUBLIC = {
     "list_fusions": "hybrid_jax.models.hybrid",
     "list_heads": "hybrid_jax.models.hybrid",
     "describe": "hybrid_jax.profiling.profile",
+    "explain": "hybrid_jax.explaining.explain",
     "load_trained": "hybrid_jax.trained_model",
     "push_to_hub": "hybrid_jax.exporting.hub",
     "from_hub": "hybrid_jax.exporting.hub",

@@ -27,7 +27,7 @@ from hybrid_jax.config_files import first_lines, study_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
 _MODES = (
-    *("train", "check", "evaluate", "robustness", "predict", "profile"),
+    *("train", "check", "evaluate", "robustness", "predict", "explain", "profile"),
     *("export", "pack", "config", "study"),
 )
 
@@ -48,7 +48,9 @@ _MODE = flags.DEFINE_enum(
     "What to do with the experiment. check reads all of its data once, says what is there "
     "and what is wrong, and draws samples. pack writes it as a few large files for "
     "records=PATH. config prints every key as training would have it: with what hardware, "
-    "data, published weights and a run in the workdir decide. study trains and compares "
+    "data, published weights and a run in the workdir decide. explain draws what a run "
+    "looks at in the images of --input; without any, it scores how well that finds the "
+    "objects of config.eval.split. study trains and compares "
     "variants of an experiment; see docs/studies.md.",
 )
 _WORKDIR = flags.DEFINE_string(
@@ -83,6 +85,7 @@ _OUTPUT = flags.DEFINE_string(
     "--mode=export: the file of weights, default <workdir>/export/model.<format>; or the "
     "directory of a program, default <workdir>/export/<format>. "
     "--mode=predict: the directory; default <workdir>/predictions. "
+    "--mode=explain: the directory; default <workdir>/explanations. "
     "--mode=check: the directory; default the workdir. "
     "--mode=pack: the directory or bucket path.",
 )
@@ -95,8 +98,8 @@ _MAX_SIDE = flags.DEFINE_integer(
 _INPUT = flags.DEFINE_list(
     "input",
     [],
-    "--mode=predict: the images: files, directories with all below them, and patterns such "
-    "as 'photos/*.jpg', separated by commas.",
+    "--mode=predict and explain: the images: files, directories with all below them, and "
+    "patterns such as 'photos/*.jpg', separated by commas.",
 )
 _SUITES = flags.DEFINE_list(
     "suites",
@@ -129,10 +132,13 @@ _TOPOLOGY = flags.DEFINE_string(
     "estimated). Prints memory, traffic, the step's bound, and whether it fits.",
 )
 
+# Flags that only some modes read.
 _ONLY_FOR = (
-    *((_INPUT, "predict"), (_TOPOLOGY, "profile"), (_MAX_SIDE, "pack")),
-    *((_PROGRAM, "export"), (_CORRUPTIONS, "robustness")),
-    *((_SEVERITIES, "robustness"), (_BASELINE, "robustness"), (_SUITES, "robustness")),
+    (_INPUT, ("predict", "explain")),
+    (_TOPOLOGY, ("profile",)),
+    (_MAX_SIDE, ("pack",)),
+    (_PROGRAM, ("export",)),
+    *((f, ("robustness",)) for f in (_SUITES, _CORRUPTIONS, _SEVERITIES, _BASELINE)),
 )
 
 
@@ -235,6 +241,11 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
             options = dict(output=_OUTPUT.value, format=_FORMAT.value or "json")
             return functools.partial(predict_run, inputs=_INPUT.value, **options)
+        case "explain":
+            from hybrid_jax.explaining.explain_run import explain_run
+
+            options = dict(inputs=_INPUT.value, output=_OUTPUT.value)
+            return functools.partial(explain_run, **options)
         case "profile" if _TOPOLOGY.value:
             from hybrid_jax.profiling.topology import profile_on
 
@@ -259,9 +270,12 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
 
 
 def _run(argv: list[str]) -> None:
-    for flag, mode in _ONLY_FOR:
-        if flag.present and (asked := _MODE.value) != mode:
-            raise UserError(f"--{flag.name} is for --mode={mode}, not for --mode={asked}.")
+    for flag, modes in _ONLY_FOR:
+        if flag.present and (asked := _MODE.value) not in modes:
+            allowed = " and ".join(modes)
+            raise UserError(
+                f"--{flag.name} is for --mode={allowed}, not for --mode={asked}."
+            )
     if _FORMAT.value and _FORMAT.value not in _FORMATS.get(_MODE.value, ()):
         (mode,) = (mode for mode in _FORMATS if _FORMAT.value in _FORMATS[mode])
         raise UserError(

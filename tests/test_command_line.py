@@ -114,10 +114,14 @@ def test_help_lists_flags_and_modes():
         (["--config=studies/every_fusion"], "a study: give --mode=study, not train."),
         (
             [TINY, "--input=photos"],
-            "--input is for --mode=predict, not for --mode=train.",
+            "--input is for --mode=predict and explain, not for --mode=train.",
         ),
         (
             [TINY, "--mode=predict", "--input=photos"],
+            "--input: there is no file or folder 'photos'.",
+        ),
+        (
+            [TINY, "--mode=explain", "--input=photos"],
             "--input: there is no file or folder 'photos'.",
         ),
         (
@@ -159,6 +163,7 @@ MODULES = {
     "evaluate": "evaluate",
     "robustness": "robustness.measure",
     "predict": "predict",
+    "explain": "explaining.explain_run",
     "profile": "profiling.profile",
     "export": "export",
     "config": "train.reporting.show_config",
