@@ -13,6 +13,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.classification.calibration import calibration_error, calibration_sums
+from hybrid_jax.tasks.classification.findings import ClassificationFindings
 from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
 from hybrid_jax.tasks.drawing import draw_lines
 from hybrid_jax.tasks.json_predictions import labels_to_json
@@ -78,6 +79,10 @@ class Classification:
 
     def scorer(self, source: Source) -> None:
         """Returns None: `metrics` gives all scores."""
+
+    def findings(self, source: Source) -> ClassificationFindings:
+        """Returns what an evaluation of a split is to show."""
+        return ClassificationFindings(source.info)
 
     def augment(
         self, batch: Mapping[str, jax.Array], *, key: jax.Array

@@ -1,0 +1,124 @@
+"""What a run was, came to and cost, in short."""
+
+import shlex
+from collections.abc import Sequence
+
+from hybrid_jax.train.report_page.case_cards import case_cards
+from hybrid_jax.train.report_page.markup import Html, element, joined, table
+from hybrid_jax.train.report_page.numbers import duration, in_short, shown
+from hybrid_jax.train.report_page.run_files import RunFiles
+
+_NAMED_CLASSES = 100
+
+
+def headline(run: RunFiles) -> Html:
+    """Returns the best main score in large, the last scores, and what has no place."""
+    best = run.best()
+    parts = []
+    if best is not None:
+        step, value, split = best
+        parts.append(
+            element(
+                "p",
+                element("strong", shown(value)),
+                f" {run.main_score} on {split}, best of the run, step {step}",
+                class_="score",
+            )
+        )
+    for split in run.splits:
+        row = run.last_row(split)
+        words = [f"{key} {shown(row[key])}" for key in run.keys(split) if key in row]
+        parts.append(element("p", f"Step {row['step']}, {split}: ", "  ·  ".join(words)))
+    parts += [element("p", note, class_="note") for note in run.notes]
+    return element("div", *parts, class_="headline")
+
+
+def reproduction(run: RunFiles) -> Html:
+    """Returns the command of the run, and what else its numbers depend on."""
+    command = run.findings.get("command")
+    if command is None:
+        place = shlex.quote(str(run.workdir))
+        command = f"python -m hybrid_jax.main --config=… --workdir={place}"
+        note = "The command was not recorded; the config below has every key."
+    else:
+        note = "The same command goes on with the run if it was interrupted."
+    known = dict(
+        seed=run.config.get("seed"),
+        device=run.report.get("device"),
+        jax=run.report.get("jax"),
+    )
+    words = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
+    return joined(
+        element("pre", element("code", command), tabindex="0"),
+        element("p", f"{note} {words}"),
+    )
+
+
+def data_summary(run: RunFiles) -> Html:
+    """Returns splits, sizes and classes of the data, with samples of training."""
+    data, config = run.dataset, run.config
+    rows = [
+        ["data", config.get("data.name")],
+        ["training images", data.get("train_examples")],
+        [
+            f"{config.get('eval.split', 'validation')} images",
+            data.get("validation_examples"),
+        ],
+        ["size of the model's input", _size(config.get("data.image_size"))],
+    ]
+    rows = [[name, shown(value)] for name, value in rows if value is not None]
+    parts = [table(["", ""], rows, kind="facts", label="Data")] if rows else []
+    for target, names in (data.get("classes") or {}).items():
+        more = f", and {len(names) - _NAMED_CLASSES} more" * (len(names) > _NAMED_CLASSES)
+        listed = ", ".join(map(str, names[:_NAMED_CLASSES]))
+        parts.append(element("p", f"{len(names)} classes ({target}): {listed}{more}"))
+    samples = run.findings.get("samples", [])
+    parts.append(case_cards("Samples of the training split", samples, task=""))
+    return joined(*parts)
+
+
+def costs(run: RunFiles) -> Html:
+    """Returns parameters, arithmetic, memory and time."""
+    rows = cost_rows(run)
+    return table(["", ""], [list(row) for row in rows], kind="facts", label="Cost")
+
+
+def cost_rows(run: RunFiles) -> Sequence[tuple[str, str]]:
+    """Returns (what, how much) of everything that is known of a run's cost."""
+    cost, report = run.findings.get("cost", {}), run.report
+    parameters: dict[str, int] = cost.get("parameters", {})
+    rows: list[tuple[str, str]] = []
+    if parameters:
+        rows.append(("parameters", f"{sum(parameters.values()):,}"))
+        rows += [(f"… of {name}", f"{count:,}") for name, count in parameters.items()]
+    if "macs" in cost:
+        size = _size(run.config.get("data.image_size"))
+        rows.append((f"multiply-accumulates of an image of {size}", in_short(cost["macs"])))
+    for key, words, unit in (
+        ("peak_device_gib", "peak of device memory", " GiB"),
+        ("peak_host_gib", "peak of host memory", " GiB"),
+        ("images_per_second", "images per second, at the end", ""),
+        ("seconds_to_start", "time until the first step", " s"),
+        ("seconds_first_step", "first step, compilation included", " s"),
+    ):
+        if report.get(key) is not None:
+            rows.append((words, f"{report[key]:,.4g}{unit}"))
+    seconds = _seconds(run)
+    if seconds:
+        rows.append(("time of training steps", duration(seconds)))
+    return rows
+
+
+def _seconds(run: RunFiles) -> float:
+    """Returns the time of all steps, by the pace of each row."""
+    total, before = 0.0, 0
+    for step, pace in run.points("seconds_per_step", split="train"):
+        total += pace * max(step - before, 0)
+        before = step
+    return total
+
+
+def _size(size: object) -> str | None:
+    if isinstance(size, list | tuple):
+        return " × ".join(map(str, size)) + " px"
+    return None if size is None else f"{size} px"
