@@ -43,9 +43,8 @@ def _card(case: Mapping[str, Any], *, score: str | None) -> Html:
         lines.append(element("p", f"{score} {case['score']:.3f}"))
     if "truth" in case:
         lines.append(element("p", "is ", element("b", case["truth"])))
-        lines += [
-            _label(row, truth=case["truth"]) for row in case["labels"][:_SHOWN_LABELS]
-        ]
+        labels = case.get("labels", [])[:_SHOWN_LABELS]
+        lines += [_label(row, truth=case["truth"]) for row in labels]
     return element(
         "article", element("div", *pictures, class_="pictures"), *lines, class_="card"
     )

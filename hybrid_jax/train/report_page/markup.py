@@ -11,7 +11,7 @@ class Html(str):
     """Text that is markup already."""
 
 
-def element(name: str, *children: Any, **attributes: Any) -> Html:
+def element(name: str, /, *children: Any, **attributes: Any) -> Html:
     """Returns an element; children that are no `Html` are text.
 
     Args:

@@ -9,6 +9,7 @@ from hybrid_jax.train.report_page.numbers import duration, in_short, shown
 from hybrid_jax.train.report_page.run_files import RunFiles
 
 _NAMED_CLASSES = 100
+_LINE = 80  # characters of a command that stays on one line
 
 
 def headline(run: RunFiles) -> Html:
@@ -28,9 +29,24 @@ def headline(run: RunFiles) -> Html:
     for split in run.splits:
         row = run.last_row(split)
         words = [f"{key} {shown(row[key])}" for key in run.keys(split) if key in row]
-        parts.append(element("p", f"Step {row['step']}, {split}: ", "  ·  ".join(words)))
+        parts.append(element("p", f"Step {row['step']}, {split}: ", " · ".join(words)))
+    parts.append(element("p", " · ".join(_in_short(run)), class_="soft"))
     parts += [element("p", note, class_="note") for note in run.notes]
     return element("div", *parts, class_="headline")
+
+
+def _in_short(run: RunFiles) -> list[str]:
+    """Returns the size of the model, its input and the pace, as far as known."""
+    cost = run.findings.get("cost", {})
+    words = []
+    if cost.get("parameters"):
+        words.append(f"{in_short(sum(cost['parameters'].values()))} parameters")
+    if cost.get("macs"):
+        words.append(f"{in_short(cost['macs'])} multiply-accumulates an image")
+    words.append(f"{_size(run.config.get('data.image_size'))} input")
+    if run.report.get("images_per_second"):
+        words.append(f"{run.report['images_per_second']:,.4g} images/s")
+    return words
 
 
 def reproduction(run: RunFiles) -> Html:
@@ -48,8 +64,11 @@ def reproduction(run: RunFiles) -> Html:
         jax=run.report.get("jax"),
     )
     words = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
+    if len(command) > _LINE:
+        words = map(shlex.quote, shlex.split(command))
+        command = "".join(f" \\\n  {w}" if w.startswith("--") else f" {w}" for w in words)
     return joined(
-        element("pre", element("code", command), tabindex="0"),
+        element("pre", element("code", command.strip()), tabindex="0"),
         element("p", f"{note} {words}"),
     )
 

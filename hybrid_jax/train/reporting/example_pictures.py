@@ -29,28 +29,31 @@ def case_record(task: Task, source: Source, case: Case) -> dict[str, Any]:
         `truth`, and `labels` with the most probable ones as in `Task.to_json`.
     """
     example = source[case.index]
-    record: dict[str, Any] = dict(name=example_name(example, case.index), score=case.score)
+    record = _annotated(task, source, example, case.index) | dict(score=case.score)
     if "label" in task.targets:
-        names = source.info.class_names
-        label = int(example["label"])
-        record["truth"] = names[label] if names else str(label)
         record["labels"] = task.to_json(case.prediction)["labels"]
-        image, _ = scaled_image(example["image"], side_px=SIDE_PX)
-        record["pictures"] = [dict(title="image", src=as_source(image))]
-        return record
-    drawn = draw_prediction(task, example["image"], case.prediction)
-    record["pictures"] = [
-        dict(title="annotated", src=as_source(_truth(task, source, example))),
-        dict(title="predicted", src=as_source(drawn)),
-    ]
+    else:
+        drawn = draw_prediction(task, example["image"], case.prediction)
+        record["pictures"].append(dict(title="predicted", src=as_source(drawn)))
     return record
 
 
 def sample_record(task: Task, source: Source, index: int) -> dict[str, Any]:
-    """Returns name and picture of an example with its annotations."""
-    example = source[index]
-    picture = dict(title="annotated", src=as_source(_truth(task, source, example)))
-    return dict(name=example_name(example, index), pictures=[picture])
+    """Returns name and picture of an example with its annotations; `truth` of labels."""
+    return _annotated(task, source, source[index], index)
+
+
+def _annotated(task: Task, source: Source, example: Example, index: int) -> dict[str, Any]:
+    record: dict[str, Any] = dict(name=example_name(example, index))
+    (target,) = task.targets
+    if target == "label":
+        names = source.info.class_names
+        record["truth"] = names[example["label"]] if names else str(example["label"])
+        picture, _ = scaled_image(example["image"], side_px=SIDE_PX)
+    else:
+        picture = draw_truth(example, source.info, target=target, side_px=SIDE_PX)
+    record["pictures"] = [dict(title="annotated", src=as_source(picture))]
+    return record
 
 
 def draw_prediction(
@@ -97,8 +100,3 @@ def as_source(image_u8: np.ndarray) -> str:
             f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
         )
     return min(texts, key=len)
-
-
-def _truth(task: Task, source: Source, example: Example) -> np.ndarray:
-    (target,) = task.targets
-    return draw_truth(example, source.info, target=target, side_px=SIDE_PX)
