@@ -1,5 +1,6 @@
 """What an evaluation of a detector shows: recall against precision, best and worst."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from hybrid_jax.tasks.detection.coco_scores import CocoScorer
 from hybrid_jax.tasks.detection.matched_boxes import matched
 from hybrid_jax.tasks.drawing import SHOWN_SCORE
 
-_KEPT = 8  # cases of each kind
+_KEPT = 6  # cases of each kind
 _SHOWN_CURVES = 12  # classes with a curve of their own
 _BINS = 10
 _FIELDS = ("boxes_xyxy_px", "scores", "labels")
@@ -70,7 +71,7 @@ class DetectionFindings:
         al., 2019), of boxes that are drawn: those that score `SHOWN_SCORE`.
         """
         ranked = []
-        for number, (pairs, count) in self._matched().items():
+        for number, (pairs, count) in self._matched.items():
             found = self._found[number]
             drawn = found["scores"] >= SHOWN_SCORE
             ious = pairs[drawn]
@@ -88,6 +89,7 @@ class DetectionFindings:
         valid = np.ones(len(found["scores"]), bool)
         return Case(number, quality, found | dict(valid=valid))
 
+    @functools.cached_property
     def _matched(self) -> dict[int, tuple[np.ndarray, int]]:
         """Returns for each image the IoU of each box with its object, and all objects."""
         assert self._scorer is not None
@@ -102,7 +104,7 @@ class DetectionFindings:
 
     def _calibration(self) -> list[list[float]]:
         """Returns count, mean score and share with a partner of each of 10 bins."""
-        rows = self._matched().items()
+        rows = self._matched.items()
         empty = [np.zeros(0)]
         scores = np.concatenate([*empty, *(self._found[n]["scores"] for n, _ in rows)])
         right = np.concatenate([*empty, *(pairs > 0 for _, (pairs, _) in rows)])

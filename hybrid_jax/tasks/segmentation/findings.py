@@ -10,7 +10,7 @@ from hybrid_jax.contracts import Case, DatasetInfo, Scorer
 from hybrid_jax.tasks.json_predictions import own_pixels
 from hybrid_jax.tasks.segmentation.scores import SegmentationScorer
 
-_KEPT = 8  # cases of each kind, whose classes are in memory
+_KEPT = 6  # cases of each kind, whose classes are in memory
 _SHOWN_CLASSES = 30  # a larger confusion matrix is not legible
 _SHOWN_PAIRS = 20
 

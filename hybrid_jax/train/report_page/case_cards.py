@@ -20,7 +20,8 @@ def case_cards(title: str, cases: Sequence[Mapping[str, Any]], *, task: str) -> 
     if not cases:
         return Html("")
     cards = [_card(case, score=_SCORES.get(task)) for case in cases]
-    kind = "cards pairs" if len(cases[0]["pictures"]) > 1 else "cards"
+    kind = "cards" if "truth" in cases[0] else "cards large"
+    kind = "cards pairs" if len(cases[0]["pictures"]) > 1 else kind
     return element("div", element("h3", title), element("div", *cards, class_=kind))
 
 

@@ -30,7 +30,7 @@ def page_of_runs(runs: Sequence[RunFiles], *, notes: Sequence[str] = ()) -> str:
         section("Cost", _costs(runs, names)),
         section(
             "Configuration",
-            config_differences([run.config for run in runs], names),
+            config_differences([run.settings for run in runs], names),
         ),
     ]
     return document(f"{len(runs)} runs", ", ".join(names), sections)
@@ -50,7 +50,7 @@ def _results(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
     for run, name in zip(runs, names, strict=True):
         best = run.best()
         last = run.last_row(best[2]).get(run.main_score) if best else None
-        steps = run.config.get("train.steps")
+        steps = run.settings.get("train.steps")
         reached = max((row["step"] for row in run.rows), default=0)
         rows.append(
             [

@@ -53,9 +53,9 @@ def config_differences(configs: Sequence[Mapping[str, Any]], names: Sequence[str
     """Returns the keys in which runs differ, side by side; nothing if there are none."""
     keys = sorted(set().union(*configs))
     rows = [
-        [key, *(_value(config.get(key)) for config in configs)]
+        [key, *(_value(each.get(key)) for each in configs)]
         for key in keys
-        if any(config.get(key) != configs[0].get(key) for config in configs)
+        if any(each.get(key) != configs[0].get(key) for each in configs)
     ]
     if not rows:
         return Html("")

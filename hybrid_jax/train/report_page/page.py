@@ -57,11 +57,11 @@ def write_page(
 def page_of_run(run: RunFiles, *, notes: Sequence[str] = ()) -> str:
     """Returns the page of a run."""
     model = " + ".join(
-        str(run.config[key])
+        str(run.settings[key])
         for key in ("model.resnet", "model.vit")
-        if run.config.get(key) is not None
+        if run.settings.get(key) is not None
     )
-    words = f"{run.config.get('model.fusion', '')} ({model}), {run.task} of "
+    words = f"{run.settings.get('model.fusion', '')} ({model}), {run.task} of "
     sections = [
         section("Result", _notes(notes), headline(run)),
         section("Reproduce", reproduction(run)),
@@ -69,9 +69,9 @@ def page_of_run(run: RunFiles, *, notes: Sequence[str] = ()) -> str:
         *_evaluated(run),
         section("Data", data_summary(run)),
         section("Cost", costs(run)),
-        section("Configuration", config_table(run.config)),
+        section("Configuration", config_table(run.settings)),
     ]
-    return document(run.name, f"{words}{run.config.get('data.name', '')}", sections)
+    return document(run.name, f"{words}{run.settings.get('data.name', '')}", sections)
 
 
 def document(title: str, subtitle: str, sections: Sequence[Section]) -> str:

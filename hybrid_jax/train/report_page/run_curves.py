@@ -7,6 +7,8 @@ from hybrid_jax.train.report_page.markup import Html, element
 from hybrid_jax.train.report_page.run_files import RunFiles
 
 _NO_SCORES = ("loss", "count", "skipped", "dropped", "vanished", "faulty", "cut_off")
+# Of small, medium and large objects: twelve lines are too many.
+_OF_SIZES = ("APs", "APm", "APl", "ARs", "ARm", "ARl")
 
 
 def curves_of_run(run: RunFiles) -> Html:
@@ -96,7 +98,7 @@ def precision_chart(curves: Sequence[Sequence]) -> Html:
 
 
 def _scores(run: RunFiles, split: str) -> Html:
-    keys = [key for key in run.keys(split) if key not in _NO_SCORES]
+    keys = [key for key in run.keys(split) if key not in (*_NO_SCORES, *_OF_SIZES)]
     first = run.main_score
     keys = sorted(keys, key=lambda key: key != first)  # the main one in front
     series = [_series(run, key, split=split, name=key) for key in keys]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hybrid_jax.train.report_page.case_cards import case_cards
 from hybrid_jax.train.report_page.markup import Html, element, joined, table
 from hybrid_jax.train.report_page.numbers import duration, in_short, shown
-from hybrid_jax.train.report_page.run_files import RunFiles
+from hybrid_jax.train.report_page.run_files import ABSENT, RunFiles
 
 _NAMED_CLASSES = 100
 _LINE = 80  # characters of a command that stays on one line
@@ -28,7 +28,8 @@ def headline(run: RunFiles) -> Html:
         )
     for split in run.splits:
         row = run.last_row(split)
-        words = [f"{key} {shown(row[key])}" for key in run.keys(split) if key in row]
+        known = [key for key in run.keys(split) if row.get(key, ABSENT) != ABSENT]
+        words = [f"{key} {shown(row[key])}" for key in known]
         parts.append(element("p", f"Step {row['step']}, {split}: ", " · ".join(words)))
     parts.append(element("p", " · ".join(_in_short(run)), class_="soft"))
     parts += [element("p", note, class_="note") for note in run.notes]
@@ -43,7 +44,7 @@ def _in_short(run: RunFiles) -> list[str]:
         words.append(f"{in_short(sum(cost['parameters'].values()))} parameters")
     if cost.get("macs"):
         words.append(f"{in_short(cost['macs'])} multiply-accumulates an image")
-    words.append(f"{_size(run.config.get('data.image_size'))} input")
+    words.append(f"{_size(run.settings.get('data.image_size'))} input")
     if run.report.get("images_per_second"):
         words.append(f"{run.report['images_per_second']:,.4g} images/s")
     return words
@@ -59,14 +60,14 @@ def reproduction(run: RunFiles) -> Html:
     else:
         note = "The same command goes on with the run if it was interrupted."
     known = dict(
-        seed=run.config.get("seed"),
+        seed=run.settings.get("seed"),
         device=run.report.get("device"),
         jax=run.report.get("jax"),
     )
     words = ", ".join(f"{key} {value}" for key, value in known.items() if value is not None)
     if len(command) > _LINE:
-        words = map(shlex.quote, shlex.split(command))
-        command = "".join(f" \\\n  {w}" if w.startswith("--") else f" {w}" for w in words)
+        parts = map(shlex.quote, shlex.split(command))
+        command = "".join(f" \\\n  {x}" if x.startswith("--") else f" {x}" for x in parts)
     return joined(
         element("pre", element("code", command.strip()), tabindex="0"),
         element("p", f"{note} {words}"),
@@ -75,19 +76,19 @@ def reproduction(run: RunFiles) -> Html:
 
 def data_summary(run: RunFiles) -> Html:
     """Returns splits, sizes and classes of the data, with samples of training."""
-    data, config = run.dataset, run.config
+    dataset, settings = run.dataset, run.settings
     rows = [
-        ["data", config.get("data.name")],
-        ["training images", data.get("train_examples")],
+        ["data", settings.get("data.name")],
+        ["training images", dataset.get("train_examples")],
         [
-            f"{config.get('eval.split', 'validation')} images",
-            data.get("validation_examples"),
+            f"{settings.get('eval.split', 'validation')} images",
+            dataset.get("validation_examples"),
         ],
-        ["size of the model's input", _size(config.get("data.image_size"))],
+        ["size of the model's input", _size(settings.get("data.image_size"))],
     ]
     rows = [[name, shown(value)] for name, value in rows if value is not None]
     parts = [table(["", ""], rows, kind="facts", label="Data")] if rows else []
-    for target, names in (data.get("classes") or {}).items():
+    for target, names in (dataset.get("classes") or {}).items():
         more = f", and {len(names) - _NAMED_CLASSES} more" * (len(names) > _NAMED_CLASSES)
         listed = ", ".join(map(str, names[:_NAMED_CLASSES]))
         parts.append(element("p", f"{len(names)} classes ({target}): {listed}{more}"))
@@ -111,7 +112,7 @@ def cost_rows(run: RunFiles) -> Sequence[tuple[str, str]]:
         rows.append(("parameters", f"{sum(parameters.values()):,}"))
         rows += [(f"… of {name}", f"{count:,}") for name, count in parameters.items()]
     if "macs" in cost:
-        size = _size(run.config.get("data.image_size"))
+        size = _size(run.settings.get("data.image_size"))
         rows.append((f"multiply-accumulates of an image of {size}", in_short(cost["macs"])))
     for key, words, unit in (
         ("peak_device_gib", "peak of device memory", " GiB"),

@@ -14,6 +14,8 @@ from hybrid_jax.train.reporting.best_score import LOWER_IS_BETTER
 from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE
 
 _USUAL_SCORES = dict(classification="top1", detection="AP", segmentation="mIoU")
+ABSENT = -1
+"""The value of a score that has nothing to be computed from."""
 _CLOCK = ("step", "split")
 
 
@@ -23,7 +25,7 @@ class RunFiles:
 
     Attributes:
         workdir: of the run.
-        config: dotted key -> value.
+        settings: the config, dotted key -> value.
         dataset: of `dataset.json`.
         report: of `report.json`, which a finished run has.
         findings: of `findings.json`.
@@ -32,7 +34,7 @@ class RunFiles:
     """
 
     workdir: epath.Path
-    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
     dataset: Mapping[str, Any]
     report: Mapping[str, Any]
     findings: Mapping[str, Any]
@@ -47,12 +49,12 @@ class RunFiles:
     @property
     def task(self) -> str:
         """Name of the task."""
-        return self.config.get("task.name", "")
+        return self.settings.get("task.name", "")
 
     @property
     def main_score(self) -> str:
         """The score that the best checkpoint is chosen by, or the usual one."""
-        score = self.config.get("checkpoint.best_metric", "auto")
+        score = self.settings.get("checkpoint.best_metric", "auto")
         return score if score not in ("", "auto") else _USUAL_SCORES.get(self.task, "loss")
 
     @property
@@ -61,11 +63,11 @@ class RunFiles:
         return [s for s in dict.fromkeys(row["split"] for row in self.rows) if s != "train"]
 
     def points(self, key: str, *, split: str) -> list[tuple[int, float]]:
-        """Returns (step, value) of the rows of a split that have a finite value."""
+        """Returns (step, value) of the rows of a split that have one, finite."""
         return [
             (row["step"], float(row[key]))
             for row in self.rows
-            if row["split"] == split and _is_number(row.get(key))
+            if row["split"] == split and _is_number(row.get(key)) and row[key] != ABSENT
         ]
 
     def keys(self, split: str) -> list[str]:
@@ -118,7 +120,7 @@ def read_run(workdir: epath.Path) -> RunFiles:
         )
     return RunFiles(
         workdir=workdir,
-        config=flat(config),
+        settings=flat(config),
         dataset=_json(workdir / "dataset.json"),
         report=report,
         findings=findings,
