@@ -13,7 +13,7 @@ A map of stride s has ceil(H / s) x ceil(W / s) cells; cell (i, j) covers the pi
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Required, TypedDict
+from typing import Any, ClassVar, Protocol, Required, TypedDict
 
 import jax
 import numpy as np
@@ -225,58 +225,11 @@ class Scorer(Protocol):
         ...
 
 
-class Case(NamedTuple):
-    """One example and what a model said of it.
-
-    Attributes:
-        index: of the example in its source.
-        score: how good the prediction is, in [0, 1], or how sure; for ranking and captions.
-        prediction: one row of `Task.predict`.
-    """
-
-    index: int
-    score: float
-    prediction: Mapping[str, np.ndarray]
-
-
-class Findings(Protocol):
-    """What an evaluation finds beside its scores, for people to look at."""
-
-    def add(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        index: np.ndarray,
-        *,
-        scorer: Scorer | None,
-    ) -> None:
-        """Adds the predictions for the examples `index` (b,), which `scorer` already has.
-
-        Args:
-            predictions: rows of `Task.predict`, with `label` (b,) where a batch has it.
-        """
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Returns plain values for JSON, of these keys or fewer.
-
-        `table`: `columns` and `rows` of the scores of each class. `confusion`: `names`,
-        `counts` (true class, predicted class) and their `unit`. `confused`: the most
-        frequent wrong pairs (true, predicted, count). `calibration`: (count, mean
-        confidence, share correct) of each bin. `curves`: (name, recalls, precisions).
-        """
-        ...
-
-    def cases(self) -> tuple[list[Case], list[Case]]:
-        """Returns some of the best predictions, best first, and of the worst."""
-        ...
-
-
 class Task(Protocol):
     """Loss, metrics and predictions of one kind of outputs.
 
     Loss and metrics are sums over the rows of the batch that are not padding, so that sums
-    over batches and hosts are exact; `summarize` divides once at the end. A task may also
-    have `findings(source)`, which returns the `Findings` of a split for a run's report.
+    over batches and hosts are exact; `summarize` divides once at the end.
 
     Attributes:
         targets: targets in its batches, of "label", "boxes" and "segmentation".

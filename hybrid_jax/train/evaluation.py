@@ -64,8 +64,7 @@ def evaluate_split(
         eval_step: jitted `(params, mutable, batch) -> (sums, predictions)`, replicated.
         task: turns the sums into scores, and its scorer the predictions.
         data: the `data` branch of a config.
-        batch_size: rows over all processes.
-        sharding: of a batch.
+        batch_size: rows over all processes, spread by `sharding`.
         progress: whether to show a bar where there is a terminal.
         written: path without suffix beside which the scorer puts results for other tools.
         watchers: see the predictions, too; none on processes other than the main one.
@@ -80,18 +79,17 @@ def evaluate_split(
         process_count=jax.process_count(),
     )
     batches = DevicePrefetch(rows, sharding=sharding, size=data.prefetch)
-    shown = progress and is_main_process() and sys.stderr.isatty()
+    hidden = not (progress and is_main_process() and sys.stderr.isatty())
     scorer = task.scorer(source) if is_main_process() else None
     gathered = Gathered(scorer, watchers=watchers)
     steps = -(-len(source) // batch_size)
-    in_flight = SUMS_IN_FLIGHT if gathered.scorer is None else PREDICTIONS_IN_FLIGHT
+    in_flight = SUMS_IN_FLIGHT if scorer is None else PREDICTIONS_IN_FLIGHT
     waiting: list = []
     counts: collections.Counter[str] = collections.Counter()
     # Scorers read the headers of images.
     with at_most_pixels(data.max_pixels), contextlib.closing(batches):
-        for batch, more in tqdm(
-            batches, total=steps, desc="evaluating", leave=False, disable=not shown
-        ):
+        bar = dict(total=steps, desc="evaluating", leave=False, disable=hidden)
+        for batch, more in tqdm(batches, **bar):
             counts.update(more)
             waiting.append(eval_step(params, state.mutable, batch))
             if len(waiting) > in_flight:
@@ -100,8 +98,8 @@ def evaluate_split(
             gathered.add(*results)
         scores = task.summarize(gathered.sums)
         scores |= from_main_process(gathered.scores)
-    if written is not None and gathered.scorer is not None:
-        gathered.scorer.write(written)
+    if written is not None and scorer is not None:
+        scorer.write(written)
     left_out = {name: sum_over_processes(counts[name]) for name in sorted(counts)}
     return scores | {name: count for name, count in left_out.items() if count}
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_jax.contracts import Case, DatasetInfo, Scorer
+from hybrid_jax.contracts import DatasetInfo, Scorer
 from hybrid_jax.tasks.classification.calibration import NUM_BINS
+from hybrid_jax.tasks.findings import Case
 
 _KEPT = 8  # cases of each kind
 _SHOWN_CLASSES = 30  # a larger confusion matrix is not legible

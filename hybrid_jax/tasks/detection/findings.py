@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_jax.contracts import Case, Scorer
+from hybrid_jax.contracts import Scorer
 from hybrid_jax.tasks.detection.coco_scores import CocoScorer
 from hybrid_jax.tasks.detection.matched_boxes import matched
 from hybrid_jax.tasks.drawing import SHOWN_SCORE
+from hybrid_jax.tasks.findings import Case
 
 _KEPT = 6  # cases of each kind
 _SHOWN_CURVES = 12  # classes with a curve of their own

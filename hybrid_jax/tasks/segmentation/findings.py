@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_jax.contracts import Case, DatasetInfo, Scorer
+from hybrid_jax.contracts import DatasetInfo, Scorer
+from hybrid_jax.tasks.findings import Case
 from hybrid_jax.tasks.json_predictions import own_pixels
 from hybrid_jax.tasks.segmentation.scores import SegmentationScorer
 

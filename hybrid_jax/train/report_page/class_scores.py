@@ -15,7 +15,7 @@ def class_table(found: Mapping[str, Any]) -> Html:
     """Returns the table of the scores of each class, sortable, with bars in its cells.
 
     Args:
-        found: `columns` and `rows`, see `contracts.Findings`.
+        found: `columns` and `rows`, see `tasks/findings.py`.
     """
     columns = found["columns"]
     rows = [[row[0], *map(_cell, columns[1:], row[1:])] for row in found["rows"]]
@@ -26,7 +26,7 @@ def confusion_table(found: Mapping[str, Any]) -> Html:
     """Returns the confusion matrix, colored by the shares of each true class.
 
     Args:
-        found: `names`, `counts` and `unit`, see `contracts.Findings`.
+        found: `names`, `counts` and `unit`, see `tasks/findings.py`.
     """
     names, counts = found["names"], found["counts"]
     head = ["true \\ predicted", *(element("span", name) for name in names)]

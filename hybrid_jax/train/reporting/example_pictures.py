@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hybrid_jax.contracts import Case, Example, Source, Task
+from hybrid_jax.contracts import Example, Source, Task
 from hybrid_jax.tasks.drawn_truth import draw_truth, scaled_classes, scaled_image
+from hybrid_jax.tasks.findings import Case
 from hybrid_jax.tasks.json_predictions import own_pixels
 
 SIDE_PX = 320  # of the longer side of an image; enough for two columns of a page

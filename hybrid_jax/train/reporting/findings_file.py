@@ -10,8 +10,9 @@ from typing import Any
 import jax
 from etils import epath
 
-from hybrid_jax.contracts import Case, Findings, Source
+from hybrid_jax.contracts import Source
 from hybrid_jax.errors import BadImageError
+from hybrid_jax.tasks.findings import Case, Findings
 from hybrid_jax.train.checkpoints.workdir import write_whole
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.optimization.optimizer import branch_of

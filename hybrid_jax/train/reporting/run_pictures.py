@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from hybrid_jax.contracts import Findings, Scorer, Source, Task
+from hybrid_jax.contracts import Scorer, Source, Task
+from hybrid_jax.tasks.findings import Findings
 from hybrid_jax.train.checkpoints.workdir import flat
 from hybrid_jax.train.evaluation import Watcher
 from hybrid_jax.train.experiment import Experiment

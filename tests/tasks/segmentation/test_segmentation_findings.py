@@ -34,8 +34,8 @@ def test_cases_are_ranked_by_it(found):
     source, rows, scorer, findings = found
     best, worst = findings.cases()
     order = sorted(range(7), key=lambda index: -scorer.image_iou[index])
-    assert [case.index for case in best] == order
-    assert [case.index for case in worst] == order[::-1]
+    assert [case.index for case in best] == order[:6]
+    assert [case.index for case in worst] == order[::-1][:6]
     for case in (*best, *worst):
         assert case.score == pytest.approx(scorer.image_iou[case.index])
         height, width = source.masks[case.index].shape
