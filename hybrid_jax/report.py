@@ -42,7 +42,7 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
         read_run(path)  # a mistyped name is told before anything is computed
     target = None if output is None else epath.Path(output).expanduser().absolute()
     notes = [_missing_findings(path) for path in paths]
-    if not is_main_process():
+    if _is_another_process():
         return []
     alone = len(paths) == 1
     pages = [
@@ -57,6 +57,11 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
     return pages
 
 
+def _is_another_process() -> bool:
+    """Whether the main process does the work; asks no accelerator, which a run may have."""
+    return jax.distributed.is_initialized() and not is_main_process()
+
+
 def _missing_findings(workdir: epath.Path) -> str:
     """Makes `findings.json` where there is none; returns why it could not, or ""."""
     if (workdir / FINDINGS_FILE).exists():
@@ -66,7 +71,7 @@ def _missing_findings(workdir: epath.Path) -> str:
     except Exception as error:  # noqa: BLE001 - the page has much to show without
         reason = " ".join(str(error).split()) or type(error).__name__
         note = f"no evaluation for the report of {workdir.name}: {reason}"
-        if is_main_process():
+        if not _is_another_process():
             print(f"note: {note}", flush=True)
         return f"{note[0].upper()}{note[1:]}"
     return ""

@@ -88,8 +88,8 @@ def evaluate_split(
     counts: collections.Counter[str] = collections.Counter()
     # Scorers read the headers of images.
     with at_most_pixels(data.max_pixels), contextlib.closing(batches):
-        bar = dict(total=steps, desc="evaluating", leave=False, disable=hidden)
-        for batch, more in tqdm(batches, **bar):
+        bar = tqdm(batches, "evaluating", total=steps, leave=False, disable=hidden)
+        for batch, more in bar:
             counts.update(more)
             waiting.append(eval_step(params, state.mutable, batch))
             if len(waiting) > in_flight:

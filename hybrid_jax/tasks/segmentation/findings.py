@@ -26,7 +26,7 @@ class SegmentationFindings:
     def __init__(self, info: DatasetInfo):
         self._names = tuple(info.segmentation_names)
         self._scorer: SegmentationScorer | None = None
-        # (score, index, classes) and (-score, index, classes): the smallest leaves first.
+        # (score, -index, classes) and (-score, -index, classes): the smallest leaves first.
         self._best: list[tuple[float, int, np.ndarray]] = []
         self._worst: list[tuple[float, int, np.ndarray]] = []
 
@@ -74,14 +74,20 @@ class SegmentationFindings:
 
     def cases(self) -> tuple[list[Case], list[Case]]:
         """Returns the images with the highest and with the lowest mean IoU."""
-        best = [_case(score, *row) for score, *row in sorted(self._best, reverse=True)]
-        worst = [_case(-score, *row) for score, *row in sorted(self._worst, reverse=True)]
+        best = [
+            _case(-number, score=score, classes=classes)
+            for score, number, classes in sorted(self._best, reverse=True)
+        ]
+        worst = [
+            _case(-number, score=-score, classes=classes)
+            for score, number, classes in sorted(self._worst, reverse=True)
+        ]
         return best, worst
 
 
-def _case(score: float, index: int, classes: np.ndarray) -> Case:
+def _case(index: int, *, score: float, classes: np.ndarray) -> Case:
     prediction = dict(segmentation=classes, original_hw=np.array(classes.shape))
-    return Case(-index, score, prediction)
+    return Case(index, score, prediction)
 
 
 def _known(score: float) -> float | None:

@@ -18,7 +18,7 @@ def class_table(found: Mapping[str, Any]) -> Html:
         found: `columns` and `rows`, see `tasks/findings.py`.
     """
     columns = found["columns"]
-    rows = [[row[0], *map(_cell, columns[1:], row[1:])] for row in found["rows"]]
+    rows = [[row[0], *map(score_cell, columns[1:], row[1:])] for row in found["rows"]]
     return table(columns, rows, kind="sortable classes", label="Scores of each class")
 
 
@@ -61,7 +61,13 @@ def confused_table(pairs: Sequence[Sequence[Any]], *, unit: str) -> Html:
     return element("figure", element("figcaption", "Most frequent mistakes"), made)
 
 
-def _cell(column: str, value: Any) -> Html:
+def score_cell(column: str, value: Any) -> Html:
+    """Returns the cell of a score, with a bar where it is a share.
+
+    Args:
+        column: name of the score.
+        value: of it; None if it is not known.
+    """
     sorts = -1.0 if value is None else value
     if column not in _SHARES or value is None:
         return element("td", shown(value), data_value=sorts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hybrid_jax.train.report_page.class_scores import score_cell
 from hybrid_jax.train.report_page.config_table import config_differences
 from hybrid_jax.train.report_page.markup import Html, element, section, table
 from hybrid_jax.train.report_page.numbers import shown
@@ -68,16 +69,15 @@ def _results(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
 
 def _classes(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
     """Returns one score of each class, the runs side by side; nothing without any."""
-    tables = [run.findings.get("table") for run in runs]
-    if not all(tables) or len({tuple(t["columns"]) for t in tables if t}) != 1:
+    tables = [run.findings["table"] for run in runs if "table" in run.findings]
+    if len(tables) < len(runs) or len({tuple(t["columns"]) for t in tables}) != 1:
         return Html("")
     column = tables[0]["columns"][2]
-    by_class = [{row[0]: row[2] for row in t["rows"]} for t in tables if t]
+    by_class = [{row[0]: row[2] for row in t["rows"]} for t in tables]
     rows = []
     for name in dict.fromkeys(name for scores in by_class for name in scores):
         values = [scores.get(name) for scores in by_class]
-        cells = [element("td", shown(value), data_value=value) for value in values]
-        rows.append([name, *cells])
+        rows.append([name, *(score_cell(column, value) for value in values)])
     return table([f"{column} of", *names], rows, kind="sortable", label="Scores by class")
 
 

@@ -67,7 +67,7 @@ def curves_of_runs(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
         (score, "the main score, on validation", split_of),
         ("loss", "on validation", split_of),
         ("loss", "in training", ["train"] * len(runs)),
-        ("images_per_second", "images per second", ["train"] * len(runs)),
+        ("images_per_second", "in training", ["train"] * len(runs)),
         ("learning_rate", "", ["train"] * len(runs)),
     ]
     charts = [

@@ -30,7 +30,8 @@ def case_record(task: Task, source: Source, case: Case) -> dict[str, Any]:
         `truth`, and `labels` with the most probable ones as in `Task.to_json`.
     """
     example = source[case.index]
-    record = _annotated(task, source, example, case.index) | dict(score=case.score)
+    record = _annotated(task, source, example, case.index)
+    record["score"] = case.score
     if "label" in task.targets:
         record["labels"] = task.to_json(case.prediction)["labels"]
     else:

@@ -45,7 +45,8 @@ class RunPictures:
         self._findings: Findings | None = None
         self._complete: Spared | None = None
         if log.has_events:
-            log.text("config", config_text(experiment.config.to_dict()))
+            with spared("config in TensorBoard", say=log.say):
+                log.text("config", config_text(experiment.config.to_dict()))
 
     def watchers(self, step: int) -> list[Watcher]:
         """Returns what is to see the predictions of a step's evaluation."""
@@ -60,10 +61,11 @@ class RunPictures:
             watchers.append(Spared(self._examples, what=what, say=self._log.say))
         make = getattr(task, "findings", None)
         if config.log.report_page and step >= config.train.steps and make is not None:
-            self._findings = make(self._source)
             what = "findings in report.html"
-            self._complete = Spared(self._findings, what=what, say=self._log.say)
-            watchers.append(self._complete)
+            with spared(what, say=self._log.say):
+                self._findings = findings = make(self._source)
+                self._complete = Spared(findings, what=what, say=self._log.say)
+                watchers.append(self._complete)
         return watchers
 
     def evaluated(self, step: int) -> None:
