@@ -39,7 +39,7 @@ setup(
     # be otherwise loses to a folder of the same name, such as a clone in the current one.
     package_dir={"": "."},
     packages=find_packages(include=["hybrid_jax", "hybrid_jax.*"]),
-    package_data={"hybrid_jax": ["py.typed"]},
+    package_data={"hybrid_jax": ["py.typed", "train/report_page/page.*"]},
     install_requires=[
         "absl-py",
         "chex",
@@ -56,6 +56,7 @@ setup(
         "pillow>=10.1",  # from here on it carries a font of any size
         "PyYAML",  # data.yaml of YOLO; ml-collections needs it too
         "safetensors",  # published weights; plain arrays, never code
+        "rich",  # the progress of a run on a terminal
         "scikit-learn",  # carries the digits
         "scipy",  # Student's t of studies; jax and scikit-learn need it anyway
         "tensorboardX",  # events without TensorFlow

@@ -21,14 +21,14 @@ from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from hybrid_jax.config_files import first_lines, study_lines, with_files
 from hybrid_jax.errors import UserError, nearest
 
 _MODES = (
     *("train", "check", "evaluate", "robustness", "predict", "explain", "profile"),
-    *("export", "pack", "config", "study"),
+    *("export", "pack", "config", "study", "report"),
 )
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -50,8 +50,9 @@ _MODE = flags.DEFINE_enum(
     "records=PATH. config prints every key as training would have it: with what hardware, "
     "data, published weights and a run in the workdir decide. explain draws what a run "
     "looks at in the images of --input; without any, it scores how well that finds the "
-    "objects of config.eval.split. study trains and compares "
-    "variants of an experiment; see docs/studies.md.",
+    "objects of config.eval.split. study trains and compares variants of an experiment; see "
+    "docs/studies.md. report makes report.html of a workdir alone, without --config, and "
+    "compares several: --workdir=A,B.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -87,6 +88,7 @@ _OUTPUT = flags.DEFINE_string(
     "--mode=predict: the directory; default <workdir>/predictions. "
     "--mode=explain: the directory; default <workdir>/explanations. "
     "--mode=check: the directory; default the workdir. "
+    "--mode=report: the page; default in the workdir. "
     "--mode=pack: the directory or bucket path.",
 )
 _MAX_SIDE = flags.DEFINE_integer(
@@ -165,7 +167,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """
     try:
         words = flags.FLAGS(with_files(argv))
-        _ = _CONFIG.value.seed  # a missing file fails when first used
+        if _MODE.value != "report":
+            if not flags.FLAGS["config"].present:
+                example = "name an experiment, e.g. --config=r26_vit_b16; --help lists all."
+                raise UserError(f"no --config: {example}")
+            _ = _CONFIG.value.seed  # a missing file fails when first used
     except SystemExit:
         studies = ("studies, for --mode=study", study_lines())
         for title, lines in (("experiments", first_lines()), studies):
@@ -197,10 +203,6 @@ def _explained(error: Exception, argv: list[str]) -> str:
                 f"{nearest(asked[1], names)} Known: {', '.join(names)}."
             )
         return f"the config cannot be read: {str(error).splitlines()[-1].strip()}."
-    if "--config=None" in str(error):
-        return (
-            "no --config: name an experiment, e.g. --config=r26_vit_b16; --help lists all."
-        )
     if isinstance(error, flags.Error):
         return f"{error} (--help lists the flags)"
     inner = error.args[0] if error.args else error
@@ -215,7 +217,16 @@ def _explained(error: Exception, argv: list[str]) -> str:
     return f"{', '.join(given)}: the config has no key {text}"
 
 
-def _mode() -> Callable[[ConfigDict, str], Any]:
+def _workdir() -> str:
+    """Returns the workdir, or several separated by commas for `--mode=report`."""
+    if _WORKDIR.value:
+        return _WORKDIR.value
+    if not flags.FLAGS["config"].present:
+        raise UserError("--mode=report: give --workdir=PATH, or several: --workdir=A,B.")
+    return _default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+
+
+def _mode() -> Callable[[Any, str], Any]:
     """Returns what does the work; imports nothing that another mode needs."""
     match _MODE.value:
         case "train":
@@ -266,6 +277,10 @@ def _mode() -> Callable[[ConfigDict, str], Any]:
             from hybrid_jax.train.reporting.show_config import show_config as run
         case "study":
             from hybrid_jax.studies.study import study as run
+        case "report":
+            from hybrid_jax.report import report
+
+            return lambda _, workdirs: report(workdirs.split(","), output=_OUTPUT.value)
     return run
 
 
@@ -285,7 +300,8 @@ def _run(argv: list[str]) -> None:
         raise UserError("--program is for --format=stablehlo and --format=onnx.")
     if _MODE.value == "study" and "study" not in _CONFIG.value:
         raise UserError("--mode=study: the config is no study; see docs/studies.md.")
-    if "study" in _CONFIG.value and _MODE.value != "study":
+    config = {} if _MODE.value == "report" else _CONFIG.value  # the workdir has it
+    if "study" in config and _MODE.value != "study":
         raise UserError(f"the config is a study: give --mode=study, not {_MODE.value}.")
     # Imported here so that --help answers at once.
     import jax
@@ -300,15 +316,12 @@ def _run(argv: list[str]) -> None:
         jax.config.update("jax_platforms", "cpu")
     else:
         join()
-    config_path = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = _WORKDIR.value or _default_workdir(config_path)
     with failing_together():
-        _mode()(_CONFIG.value, workdir)
+        _mode()(config, _workdir())
 
 
 def main() -> None:
     """Parses the flags and runs one mode."""
-    flags.mark_flag_as_required("config")
     try:
         app.run(_run, flags_parser=_parse_flags)
     except UserError as error:

@@ -15,5 +15,5 @@ def get_config() -> ConfigDict:
     config.data.image_size = 16
     config.data.threads = 1
     config.train.batch_size = 8
-    config.log.update(every=1, tensorboard=False)
+    config.log.update(every=1, tensorboard=False, report_page=False)
     return config

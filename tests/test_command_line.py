@@ -227,16 +227,27 @@ def test_default_workdir_is_named_after_the_config(config, workdir):
     assert _default_workdir(config) == workdir
 
 
-def test_run_leaves_everything_in_its_default_workdir(tmp_path):
-    words = [word for word in command(tmp_path) if not word.startswith("--workdir")]
-    keys = ["--config.train.steps=3", "--config.log.tensorboard=True"]
-    done = run_well([*words, *keys], cwd=tmp_path, env=environment())
-    workdir = tmp_path / "runs/small_experiment"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Workdir and output of a run of three steps that leaves all it can."""
+    place = tmp_path_factory.mktemp("finished")
+    words = [word for word in command(place) if not word.startswith("--workdir")]
+    keys = {"train.steps": 3, "eval.every": 2}
+    keys |= {"log.tensorboard": True, "log.report_page": True}
+    flags = [f"--config.{name}={value}" for name, value in keys.items()]
+    done = run_well([*words, *flags], cwd=place, env=environment())
+    return place / "runs/small_experiment", done.stdout
+
+
+def test_run_leaves_everything_in_its_default_workdir(finished):
+    workdir, said = finished
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
         "dataset.json",
+        "findings.json",
         "metrics.jsonl",
+        "report.html",
         "report.json",
         "tensorboard",
     ]
@@ -244,5 +255,29 @@ def test_run_leaves_everything_in_its_default_workdir(tmp_path):
     assert report["steps"] == 3
     assert report["scores"]["count"] == 177
     assert report["model"]["fusion"] == "sequential"
-    assert f"workdir {workdir}" in done.stdout
-    assert "done: 3 steps" in done.stdout
+    assert f"workdir {workdir}" in said
+    assert "done: 3 steps" in said
+
+
+def test_run_ends_with_its_page(finished):
+    workdir, said = finished
+    assert said.splitlines()[-1] == f"report: {workdir / 'report.html'}"
+    assert (workdir / "report.html").stat().st_size < 3_000_000
+    findings = json.loads((workdir / "findings.json").read_text())
+    assert "hybrid_jax.main --config=" in findings["command"]
+    assert findings["step"] == 3
+    counts = findings["confusion"]["counts"]
+    assert sum(map(sum, counts)) == 177
+    right = sum(row[k] for k, row in enumerate(counts))
+    scores = json.loads((workdir / "report.json").read_text())["scores"]
+    assert right / 177 == pytest.approx(scores["top1"])
+    assert len(findings["worst"]) == len(findings["samples"]) == 8
+
+
+def test_tensorboard_has_the_same_examples_at_every_evaluation(finished):
+    (events,) = (finished[0] / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for number in (0, 25, 50, 75, 101, 126, 151, 176):  # of 177
+        assert content.count(b"validation/example_%d" % number) == 2
+    assert b"| `train.steps` | `3` |" in content
+    assert b"train/grad_norm_vit" in content

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.checking.example_facts import ExampleFacts
-from hybrid_jax.contracts import DatasetInfo, Example, Source
-from hybrid_jax.tasks.drawing import draw_annotated_boxes, draw_lines, draw_segmentation
+from hybrid_jax.contracts import Source
+from hybrid_jax.tasks.drawing import draw_lines
+from hybrid_jax.tasks.drawn_truth import draw_truth
 
 _COLUMNS, _ROWS = 5, 4
 _SIDE_PX = 400  # the longer one of every picture
@@ -31,7 +32,13 @@ def write_contact_sheet(
     cells = []
     common = _common(facts) if target == "segmentation" else None
     for one in samples(facts, count=_COLUMNS * _ROWS):
-        picture = _drawn(source[one.index], source.info, target=target, common=common)
+        picture = draw_truth(
+            source[one.index],
+            source.info,
+            target=target,
+            side_px=_SIDE_PX,
+            uncolored=common,
+        )
         left_out = sum(fault.count for fault in one.faults)
         lines = [one.name[-_NAME_CHARS:]]
         lines += [f"{left_out} faulty annotations left out"] if left_out else []
@@ -64,33 +71,6 @@ def _common(facts: Sequence[ExampleFacts]) -> int | None:
         pixels.update(dict(one.amounts))
     most = pixels.most_common(1)
     return most[0][0] if most and 2 * most[0][1] > pixels.total() else None
-
-
-def _drawn(
-    example: Example, info: DatasetInfo, *, target: str, common: int | None
-) -> np.ndarray:
-    image, scale = _scaled(example["image"])
-    if target == "label":
-        label = int(example["label"])
-        name = info.class_names[label] if info.class_names else str(label)
-        return draw_lines(image, [name])
-    if target == "boxes":
-        boxes, labels = example["boxes_xyxy_px"] * scale, example["box_labels"]
-        return draw_annotated_boxes(image, boxes, labels=labels, names=info.box_names)
-    mask = Image.fromarray(example["segmentation"])
-    mask = np.asarray(mask.resize(image.shape[1::-1], Image.Resampling.NEAREST))
-    names = info.segmentation_names
-    return draw_segmentation(image, mask, names=names, uncolored=common)
-
-
-def _scaled(image_u8: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the image with the longer side of a cell, and the factor."""
-    height, width = image_u8.shape[:2]
-    scale = _SIDE_PX / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    # Pixels of small images stay visible as they are.
-    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(image_u8).resize(size, how)), scale
 
 
 def _joined(cells: Sequence[np.ndarray]) -> np.ndarray:

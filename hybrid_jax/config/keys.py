@@ -42,7 +42,8 @@ def tree() -> ConfigDict:
             log=dict(
                 every=10,  # steps between rows of metrics.jsonl and of the terminal
                 tensorboard=True,  # also write TensorBoard event files
-                progress=True,  # a progress bar where there is a terminal
+                progress=True,  # a progress display where there is a terminal
+                report_page=True,  # report.html at the end of a run
             ),
             # Recording by jax.profiler.
             profile=dict(

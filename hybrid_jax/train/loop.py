@@ -23,6 +23,7 @@ from hybrid_jax.train.parallel.distributed import from_main_process, is_main_pro
 from hybrid_jax.train.reporting.announce import announce
 from hybrid_jax.train.reporting.log import RunLog
 from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
+from hybrid_jax.train.reporting.run_pictures import RunPictures
 from hybrid_jax.train.reporting.run_report import write_report
 from hybrid_jax.train.reporting.step_timer import StepTimer
 from hybrid_jax.train.reporting.step_trace import StepTrace
@@ -116,24 +117,26 @@ class _Run:
         self.eval_step = experiment.jitted_eval_step()
         self.eval_source = eval_source
         with ExitStack() as opened:  # closes what there is, if the rest cannot be made
-            self.stop = opened.enter_context(closing(StopRequest()))
-            log = RunLog(
+            enter = opened.enter_context
+            self.stop = enter(closing(StopRequest()))
+            self.log = log = RunLog(
                 workdir,
                 start=start,
                 steps=config.train.steps,
                 tensorboard=config.log.tensorboard,
                 progress=config.log.progress,
+                main_score=config.checkpoint.best_metric,
             )
-            self.log = opened.enter_context(closing(log))
-            batches = experiment.train_batches(start=start)
-            self.batches = opened.enter_context(closing(batches))
+            enter(closing(log))
+            self.pictures = RunPictures(experiment, workdir, source=eval_source, log=log)
+            self.batches = enter(closing(experiment.train_batches(start=start)))
             self.timer = StepTimer(
                 batch_size=config.train.batch_size,
                 batches=self.batches,
                 fastest=fastest_images_per_second(experiment),
             )
-            trace = StepTrace(workdir, config.profile.steps, say=self.log.say)
-            self.trace = opened.enter_context(closing(trace))
+            trace = StepTrace(workdir, config.profile.steps, say=log.say)
+            self.trace = enter(closing(trace))
             self._opened = opened.pop_all()
 
     def ready(self, *, seconds: float) -> None:
@@ -224,37 +227,39 @@ class _Run:
             if jax.process_count() > 1:
                 # One that fails leaves at once, and a checkpoint takes all processes.
                 self.checkpoints.wait()
-            scores = self.scores = self._scores_of(state)
+            scores = self.scores = self._scores_of(step, state)
             is_best = self.checkpoints.is_best(scores)
             if self.saved == step:
                 self.checkpoints.attach(step, scores)
             elif is_best:
                 self._save(step, state, scores=scores)
+            self.pictures.evaluated(step)
             self.log.scores(step, self.config.eval.split, scores)
             self.log.flush()
 
     def _evaluation_is_due(self) -> bool:
         """Whether the run ended between a checkpoint and the evaluation of its step."""
         config, step = self.config, self.start
-        if self.saved is None or not _is_time(
-            step, config.eval.every, last=config.train.steps
-        ):
+        is_time = _is_time(step, config.eval.every, last=config.train.steps)
+        if self.saved is None or not is_time:
             return False
         return from_main_process(
             lambda: not has_row(self.workdir, step, split=config.eval.split)
         )
 
-    def _scores_of(self, state: TrainState) -> dict[str, float]:
-        return evaluate_split(
-            self.eval_step,
-            state,
-            self.eval_source,
-            task=self.experiment.task,
-            data=self.experiment.eval_data,
-            batch_size=self.config.eval.batch_size,
-            sharding=self.experiment.batch_sharding,
-            progress=self.config.log.progress,
-        )
+    def _scores_of(self, step: int, state: TrainState) -> dict[str, float]:
+        with self.log.aside():
+            return evaluate_split(
+                self.eval_step,
+                state,
+                self.eval_source,
+                task=self.experiment.task,
+                data=self.experiment.eval_data,
+                batch_size=self.config.eval.batch_size,
+                sharding=self.experiment.batch_sharding,
+                progress=self.config.log.progress,
+                watchers=self.pictures.watchers(step),
+            )
 
     def _stopped(self, step: int) -> dict[str, float]:
         """Ends a run that was asked to, once its last checkpoint is on disk."""
@@ -267,7 +272,7 @@ class _Run:
     def _already_done(self, state: TrainState) -> dict[str, float]:
         """Scores a run that was finished before; makes up for a report it lost."""
         total = self.config.train.steps
-        self.scores = self.scores or self._scores_of(state)
+        self.scores = self.scores or self._scores_of(self.start, state)
         self.log.say(
             f"already at step {self.start} of {total}: nothing to train. A larger "
             f"train.steps makes the run longer; --mode=evaluate scores other splits."
@@ -277,19 +282,19 @@ class _Run:
         return self.scores
 
     def _report(self) -> None:
-        if not is_main_process():
-            return
-        write_report(
-            self.workdir,
-            self.config,
-            scores=self.scores,
-            best=self.checkpoints.best(),
-            facts=self.facts | dict(skipped=0) | self.unused_data.reported,
-        )
+        if is_main_process():
+            write_report(
+                self.workdir,
+                self.config,
+                scores=self.scores,
+                best=self.checkpoints.best(),
+                facts=self.facts | dict(skipped=0) | self.unused_data.reported,
+            )
         self.log.say(
             f"done: {self.config.train.steps} steps; checkpoints "
             f"{self.checkpoints.steps()} and report.json in {self.workdir}"
         )
+        self.pictures.write_report(self.config.train.steps)
 
 
 def _is_time(step: int, every: int, *, last: int) -> bool:

@@ -17,6 +17,7 @@ TINY = {
     "model.vit_options.depth": 1,
     "log.every": 1,
     "log.tensorboard": False,
+    "log.report_page": False,
 }
 
 

@@ -14,6 +14,7 @@ from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.bar_panel import draw_bars
 from hybrid_jax.tasks.classification.calibration import calibration_error, calibration_sums
+from hybrid_jax.tasks.classification.findings import ClassificationFindings
 from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
 from hybrid_jax.tasks.json_predictions import labels_to_json
 
@@ -79,6 +80,10 @@ class Classification:
 
     def scorer(self, source: Source) -> None:
         """Returns None: `metrics` gives all scores."""
+
+    def findings(self, source: Source) -> ClassificationFindings:
+        """Returns what an evaluation of a split is to show."""
+        return ClassificationFindings(source.info)
 
     def augment(
         self, batch: Mapping[str, jax.Array], *, key: jax.Array

@@ -72,6 +72,36 @@ class CocoScorer:
         names = evaluated.metric_keys()
         return {name: scores[name] for name in names} | self._by_class()
 
+    def precision_at_half(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Returns the classes' names, 101 recalls, and the precision (K, 101) at IoU 0.5.
+
+        The precision is the interpolated one of COCO: -1 for a class without objects.
+        """
+        accumulated = self._evaluation().eval
+        assert accumulated is not None
+        place = np.argsort(np.argsort(self._category_ids))
+        precision = np.asarray(accumulated["precision"])[0, :, :, 0, -1].T[place]
+        return self._names, np.linspace(0.0, 1.0, precision.shape[1]), precision
+
+    def objects_by_index(self) -> dict[int, dict[str, np.ndarray]]:
+        """Returns index of an image -> `boxes_xyxy_px` (N, 4) and `labels` (N,).
+
+        Without crowd regions.
+        """
+        index_of = {image["id"]: image["index"] for image in self.truth["images"]}
+        rows: dict[int, list[dict]] = {index: [] for index in index_of.values()}
+        for annotation in self.truth["annotations"]:
+            if not annotation["iscrowd"]:
+                rows[index_of[annotation["image_id"]]].append(annotation)
+        label_of = {int(number): k for k, number in enumerate(self._category_ids)}
+        found = {}
+        for index, objects in rows.items():
+            boxes = np.array([o["bbox"] for o in objects], np.float64).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            labels = np.array([label_of[o["category_id"]] for o in objects], np.int64)
+            found[index] = dict(boxes_xyxy_px=boxes, labels=labels)
+        return found
+
     def write(self, stem: Any) -> None:
         """Writes `<stem>_results.json` and `<stem>_ap.txt`.
 

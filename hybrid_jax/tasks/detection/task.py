@@ -14,6 +14,7 @@ from hybrid_jax.outputs import DenseDetectionOutputs, SetDetectionOutputs
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.detection.coco_scores import CocoScorer
 from hybrid_jax.tasks.detection.dense_detection import dense_candidates, dense_loss
+from hybrid_jax.tasks.detection.findings import DetectionFindings
 from hybrid_jax.tasks.detection.nms import nms
 from hybrid_jax.tasks.detection.set_detection import set_candidates, set_loss
 from hybrid_jax.tasks.drawing import draw_boxes
@@ -133,6 +134,11 @@ class Detection:
     def scorer(self, source: Source) -> Scorer:
         """Returns the scorer of COCO's average precision."""
         return CocoScorer(source)
+
+    def findings(self, source: Source) -> DetectionFindings:
+        """Returns what an evaluation of a split is to show."""
+        del source  # its scorer has it
+        return DetectionFindings()
 
     def predict(
         self, outputs: DetectionOutputs, batch: Mapping[str, jax.Array]

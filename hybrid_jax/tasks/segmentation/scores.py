@@ -26,12 +26,15 @@ class SegmentationScorer:
 
     Attributes:
         confusion: (K, K) int64, pixels by true class (rows) and predicted class (columns).
+        image_iou: index -> mean IoU of the classes in one image's mask or prediction; NaN
+            if all of its mask is void.
     """
 
     def __init__(self, source: Source):
         self._source = source
         self._names = tuple(source.info.segmentation_names)
         self.confusion = np.zeros((len(self._names),) * 2, np.int64)
+        self.image_iou: dict[int, float] = {}
 
     def add(self, predictions: Mapping[str, np.ndarray], index: np.ndarray) -> None:
         """Adds the output of `Segmentation.predict` for the examples `index` (b,).
@@ -52,7 +55,11 @@ class SegmentationScorer:
                     f"largest image or more, and check that the mask has the size of its "
                     f"image."
                 )
-            self.confusion += self._counted(truth, predicted, example, number)
+            counts = self._counted(truth, predicted, example, number)
+            self.confusion += counts
+            iou, _ = _by_class(counts)
+            known = iou[~np.isnan(iou)]
+            self.image_iou[int(number)] = float(known.mean()) if known.size else np.nan
 
     def scores(self) -> dict[str, float]:
         """Returns mIoU, mAcc, aAcc, and `IoU/<name>` and `Acc/<name>` of each class.
@@ -61,7 +68,7 @@ class SegmentationScorer:
         the masks nor in the predictions, its accuracy is -1 if it is not in the masks; mIoU
         and mAcc are means over the other classes (-1 if there are none).
         """
-        iou, accuracy = self._by_class()
+        iou, accuracy = _by_class(self.confusion)
         right, total = self.confusion.trace(), self.confusion.sum()
         scores = dict(mIoU=_mean(iou), mAcc=_mean(accuracy))
         scores["aAcc"] = float(right / total) if total else _ABSENT
@@ -113,12 +120,13 @@ class SegmentationScorer:
             )
         return counts[:classes, :classes]
 
-    def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns IoU and accuracy (K,) float64, NaN for 0 / 0."""
-        right = self.confusion.diagonal()
-        true, predicted = self.confusion.sum(1), self.confusion.sum(0)
-        with np.errstate(invalid="ignore"):
-            return right / (true + predicted - right), right / true
+
+def _by_class(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns IoU and accuracy (K,) float64 of a confusion matrix, NaN for 0 / 0."""
+    right = confusion.diagonal()
+    true, predicted = confusion.sum(1), confusion.sum(0)
+    with np.errstate(invalid="ignore"):
+        return right / (true + predicted - right), right / true
 
 
 def _mean(values: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from hybrid_jax.tasks import TASKS
 from hybrid_jax.tasks.drawing import draw_segmentation
 from hybrid_jax.tasks.json_predictions import own_pixels, pixels_to_json
 from hybrid_jax.tasks.label_options import refuse_label_options
+from hybrid_jax.tasks.segmentation.findings import SegmentationFindings
 from hybrid_jax.tasks.segmentation.inference import check_passes, segment
 from hybrid_jax.tasks.segmentation.pixel_loss import pixel_cross_entropy, pixel_hits
 from hybrid_jax.tasks.segmentation.prediction import original_classes
@@ -174,6 +175,10 @@ class Segmentation:
                 f"the size of the largest image of the split, got {self.canvas_hw}."
             )
         return SegmentationScorer(source)
+
+    def findings(self, source: Source) -> SegmentationFindings:
+        """Returns what an evaluation of a split is to show."""
+        return SegmentationFindings(source.info)
 
 
 def canvas_of(

@@ -11,8 +11,8 @@ from etils import epath
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.train.checkpoints.workdir import write_whole
 from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.reporting.best_score import LOWER_IS_BETTER
 
-_LOWER_IS_BETTER = ("loss", "ece")
 _FILE = "scores.json"
 
 
@@ -90,7 +90,7 @@ class CheckpointScores:
         score = scores[self.metric]
         if math.isnan(score):
             return -math.inf  # NaN compares with nothing, and would hide all better ones
-        return -score if self.metric in _LOWER_IS_BETTER else score
+        return -score if self.metric in LOWER_IS_BETTER else score
 
     def best(self, checkpoints: Sequence[Any]) -> tuple[int, float] | None:
         """Returns step and score of the best, the latest of equals; None without scores.

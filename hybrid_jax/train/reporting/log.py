@@ -1,13 +1,14 @@
 """Where a run's numbers go: `metrics.jsonl`, TensorBoard, and the terminal."""
 
+import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -16,15 +17,16 @@ from hybrid_jax.train.parallel.distributed import is_main_process
 class RunLog:
     """Writes rows and shows progress; silent in all processes but the first.
 
-    On a terminal there is a progress bar on stderr; elsewhere one plain line per row, so
-    that the logs of a cluster stay readable.
+    On a terminal there is a progress display on stderr; elsewhere one plain line per row,
+    so that notebooks and the logs of a cluster stay readable.
 
     Args:
         workdir: where `metrics.jsonl` and `tensorboard/` go.
         start: steps already done.
         steps: steps of the whole run.
         tensorboard: whether to write event files.
-        progress: whether to show a bar where there is a terminal.
+        progress: whether to show the display where there is a terminal.
+        main_score: the score whose best value the display has.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class RunLog:
         steps: int,
         tensorboard: bool,
         progress: bool,
+        main_score: str = "",
     ):
         self.active = is_main_process()
         self._steps = steps
@@ -52,26 +55,40 @@ class RunLog:
             self._events = SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=start + 1, write_to_disk=True
             )
-        shown = self.active and progress and sys.stderr.isatty()
-        self._bar = (
-            tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
-            if shown
-            else None
-        )
+        self._display = None
+        if self.active and progress and sys.stderr.isatty():
+            # Here, so that nothing else needs it.
+            from hybrid_jax.train.reporting.progress_display import ProgressDisplay
+
+            self._display = ProgressDisplay(start=start, steps=steps, score=main_score)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether TensorBoard's files are written by this process."""
+        return self._events is not None
 
     def say(self, text: str) -> None:
-        """Prints a line without tearing the progress bar."""
+        """Prints a line without tearing the progress display."""
         if not self.active:
             return
-        if self._bar is not None:
-            self._bar.write(text)
+        if self._display is not None:
+            self._display.say(text)
         else:
             print(text, flush=True)
 
     def advance(self) -> None:
-        """Moves the progress bar by one step."""
-        if self._bar is not None:
-            self._bar.update(1)
+        """Moves the progress display by one step."""
+        if self._display is not None:
+            self._display.advance()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the progress display away while something else has the terminal."""
+        if self._display is None:
+            yield
+            return
+        with self._display.away():
+            yield
 
     def train_row(self, step: int, values: Mapping[str, float]) -> None:
         """Records one training row: loss, learning rate, norms; speed where known."""
@@ -80,12 +97,14 @@ class RunLog:
         speed = "" if rate is None else f"{rate:.1f} images/s"
         if "mfu" in values:
             speed += f", MFU {100 * values['mfu']:.1f} %"
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4f}, {speed}")
-            return
+        eta = None
         if rate is not None:
             seconds = (self._steps - step) * values["seconds_per_step"]
             eta = datetime.timedelta(seconds=round(seconds))
+        if self._display is not None:
+            self._display.train_row(loss, speed=speed, eta=eta)
+            return
+        if rate is not None:
             speed += f"  data wait {100 * values['data_wait']:.1f} %  ETA {eta}"
         self.say(
             f"step {step}/{self._steps}  loss {loss:.4f}  "
@@ -101,6 +120,18 @@ class RunLog:
             if "/" not in name  # "IoU/sky": there may be hundreds
         )
         self.say(f"step {step}  {split}: {shown}")
+        if self._display is not None:
+            self._display.scores(step, values)
+
+    def picture(self, step: int, name: str, image_u8: np.ndarray) -> None:
+        """Shows an image (H, W, 3) uint8 in TensorBoard, where there is one."""
+        if self._events is not None:
+            self._events.add_image(name, image_u8, step, dataformats="HWC")
+
+    def text(self, name: str, markdown: str) -> None:
+        """Shows a text in TensorBoard, where there is one."""
+        if self._events is not None:
+            self._events.add_text(name, markdown, 0)
 
     def flush(self) -> None:
         """Puts everything recorded so far where another process can read it."""
@@ -110,12 +141,12 @@ class RunLog:
             self._path.write_text("".join(self._unwritten))
 
     def close(self) -> None:
-        """Flushes and takes the bar away."""
+        """Flushes and takes the display away."""
         self.flush()
         if self._events is not None:
             self._events.close()
-        if self._bar is not None:
-            self._bar.close()
+        if self._display is not None:
+            self._display.close()
 
     def _record(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         if not self.active:

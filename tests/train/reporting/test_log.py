@@ -8,6 +8,7 @@ from etils import epath
 
 from hybrid_jax.train.reporting import log as log_module
 from hybrid_jax.train.reporting.log import RunLog
+from hybrid_jax.train.reporting.progress_display import sparkline
 
 ROW = dict(
     loss=0.1 + 0.2,
@@ -20,13 +21,14 @@ ROW = dict(
 SCORES = dict(loss=2 / 3, top1=0.987654321, count=177)
 
 
-def open_log(path, *, start=0, tensorboard=False, progress=True) -> RunLog:
+def open_log(path, *, start=0, tensorboard=False, progress=True, **more) -> RunLog:
     return RunLog(
         epath.Path(path),
         start=start,
         steps=40,
         tensorboard=tensorboard,
         progress=progress,
+        **more,
     )
 
 
@@ -99,18 +101,40 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_there_is_a_bar_instead_of_lines(tmp_path, capsys, monkeypatch):
+def test_on_a_terminal_there_is_a_display_instead_of_lines(tmp_path, capsys, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    log = open_log(tmp_path, start=7)
+    monkeypatch.setenv("COLUMNS", "120")
+    log = open_log(tmp_path, start=7, main_score="top1")
     for _ in (8, 9, 10):
         log.advance()
+    log.train_row(9, ROW | dict(loss=0.6))
+    log.scores(10, "validation", SCORES)
     log.train_row(10, ROW)
+    with log.aside():
+        terminal.write("another bar")
+    log.say("[a] line")
     log.close()
     shown = terminal.getvalue()
     assert "10/40" in shown
-    assert "loss 0.3000, 123.5 images/s" in shown
+    assert "loss 0.3000 █▁  123.5 images/s  ETA 0:00:15" in shown
+    assert "best top1 0.9877 (step 10)" in shown
+    assert "step 10  validation: loss 0.6667  top1 0.9877" in shown
+    assert "[a] line\n" in shown
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ([1.0], ""),
+        ([3.0, 2.0, 1.0], "█▅▁"),
+        ([1.0, 1.0], "▁▁"),
+        ([4.0, 4.0, 0.0, 2.0], "█▁"),
+    ],
+)
+def test_line_of_losses(values, line):
+    assert sparkline(values, width=2 if len(values) == 4 else 3) == line
 
 
 def test_progress_off_gives_lines_on_a_terminal_too(tmp_path, capsys, monkeypatch):

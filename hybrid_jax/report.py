@@ -1,0 +1,111 @@
+"""`--mode=report`: what runs came to, as pages made of their workdirs alone."""
+
+from collections.abc import Sequence
+
+import jax
+from etils import epath
+
+from hybrid_jax.config import changed
+from hybrid_jax.errors import UserError
+from hybrid_jax.train.checkpoints.scored_run import scored_run
+from hybrid_jax.train.checkpoints.workdir import saved_config, write_whole
+from hybrid_jax.train.evaluation import evaluate_split
+from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.report_page.comparison import page_of_runs
+from hybrid_jax.train.report_page.page import write_page
+from hybrid_jax.train.report_page.run_files import read_run
+from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE, write_findings
+
+
+def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.Path]:
+    """Writes the page of each run and, of several runs, one page that compares them.
+
+    What the page shows of single predictions is in `findings.json`. Where a run has none,
+    one evaluation of its best checkpoint makes it; where that cannot be done, as without
+    the data, one line says why and the page does without.
+
+    Args:
+        workdirs: of runs, finished or not.
+        output: the file of one run, or of the comparison; `report.html` in the workdir,
+            `comparison.html` in the first one, if None.
+
+    Returns:
+        The files, the comparison last.
+
+    Raises:
+        UserError: no workdir, or one without a run.
+    """
+    if not workdirs:
+        raise UserError("--mode=report: give --workdir=PATH, or several: --workdir=A,B.")
+    paths = [epath.Path(each).expanduser().absolute() for each in workdirs]
+    for path in paths:
+        read_run(path)  # a mistyped name is told before anything is computed
+    target = None if output is None else epath.Path(output).expanduser().absolute()
+    notes = [_missing_findings(path) for path in paths]
+    if _is_another_process():
+        return []
+    alone = len(paths) == 1
+    pages = [
+        write_page(path, output=target if alone else None, notes=[note] if note else [])
+        for path, note in zip(paths, notes, strict=True)
+    ]
+    if not alone:
+        pages.append(target or paths[0] / "comparison.html")
+        write_whole(pages[-1], page_of_runs([read_run(path) for path in paths]))
+    for page in pages:
+        print(f"report: {page}", flush=True)
+    return pages
+
+
+def _is_another_process() -> bool:
+    """Whether the main process does the work; asks no accelerator, which a run may have."""
+    return jax.distributed.is_initialized() and not is_main_process()
+
+
+def _missing_findings(workdir: epath.Path) -> str:
+    """Makes `findings.json` where there is none; returns why it could not, or ""."""
+    if (workdir / FINDINGS_FILE).exists():
+        return ""
+    try:
+        _evaluate(workdir)
+    except Exception as error:  # noqa: BLE001 - the page has much to show without
+        reason = " ".join(str(error).split()) or type(error).__name__
+        note = f"no evaluation for the report of {workdir.name}: {reason}"
+        if not _is_another_process():
+            print(f"note: {note}", flush=True)
+        return f"{note[0].upper()}{note[1:]}"
+    return ""
+
+
+def _evaluate(workdir: epath.Path) -> None:
+    """Scores the best checkpoint of a run on its first split and writes the findings."""
+    config, count = saved_config(workdir), jax.device_count()
+    # The run may have had more devices.
+    here = {"mesh.data": count, "mesh.fsdp": 1, "mesh.tensor": 1}
+    here |= {"train.batch_size": count, "train.accumulate": 1}
+    here |= {"eval.batch_size": -(-config.eval.batch_size // count) * count}
+    here |= {"eval.split": config.eval.split.partition(",")[0], "log.report_page": True}
+    experiment, state, sources = scored_run(changed(config, here), workdir)
+    [(split, source)] = sources.items()
+    make = getattr(experiment.task, "findings", None)
+    findings = make(source) if make is not None and is_main_process() else None
+    evaluate_split(
+        experiment.jitted_eval_step(),
+        state,
+        source,
+        task=experiment.task,
+        data=experiment.eval_data,
+        batch_size=experiment.config.eval.batch_size,
+        sharding=experiment.batch_sharding,
+        progress=experiment.config.log.progress,
+        watchers=() if findings is None else (findings,),
+    )
+    if is_main_process():
+        write_findings(
+            workdir,
+            experiment,
+            source=source,
+            findings=findings,
+            step=int(state.step),
+            split=split,
+        )

@@ -1,0 +1,33 @@
+"""Numbers as people read them."""
+
+import datetime
+import math
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """Returns a value in few digits; a dash for what is not known."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (value.is_integer() and 1 <= abs(value) < 1e15):
+        return f"{int(value):,}"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in hours, minutes and seconds."""
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+def in_short(count: float) -> str:
+    """Returns a large number with a word for its size."""
+    for size, word in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {word}"
+    return f"{count:.3g}"
