@@ -46,10 +46,8 @@ def summary(found: Found, passes: Sequence[Pass], *, score: str) -> dict[str, An
     lines = suites[_CORRUPTIONS]["lines"]
     means = [line["mean"] for name, line in lines.items() if CORRUPTIONS[name].standard]
     mean = _mean(means) if means else None
-    known = mean is not None and clean[score] > 0
-    return whole | dict(
-        mean_corrupted=mean, retained=mean / clean[score] if known else None
-    )
+    retained = mean / clean[score] if mean is not None and clean[score] > 0 else None
+    return whole | dict(mean_corrupted=mean, retained=retained)
 
 
 def compared(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
