@@ -75,7 +75,23 @@ def traced(name):
     return jax.eval_shape(lambda state: explain_traced(graph, state, images), state)
 
 
-@pytest.mark.parametrize("name", FUSIONS.names())
+# Those that are traced in a second or less; the others take longer.
+QUICK = (
+    "botnet",
+    "conv_stem",
+    "mobile_former",
+    "resnet",
+    "simple_fpn",
+    "stage_swap",
+    "vit",
+)
+EVERY = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in FUSIONS.names()
+]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_fusion_is_explained_or_says_what_it_has_not(name):
     found = traced(name)
     kinds = {line.partition(":")[0] for line in found.missing}
@@ -93,7 +109,7 @@ def test_every_fusion_is_explained_or_says_what_it_has_not(name):
     assert all(line.endswith(".") for line in found.missing)
 
 
-@pytest.mark.parametrize("name", FUSIONS.names())
+@pytest.mark.parametrize("name", EVERY)
 def test_maps_are_cells_of_the_image(name):
     found = traced(name)
     maps = [*found.cams.values(), *(layer.heads for layer in found.attention)]
