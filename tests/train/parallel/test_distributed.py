@@ -1,6 +1,7 @@
 """Two processes train and score like one, and one goes on from where two stopped."""
 
 import re
+import shutil
 import signal
 import sys
 
@@ -35,20 +36,28 @@ SAME = 1e-6  # relative: float32 sums, gathered in another order
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """A run of one process with two devices, eight steps long."""
-    workdir = tmp_path_factory.mktemp("alone")
-    run_well(command(workdir, KEYS | {"train.steps": 8}), devices=2)
-    return workdir
+def together(tmp_path_factory):
+    """A run by two processes, one of which is told to stop: how it ended.
+
+    Returns the workdir, the last step, and what each process printed.
+    """
+    workdir = tmp_path_factory.mktemp("together")
+    output = tmp_path_factory.mktemp("output")
+    processes = start_several(command(workdir, KEYS | {"train.steps": 100_000}), output)
+    wait_until(
+        lambda: last_step(workdir) >= 5, process=processes[0], output=output / "output0"
+    )
+    processes[1].send_signal(signal.SIGTERM)
+    printed = ended_well(processes, output)
+    return workdir, last_step(workdir), printed
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
-    """The first four steps of the same run by two processes, and what they printed."""
-    workdir = tmp_path_factory.mktemp("together")
-    output = tmp_path_factory.mktemp("output")
-    processes = start_several(command(workdir, KEYS | {"train.steps": 4}), output)
-    return workdir, ended_well(processes, output)
+def alone(together, tmp_path_factory):
+    """A run of one process with two devices, four steps longer."""
+    workdir = tmp_path_factory.mktemp("alone")
+    run_well(command(workdir, KEYS | {"train.steps": together[1] + 4}), devices=2)
+    return workdir
 
 
 def assert_same_numbers(actual: list[dict], expected: list[dict]):
@@ -58,46 +67,40 @@ def assert_same_numbers(actual: list[dict], expected: list[dict]):
 
 
 def test_two_processes_have_the_losses_of_one(alone, together):
-    assert_same_numbers(rows(together[0]), rows(alone)[:4])
+    workdir, stopped, _ = together
+    assert_same_numbers(rows(workdir), rows(alone)[:stopped])
 
 
 def test_two_processes_have_the_scores_of_one(alone, together):
-    scores, expected = rows(together[0], "validation"), rows(alone, "validation")[:1]
+    scores, expected = (rows(path, "validation")[:1] for path in (together[0], alone))
+    assert scores[0]["step"] == 4
     assert scores[0]["count"] == 177  # not a multiple of the batch
     for name in ("top1", "top5"):
         assert scores[0][name] == expected[0][name]
     assert_same_numbers(scores, expected)
 
 
-def test_only_the_first_process_speaks(together):
-    first, second = together[1]
-    assert "step 4/4" in first
-    assert "on 2 x cpu" in first
-    assert "step 4/4" not in second
-    assert "done:" not in second
-
-
-def test_one_process_goes_on_from_two(alone, together):
-    workdir = together[0]
-    done = run_well(command(workdir, KEYS | {"train.steps": 8}))
-    assert "continued from step 4" in done.stdout
-    assert_same_numbers(rows(workdir), rows(alone))
-    assert_same_numbers(rows(workdir, "validation"), rows(alone, "validation"))
-
-
-def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
-    workdir = tmp_path / "run"
-    processes = start_several(command(workdir, KEYS | {"train.steps": 100_000}), tmp_path)
-    wait_until(
-        lambda: last_step(workdir) >= 3,
-        process=processes[0],
-        output=tmp_path / "output0",
-    )
-    processes[1].send_signal(signal.SIGTERM)
-    first, _ = ended_well(processes, tmp_path)
-    stopped = last_step(workdir)
+def test_sigterm_to_one_process_stops_both_at_the_same_step(together):
+    workdir, stopped, (first, _) = together
     assert f"stopped by SIGTERM after step {stopped}; saved" in first
     assert saved_steps(workdir)[-1] == stopped
+
+
+def test_only_the_first_process_speaks(together):
+    _, stopped, (first, second) = together
+    assert "step 1/100000" in first
+    assert "on 2 x cpu" in first
+    assert "step 1/100000" not in second
+    assert f"after step {stopped}" not in second
+
+
+def test_one_process_goes_on_from_two(alone, together, tmp_path):
+    workdir, stopped, _ = together
+    workdir = shutil.copytree(workdir, tmp_path / "run")
+    done = run_well(command(workdir, KEYS | {"train.steps": stopped + 4}))
+    assert f"continued from step {stopped}" in done.stdout
+    assert_same_numbers(rows(workdir), rows(alone))
+    assert_same_numbers(rows(workdir, "validation"), rows(alone, "validation"))
 
 
 # What the main process makes and only it: a score of every kind that JSON must carry.
