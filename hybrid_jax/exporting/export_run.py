@@ -1,7 +1,6 @@
 """`--mode=export`: a trained model as a file for other libraries or as a program."""
 
 import pathlib
-from typing import Any
 
 import jax
 from etils import epath
@@ -9,7 +8,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.config import changed
 from hybrid_jax.errors import UserError
-from hybrid_jax.exporting.model_card import facts_of
+from hybrid_jax.exporting.model_card import RunFacts, facts_of
 from hybrid_jax.exporting.program import network_program, whole_program
 from hybrid_jax.exporting.program_folder import PROGRAM_FORMATS, write_program
 from hybrid_jax.exporting.weights_file import write_weights
@@ -17,8 +16,9 @@ from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
+from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.parallel.distributed import is_main_process
-from hybrid_jax.train.state import merge_model
+from hybrid_jax.train.state import TrainState, merge_model
 
 
 def export_run(
@@ -66,24 +66,37 @@ def export_run(
             write_weights(experiment, state, file, format=format)
         return file
     folder = pathlib.Path(output or here / format).expanduser()
-    if not is_main_process():
-        return folder
+    if is_main_process():
+        model = _folded_model(experiment, state)
+        facts = facts_of(
+            experiment.config,
+            path,
+            info=source.info,
+            params=state.eval_params,
+            train_examples=len(source),
+            step=int(state.step),
+        )
+        size = {"data.image_size": experiment.eval_data.image_size}
+        resolved = changed(experiment.config, size)
+        if program == "whole":
+            made = whole_program(model, resolved, source.info)
+        else:
+            made = network_program(model, image_hw=tuple(resolved.data.image_size))
+        shape = write_program(made, folder, format=format, model=model, facts=facts)
+        _tell(facts, folder, images=f"{shape} {made.dtype}")
+    return folder
+
+
+def _folded_model(experiment: Experiment, state: TrainState) -> Hybrid:
     # A program has no place for shards: each array comes whole to one device.
     arrays = jax.device_put((state.eval_params, state.mutable), jax.local_devices()[0])
     model = merge_model(experiment.graph, *arrays)
     assert isinstance(model, Hybrid)
     fold(model)
-    known: dict[str, Any] = dict(info=source.info, params=state.eval_params)
-    known |= dict(train_examples=len(source), step=int(state.step))
-    facts = facts_of(experiment.config, path, **known)
-    size = {"data.image_size": experiment.eval_data.image_size}
-    resolved = changed(experiment.config, size)
-    if program == "whole":
-        made = whole_program(model, resolved, source.info)
-    else:
-        made = network_program(model, image_hw=tuple(resolved.data.image_size))
-    shape = write_program(made, folder, format=format, model=model, facts=facts)
+    return model
+
+
+def _tell(facts: RunFacts, folder: pathlib.Path, *, images: str) -> None:
     size_mib = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
     print(f"step {facts.step}: {facts.parameters:,} parameters written to {folder}")
-    print(f"  images: {shape} {made.dtype}; {size_mib:.1f} MiB in all", flush=True)
-    return folder
+    print(f"  images: {images}; {size_mib:.1f} MiB in all", flush=True)

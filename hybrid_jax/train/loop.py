@@ -65,10 +65,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             eval_notes=eval_source.info.notes,
             sizes=first_look(experiment.source).sizes if is_main_process() else "",
         )
-    options = experiment.config.checkpoint
-    with Checkpoints(
-        path, keep=options.keep, best_metric=options.best_metric
-    ) as checkpoints:
+    kept = experiment.config.checkpoint
+    with Checkpoints(path, keep=kept.keep, best_metric=kept.best_metric) as checkpoints:
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
         restored = state is not None
         if state is None:

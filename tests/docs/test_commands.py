@@ -10,11 +10,11 @@ import documents
 import pytest
 
 import hybrid_jax
-from hybrid_jax import main
+from hybrid_jax.command_line import flag_list
 from hybrid_jax.config import resolve
 
-FLAGS = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', inspect.getsource(main)))
-MODES = main._MODES
+FLAGS = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', inspect.getsource(flag_list)))
+MODES = flag_list.MODES
 
 
 def commands(text: str) -> list[list[str]]:

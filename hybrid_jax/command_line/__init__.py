@@ -1,0 +1,1 @@
+"""The flags and modes of `python -m hybrid_jax.main`."""
