@@ -21,13 +21,10 @@ def chosen_mode() -> Callable[[Any, str], Any]:
         case "robustness":
             from hybrid_jax.robustness.measure import measure_robustness
 
-            return functools.partial(
-                measure_robustness,
-                suites=given.SUITES.value,
-                corruptions=given.CORRUPTIONS.value,
-                severities=given.SEVERITIES.value,
-                baselines=given.BASELINE.value,
-            )
+            under = dict(suites=given.SUITES.value, corruptions=given.CORRUPTIONS.value)
+            under |= dict(severities=given.SEVERITIES.value)
+            baselines = given.BASELINE.value
+            return functools.partial(measure_robustness, baselines=baselines, **under)
         case "predict":
             from hybrid_jax.predicting.predict_run import predict_run
 

@@ -7,6 +7,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.config import changed
+from hybrid_jax.contracts import Source
 from hybrid_jax.errors import UserError
 from hybrid_jax.exporting.model_card import RunFacts, facts_of
 from hybrid_jax.exporting.program import network_program, whole_program
@@ -68,14 +69,7 @@ def export_run(
     folder = pathlib.Path(output or here / format).expanduser()
     if is_main_process():
         model = _folded_model(experiment, state)
-        facts = facts_of(
-            experiment.config,
-            path,
-            info=source.info,
-            params=state.eval_params,
-            train_examples=len(source),
-            step=int(state.step),
-        )
+        facts = _facts(experiment, state, source, workdir=path)
         size = {"data.image_size": experiment.eval_data.image_size}
         resolved = changed(experiment.config, size)
         if program == "whole":
@@ -85,6 +79,19 @@ def export_run(
         shape = write_program(made, folder, format=format, model=model, facts=facts)
         _tell(facts, folder, images=f"{shape} {made.dtype}")
     return folder
+
+
+def _facts(
+    experiment: Experiment, state: TrainState, source: Source, *, workdir: epath.Path
+) -> RunFacts:
+    return facts_of(
+        experiment.config,
+        workdir,
+        info=source.info,
+        params=state.eval_params,
+        train_examples=len(source),
+        step=int(state.step),
+    )
 
 
 def _folded_model(experiment: Experiment, state: TrainState) -> Hybrid:
