@@ -93,3 +93,10 @@ def test_one_bright_image_shows_that_all_bits_are_used(tmp_path):
 def test_images_without_files_are_not_looked_at(name):
     data = data_config(name=name)
     assert not unused_bits(open_split(data, split="train"), data)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\xff", b"GIF89a"])
+def test_damaged_files_are_left_to_who_reads_them(tmp_path, content):
+    source = folder_of(tmp_path, [60_000] * 6)
+    (tmp_path / "train/a/0.png").write_bytes(content)
+    assert not unused_bits(source, data_config())
