@@ -16,6 +16,7 @@ from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.formats.record_folder import FINISHED, FORMAT, PackedSplit, Shard
 from hybrid_jax.data.sources import open_split
+from hybrid_jax.data.unused_bits import refuse_unused_bits
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 from hybrid_jax.packing.listing import listing_of
 from hybrid_jax.packing.packed_example import Packer
@@ -102,6 +103,7 @@ def _settings(
 def _splits(config: ConfigDict) -> dict[str, Source]:
     """Returns the splits that a run reads, and validation and test if they are there."""
     sources = {s: open_split(config.data, split=s) for s in splits_read(config)}
+    refuse_unused_bits(sources[config.data.train_split], config.data)
     for split in ("validation", "test"):
         if split not in sources:
             try:

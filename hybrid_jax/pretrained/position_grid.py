@@ -43,8 +43,8 @@ def grid_of_table(counts: Sequence[int], hints: Hints, *, where: str) -> tuple[i
             f"{_times(like_images)}, which has the shape of your images, and the "
             f"file does not say which. {_ADVICE}"
         )
-    if square or like_images:
-        return square or like_images
+    if found := square or like_images:
+        return found
     raise UserError(
         f"{where}: expected a square grid of positions, got {said} positions. {_ADVICE}"
     )
@@ -52,7 +52,9 @@ def grid_of_table(counts: Sequence[int], hints: Hints, *, where: str) -> tuple[i
 
 def _of_shape(counts: Sequence[int], hw: tuple[int, int] | None) -> tuple[int, int] | None:
     """Returns the first grid of the shape of an image (height, width); None if none is."""
-    for count in counts if hw else ():
+    if hw is None:
+        return None
+    for count in counts:
         rows = math.isqrt(count * hw[0] // hw[1])
         if rows and count % rows == 0 and rows * hw[1] == count // rows * hw[0]:
             return rows, count // rows

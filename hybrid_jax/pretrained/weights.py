@@ -125,11 +125,11 @@ def open_weights(
             "pretrained_vit empty, or leave pretrained empty."
         )
     size = VIT_SIZES.get(model["vit"], {})
-    side = isinstance(image_size, int)
-    hw = (image_size, image_size) if side else tuple(image_size or ())
+    if isinstance(image_size, int):
+        image_size = (image_size, image_size)
     hints = Hints(
         grid=tuple(model["pretrained_options"]["grid"]) or None,
-        image_hw=hw or None,
+        image_hw=None if image_size is None else (image_size[0], image_size[1]),
         num_heads=model["vit_options"]["num_heads"] or size.get("num_heads"),
         prefix=model["pretrained_options"]["prefix"],
     )

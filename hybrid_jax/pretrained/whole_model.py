@@ -39,8 +39,9 @@ def _as_many_classes(row: Row) -> bool:
     if row.action == "loaded":
         return True
     there, here = row.file_shape, row.shape
-    known = there is not None and here is not None
-    return known and there[-1] == here[-1] and row.why != "head=new"
+    if there is None or here is None or row.why == "head=new":
+        return False
+    return there[-1:] == here[-1:]
 
 
 def _of(layer: Row) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hybrid_jax.config import changed, defaults
 from hybrid_jax.data.pipeline import train_batches
+from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.data.sources import shapes as shapes_source
 from hybrid_jax.errors import BadImageError, UserError
@@ -270,3 +271,21 @@ def test_changed_data_is_not_taken_for_what_was_packed(tmp_path, change):
     with pytest.raises(UserError, match="packed from other files"):
         pack(config, "", output=str(out))
     pack(config, "", output=str(tmp_path / "anew"))
+
+
+def test_gray_of_12_bits_is_packed_and_read_in_one_range(tmp_path):
+    for split in ("train", "val"):
+        for label in "ab":
+            path = tmp_path / "data" / split / label / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.uint16([[0, 2048, 4095]] * 3)).save(path)
+    name, out = f"folder:{tmp_path}/data", str(tmp_path / "out")
+    with pytest.raises(UserError, match="nearly black"):
+        pack(_config(name), "", output=out)
+    pack(_config(name, gray_range=(0, 4095)), "", output=out)
+    packed = _config(f"records:{out}", gray_range=(0, 4095)).data
+    source = open_split(packed, split="train")
+    with reading_as(packed):
+        assert source[0]["image"][0, :, 0].tolist() == [0, 128, 255]
+    with pytest.raises(UserError, match=r"gray_range: expected \(0, 4095\)"):
+        open_split(_config(f"records:{out}").data, split="train")

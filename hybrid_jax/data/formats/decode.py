@@ -131,6 +131,18 @@ def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:
         raise _bad_image(path, error) from error
 
 
+def peak_of_16_bits(path: str | os.PathLike) -> int | None:
+    """Returns the largest value of a 16-bit gray image, of which the pixels are read.
+
+    None for all others, for those that say that they use fewer bits, and for files that
+    cannot be read; of these only the header is.
+    """
+    with contextlib.suppress(*_UNREADABLE), _opened(path) as image:
+        if image.mode.startswith("I;16") and _bits(image) == 16:
+            return int(np.asarray(image).max())
+    return None
+
+
 def _opened(path: str | os.PathLike | bytes) -> Image.Image:
     image = _opened_whatever_size(path)
     width, height = image.size

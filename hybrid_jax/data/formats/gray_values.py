@@ -45,18 +45,19 @@ def gray_bytes(gray: np.ndarray, *, bits: int = 16) -> np.ndarray:
     if not (np.isfinite(least) and np.isfinite(most)):
         raise GrayValuesError("its values are not all finite numbers")
     floats = np.issubdtype(gray.dtype, np.floating)
-    if _RANGE.get() is not None:
-        black, white = _RANGE.get()
+    chosen = _RANGE.get()
+    if chosen is not None:
+        black, white = chosen
     elif floats:
         black, white = 0, 1 if most <= 1 else 255
     else:
         black, white = 0, 2**bits - 1
-    if _RANGE.get() is None and (least < black or most > white):
+    if chosen is None and (least < black or most > white):
         raise GrayValuesError(
             f"its values are from {least:g} to {most:g}. Say which of them are black and "
             f'white: --config.data.gray_range="({least:g},{most:g})"'
         )
-    if _RANGE.get() is None and not floats:
+    if chosen is None and not floats:
         return (gray.astype(np.int64) >> (bits - 8)).astype(np.uint8)
     shares = (gray.astype(np.float64) - black) / (white - black)
     return np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8)

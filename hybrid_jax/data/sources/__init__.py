@@ -83,6 +83,7 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
                 f"config.data.{key}: expected {type(data[key])()!r}, because {data.name!r} "
                 f"was packed with it, and so it would change the masks twice."
             )
+    _check_gray_range(source, data)
     if data.ignore_label or data.label_map:
         source = MappedMasks(
             source, ignore_label=tuple(data.ignore_label), label_map=data.label_map
@@ -98,3 +99,13 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
         notes = (*checked.info.notes, note)
         checked.info = dataclasses.replace(checked.info, notes=notes)
     return checked
+
+
+def _check_gray_range(source: Source, data: ConfigDict) -> None:
+    """Raises `UserError` if packed images would be seen otherwise than when packed."""
+    packed = getattr(source, "packed_from", {}).get("gray_range")
+    if packed and tuple(packed) != tuple(data.gray_range):
+        raise UserError(
+            f"config.data.gray_range: expected {tuple(packed)}, with which {data.name!r} "
+            f"was packed, got {tuple(data.gray_range)}: its files are the original ones."
+        )

@@ -4,7 +4,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ class TfdsSource:
             record = records[index]
             example, hw = image_or_size(record[features.image])
             if features.mask:
-                example["segmentation"] = self._mask(record)
+                example["segmentation"] = self._mask(record[features.mask])
         except (OSError, SyntaxError, ValueError) as error:
             raise BadImageError(
                 f"data {self._name!r}: example {index} cannot be read: {error}. Prepare "
@@ -142,17 +142,19 @@ class TfdsSource:
         example["image_id"] = image_id_in(record, index=index)
         return example | {"where": f"{self._name}, {self._split}, example {index}"}
 
-    def _mask(self, record: Mapping[str, Any]) -> np.ndarray:
-        ids = mask_in(record[self._features.mask], self._features)
+    def _mask(self, stored: np.ndarray) -> np.ndarray:
+        ids = mask_in(stored, self._features)
         return np.where(ids == VOID, np.uint8(1), ids) if self.has_binary_masks else ids
 
     def _ids_of_training(self, location: str, builder: Any) -> frozenset[int]:
         features = self._features
+        key = features.mask
+        assert key is not None  # else there are no ids to look for
         undecoded = features.image if features.image_is_encoded else None
         records = _open_records(location, "train", undecoded=undecoded)
         return ids_of(
             len(records),
-            lambda index: mask_in(records[index][features.mask], features),
+            lambda index: mask_in(records[index][key], features),
             state=lambda: os.fsencode(f"{builder.data_path}\0{len(records)}"),
         )
 

@@ -55,8 +55,9 @@ def vit_entries(spec: ViTSpec) -> list[Entry]:
 def head_options(stored: Stored) -> dict[str, int]:
     """Returns the options of the head of a tidied file: the width of its tanh layer."""
     layer = stored.get("pre_logits/bias")
-    known = layer is not None and "head/kernel" in stored
-    return dict(representation_size=layer.shape[0]) if known else {}
+    if layer is None or "head/kernel" not in stored:
+        return {}
+    return dict(representation_size=layer.shape[0])
 
 
 def head_entries(architecture: Architecture) -> list[Entry]:

@@ -137,8 +137,9 @@ def classes_of(stored: Stored) -> int:
 def head_options(stored: Stored) -> dict[str, int]:
     """Returns the options of the head: the width of its tanh layer."""
     layer = stored.get(f"{_PRE_LOGITS}.bias")
-    known = layer is not None and "head.weight" in stored
-    return dict(representation_size=layer.shape[0]) if known else {}
+    if layer is None or "head.weight" not in stored:
+        return {}
+    return dict(representation_size=layer.shape[0])
 
 
 def vit_entries(architecture: Architecture) -> list[Entry]:

@@ -8,7 +8,7 @@ from PIL import Image
 from hybrid_jax.data.formats.decode import read_image
 from hybrid_jax.data.formats.gray_values import gray_values_in
 from hybrid_jax.data.reading import reading_as
-from hybrid_jax.data.sources import open_source
+from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.data.unused_bits import refuse_unused_bits, unused_bits
 from hybrid_jax.errors import BadImageError, UserError
 
@@ -87,3 +87,16 @@ def test_bits_that_no_image_uses_are_asked_about(tmp_path, peak, white):
 
 def test_one_bright_image_shows_that_all_bits_are_used(tmp_path):
     assert not unused_bits(folder_of(tmp_path, [900] * 29 + [60_000]), data_config())
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes"])
+def test_images_without_files_are_not_looked_at(name):
+    data = data_config(name=name)
+    assert not unused_bits(open_split(data, split="train"), data)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\xff", b"GIF89a"])
+def test_damaged_files_are_left_to_who_reads_them(tmp_path, content):
+    source = folder_of(tmp_path, [60_000] * 6)
+    (tmp_path / "train/a/0.png").write_bytes(content)
+    assert not unused_bits(source, data_config())
