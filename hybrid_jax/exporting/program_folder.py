@@ -70,11 +70,13 @@ def any_size_if_possible(program: Program, model: Hybrid) -> tuple[export.Export
         return exported(program, sides="any"), "(B, H, W, 3)"
     H, W = program.image_hw
     cell = max(_CELL_PX, *model.backbone.channels)
+    if H % cell or W % cell:  # the model's own size has to be one of them
+        return exported(program), f"(B, {H}, {W}, 3)"
     try:
         text = f"(B, H, W, 3), H and W multiples of {cell}"
         return exported(program, sides=str(cell)), text
     except Exception:  # of many kinds, wherever a number is needed
-        return exported(program, sides="fixed"), f"(B, {H}, {W}, 3)"
+        return exported(program), f"(B, {H}, {W}, 3)"
 
 
 def _serialized(lowered: export.Exported) -> bytes:

@@ -22,7 +22,7 @@ def sine_positions(
     counts = mask.astype(jnp.float32)
     sides = []
     for axis in (1, 2):
-        number = jnp.cumsum(counts, axis)
+        number = jnp.cumsum(counts, axis=axis)
         last = jax.lax.slice_in_dim(number, number.shape[axis] - 1, None, axis=axis)
         angle = (2.0 * np.pi * number / (last + 1e-6))[..., None] * omega
         pairs = [jnp.sin(angle[..., 0::2]), jnp.cos(angle[..., 1::2])]

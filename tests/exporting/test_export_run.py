@@ -39,8 +39,11 @@ def images_of(hw, *, count=3):
 def run_of(request, tmp_path_factory):
     """(task, workdir, config) of a run of each task."""
     workdir = tmp_path_factory.mktemp(request.param)
-    changes = {"model.resnet_options.norm": "batch"} if request.param == "detection" else {}
-    config = config_of(request.param, changes)
+    changes = {
+        "detection": {"model.resnet_options.norm": "batch"},
+        "segmentation": {"data.image_size": (32, 64)},  # sides are multiples of 32
+    }
+    config = config_of(request.param, changes.get(request.param))
     saved(epath.Path(workdir), config)
     return request.param, workdir, config
 
@@ -52,9 +55,15 @@ def test_network_is_that_of_the_run(run_of):
     assert {path.name for path in folder.iterdir()} == FILES
     run, facts = load_model(folder)
     assert facts["task"] == task
-    assert facts["input_shape"] == "(B, H, W, 3), H and W multiples of 32"
+    shapes = dict(
+        classification="(B, 16, 16, 3)",
+        detection="(B, 32, 48, 3)",
+        segmentation="(B, H, W, 3), H and W multiples of 32",
+    )
+    assert facts["input_shape"] == shapes[task]
+    hw = (64, 32) if task == "segmentation" else tuple(facts["example_shape"][1:3])
     model = hybrid_jax.load_trained(workdir)
-    images = (images_of((32, 64)) / 127.5 - 1.0).astype(np.float32)
+    images = (images_of(hw) / 127.5 - 1.0).astype(np.float32)
     ours, theirs = named_outputs(model(jnp.asarray(images))), run(images)
     assert set(theirs) == set(facts["outputs"]) == set(ours)
     for name, array in ours.items():

@@ -95,7 +95,9 @@ class FCOS(nnx.Module):
         """Returns one box, K logits and one quality for each cell, in float32."""
         levels = []
         maps = self._pyramid(features.maps, train=train)
-        for stride, scale in zip(self.strides, self.scales[...], strict=True):
+        scales = self.scales[...]
+        for level, stride in enumerate(self.strides):
+            scale = scales[level]
             x = maps[stride]
             B, h, w, _ = x.shape
             centers, strides = cell_centers((h, w), stride=stride)
