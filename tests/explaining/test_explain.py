@@ -9,6 +9,7 @@ from small_hybrid import K, example_images, hybrid
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.explaining.class_score import class_score, predicted_class
+from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.outputs import BoxSet, SegmentationOutputs, SetDetectionOutputs
 
 
@@ -74,6 +75,14 @@ def test_fused_view_is_the_mean_of_both(found):
     )
     np.testing.assert_allclose(views["fused"], (first + second) / 2, atol=1e-7)
     assert views["fused"].shape == (2, 40, 24)
+
+
+def test_a_folded_model_is_explained_alike(images, found):
+    folded = hybrid("sequential", fusion=dict(stride=8), vit=dict(depth=1))
+    fold(folded)
+    again = hybrid_jax.explain(folded, images)
+    for name, cam in found.cams.items():
+        np.testing.assert_allclose(again.cams[name].values, cam.values, atol=1e-4)
 
 
 @pytest.mark.parametrize(
