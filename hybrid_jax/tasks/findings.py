@@ -39,7 +39,7 @@ class Findings(Protocol):
         """Adds the predictions for the examples `index` (b,), which `scorer` already has.
 
         Args:
-            predictions: rows of `Task.predict`, with `label` (b,) where a batch has it.
+            predictions: rows of `Task.predict`, with `true_label` (b,) where known.
         """
         ...
 

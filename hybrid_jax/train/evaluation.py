@@ -129,10 +129,11 @@ class Gathered:
         real = rows.pop("mask")
         rows = {name: value[real] for name, value in rows.items()}
         index = rows.pop("index")
+        known = {name: rows.pop(name) for name in ("true_label",) if name in rows}
         if self.scorer is not None:
             self.scorer.add(rows, index)
         for watcher in self._watchers:
-            watcher.add(rows, index, scorer=self.scorer)
+            watcher.add(rows | known, index, scorer=self.scorer)
 
     def scores(self) -> dict[str, float]:
         """Returns the scorer's scores, none without one."""

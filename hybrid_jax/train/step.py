@@ -128,16 +128,17 @@ def make_eval_step(
 ) -> Callable[[dict, dict, dict], Any]:
     """Returns `step(params, mutable, batch) -> (sums, predictions)` of one batch.
 
-    The sums are the task's metrics; the predictions what its scorer needs, with `mask`,
-    `index` and, where it has one, `label` of the batch.
+    The sums are the task's metrics; the predictions what its scorer needs, with `mask` and
+    `index` of the batch, and `true_label`, the `label` of a batch that has it.
     """
 
     def step(params: dict, mutable: dict, batch: dict) -> tuple[Mapping, Mapping]:
         model = merge_model(graph, params, mutable)
         image = normalize_image(batch["image"], policy=normalization)
         outputs = task.infer(model, image, content_yxyx_px=batch.get("content_yxyx_px"))
-        told = ("mask", "index", "label")
-        rows = {name: batch[name] for name in told if name in batch}
+        rows = {name: batch[name] for name in ("mask", "index")}
+        if "label" in batch:
+            rows["true_label"] = batch["label"]
         return task.metrics(outputs, batch), task.predict(outputs, batch) | rows
 
     return step

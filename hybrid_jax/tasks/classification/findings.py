@@ -32,12 +32,12 @@ class ClassificationFindings:
         *,
         scorer: Scorer | None,
     ) -> None:
-        """Adds the output of `Classification.predict`, with `label` (b,)."""
+        """Adds the output of `Classification.predict`, with `true_label` (b,)."""
         del scorer
         self._rows.append(
             dict(
                 index=np.asarray(index),
-                label=np.asarray(predictions["label"]),
+                label=np.asarray(predictions["true_label"]),
                 top_labels=np.asarray(predictions["top_labels"]),
                 top_probabilities=np.asarray(predictions["top_probabilities"]),
             )

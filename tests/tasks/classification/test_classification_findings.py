@@ -18,7 +18,7 @@ def findings():
     made = ClassificationFindings(DatasetInfo(num_classes=3, class_names=NAMES))
     others = np.stack([(PREDICTED + 1) % 3, (PREDICTED + 2) % 3], 1)
     rows = dict(
-        label=LABELS,
+        true_label=LABELS,
         top_labels=np.concatenate([PREDICTED[:, None], others], 1),
         top_probabilities=np.stack([SURE, (1 - SURE) / 2, (1 - SURE) / 2], 1),
     )
@@ -63,7 +63,7 @@ def test_surest_are_the_best_and_the_worst(findings):
 def test_large_matrices_are_left_out():
     info = DatasetInfo(num_classes=5000, class_names=tuple(map(str, range(5000))))
     made = ClassificationFindings(info)
-    rows = dict(label=np.array([4999]), top_labels=np.array([[7]]))
+    rows = dict(true_label=np.array([4999]), top_labels=np.array([[7]]))
     made.add(rows | dict(top_probabilities=np.ones((1, 1))), np.array([0]), scorer=None)
     facts = made.facts()
     assert "confusion" not in facts

@@ -47,7 +47,7 @@ def test_findings_that_fail_are_one_line_and_left_out(classifier, capsys, monkey
     watcher.add({}, np.zeros(1), scorer=None)
     pictures.write_report(3)
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("note: no findings in report.html (KeyError: 'label')")
+    assert said[0].startswith("note: no findings in report.html (KeyError: 'true_label')")
     assert said[1:] == [f"report: {path / 'report.html'}"]
     assert "confusion" not in json.loads((path / "findings.json").read_text())
     (path / "findings.json").unlink()
