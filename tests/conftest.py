@@ -23,11 +23,23 @@ if _cache:
 # What is known of data sets that tests write is of no use to anybody else.
 os.environ["HJ_MASK_IDS"] = tempfile.mkdtemp(prefix="mask-ids-")
 
+_MUCH_MEMORY = 2 << 30
+
+
+def pytest_collection_finish():
+    """Begins when every module is imported, whose objects stay."""
+    import quick_tracing
+
+    quick_tracing.give_tracers_a_short_answer()
+    quick_tracing.collect_garbage_rarely()
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Compiled programs of one file are of no use to the next, and grow to gigabytes."""
+    """Compiled programs of one file hardly serve the next, and grow to gigabytes."""
     yield
     import jax
+    import quick_tracing
 
-    jax.clear_caches()
+    if quick_tracing.resident_bytes() > _MUCH_MEMORY:
+        jax.clear_caches()

@@ -18,6 +18,9 @@ from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_model
 
 _NOT_READ = 8  # width of `pooled` for heads that read maps
+_AWKWARD_WIDTH = 58  # of `pooled`
+# 256 is what many heads project to, and then need not.
+_AWKWARD_CHANNELS = {4: 34, 8: 46, 16: 58, 32: 256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +92,16 @@ def read_by(head, fusion):
     """Returns what a head reads of a fusion: ((stride, C), ...) of maps, and the width.
 
     By its contract those are the strides it names, or `pooled` if it names none; and all
-    maps where one of the strides has to be made. Many fusions are alike to a head then,
-    and what is alike needs to be looked at once.
+    maps where one of the strides has to be made. Fusions with the same strides are alike
+    to a head then, and are looked at once: numbers of channels are stood for by such that
+    are awkward for groups and heads of attention.
     """
     module, strides = build(fusion).module, HEADS.get(head).strides
+    if not strides:
+        return (), _AWKWARD_WIDTH
     given = module.channels
     kept = strides if set(strides) <= set(given) else given
-    return tuple(
-        (s, given[s]) for s in sorted(kept)
-    ), _NOT_READ if strides else module.width
+    return tuple((s, _AWKWARD_CHANNELS.get(s, given[s])) for s in sorted(kept)), _NOT_READ
 
 
 def stand_in_for(seen, *, dtype):

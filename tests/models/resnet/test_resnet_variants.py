@@ -11,7 +11,6 @@ from flax import nnx
 from parameters import as_float64, random_like
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.models.hybrid import create_model, list_fusions
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.ops.pooling import max_pool, neighbor_mean
 from hybrid_jax.specs import ResNetSpec
@@ -194,33 +193,6 @@ def test_stages_and_blocks_one_by_one_end_as_the_whole_net():
     assert (whole >= 0).all()
     norms = [block.final_norm for stage in module.stages for block in stage.blocks]
     assert [norm is not None for norm in norms] == [False, False, False, True]
-
-
-@pytest.mark.parametrize("variant", ["bit", "d"])
-@pytest.mark.parametrize("fusion", [n for n in list_fusions() if n != "vit"])
-def test_every_fusion_takes_the_variant(variant, fusion):
-    options = dict(blocks=(1, 1, 1, 1), width=64)
-    options |= (
-        dict(preactivation=True)
-        if variant == "bit"
-        else dict(norm="batch", root="deep", shortcut="pooled")
-    )
-
-    def logits(images):
-        model = create_model(
-            "vit_s16",
-            fusion=fusion,
-            resnet="r26",
-            resnet_options=options,
-            vit="ti",
-            vit_options=dict(width=64, depth=4, num_heads=2, mlp_dim=64),
-            num_classes=5,
-            image_size=64,
-        )
-        return model(images, train=True).logits
-
-    shape = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
-    assert jax.eval_shape(logits, shape).shape == (2, 5)
 
 
 def test_root_alone_is_normed():

@@ -74,29 +74,25 @@ def test_uninterrupted_run_is_random_and_records_every_step(uninterrupted):
     assert [row["step"] for row in rows(uninterrupted, "validation")] == [10, 20, 30]
 
 
-def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
+def test_stopped_and_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
+    """SIGTERM before the first checkpoint or after, then SIGKILL while one is written."""
     workdir, output = tmp_path / "run", tmp_path / "output"
     words = command(workdir, KEYS)
-
-    process = start(words, output=output)
-    at = chance.randrange(1, 13)
-    wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
-    time.sleep(chance.uniform(0.0, 0.2))
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    with open(workdir / "metrics.jsonl", "a") as file:
-        file.write('{"step": 3, "split": "tra')
+    stopped = _stop_and_check(words, workdir, output, chance.randrange(1, 8), "SIGTERM", 0)
 
     def saves_after_random_step():
         checkpoints = workdir / "checkpoints"
         return last_step(workdir) >= at and any(checkpoints.glob("*tmp*"))
 
     process = start(words, output=output)
-    at = chance.randrange(13, 18)
+    at = max(stopped + 1, chance.randrange(13, 18))
     wait_until(saves_after_random_step, process=process, output=output)
     time.sleep(chance.uniform(0.0, 0.05))
     process.kill()
     assert process.wait() == -signal.SIGKILL
+    assert f"continued from step {stopped}" in output.read_text()
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "split": "tra')
 
     done = run_well(words)
     assert "continued from step" in done.stdout
@@ -104,15 +100,32 @@ def test_killed_run_repeats_every_bit(uninterrupted, tmp_path, chance):
     assert not list((workdir / "checkpoints").glob("*tmp*"))
 
 
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [("SIGTERM", 0), pytest.param("SIGINT", 130, marks=pytest.mark.slow)],
-)
-def test_signal_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance, name, status):
+@pytest.mark.slow
+def test_run_killed_at_any_step_repeats_every_bit(uninterrupted, tmp_path, chance):
     workdir, output = tmp_path / "run", tmp_path / "output"
     words = command(workdir, KEYS)
     process = start(words, output=output)
-    at = chance.randrange(1, 20)
+    at = chance.randrange(1, 13)
+    wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
+    time.sleep(chance.uniform(0.0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    run_well(words)
+    assert_same_run(workdir, uninterrupted)
+
+
+@pytest.mark.slow
+def test_interrupt_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance):
+    workdir, output = tmp_path / "run", tmp_path / "output"
+    words, at = command(workdir, KEYS), chance.randrange(1, 20)
+    stopped = _stop_and_check(words, workdir, output, at, "SIGINT", 130)
+    assert f"continued from step {stopped}" in run_well(words).stdout
+    assert_same_run(workdir, uninterrupted)
+
+
+def _stop_and_check(words, workdir, output, at: int, name: str, status: int) -> int:
+    """Sends a run a signal at step `at` or a little later; returns the step it saved."""
+    process = start(words, output=output)
     wait_until(lambda: last_step(workdir) >= at, process=process, output=output)
     process.send_signal(signal.Signals[name])
     assert process.wait(timeout=60) == status, output.read_text()
@@ -120,10 +133,7 @@ def test_signal_saves_and_the_run_goes_on(uninterrupted, tmp_path, chance, name,
     assert "Traceback" not in output.read_text()
     assert f"stopped by {name} after step {stopped}; saved" in output.read_text()
     assert saved_steps(workdir)[-1] == stopped
-
-    done = run_well(words)
-    assert f"continued from step {stopped}" in done.stdout
-    assert_same_run(workdir, uninterrupted)
+    return stopped
 
 
 def _cut_biggest_file(checkpoint: pathlib.Path):

@@ -1,0 +1,41 @@
+"""What makes Python quick where programs are traced: a third of the suite's time."""
+
+import gc
+import os
+import pathlib
+import resource
+
+import jax
+
+# A traced program is millions of small objects that live for a while. At Python's own
+# thresholds (700, 10, 10) reading them again and again takes a fifth of all time.
+_THRESHOLDS = (100_000, 50, 100)
+
+
+def collect_garbage_rarely() -> None:
+    """Leaves what there is out of all collections to come, which are fewer."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
+
+
+def give_tracers_a_short_answer() -> None:
+    """A tracer asked for its sharding says at once that it has none.
+
+    Flax asks at every random key that is drawn under a trace. JAX's answer names the
+    origin of the tracer, for which it reads all of the program so far. Models do not
+    depend on this (`hybrid_jax/models/layers/replaced.py`); parts built alone do.
+    """
+
+    def sharding(tracer: jax.core.Tracer) -> None:
+        raise AttributeError(f"{type(tracer).__name__} has no sharding")
+
+    jax.core.Tracer.sharding = property(sharding)
+
+
+def resident_bytes() -> int:
+    """Returns the memory this process holds; where that is unknown, its maximum so far."""
+    pages = pathlib.Path("/proc/self/statm")
+    if pages.exists():
+        return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
