@@ -1,6 +1,7 @@
 """From what was seen inside a model to an `Explanation`, and what its fusion has not."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ class SeenModel:
     """
 
     def __init__(self, model: Hybrid, seen: Seen, *, image_hw: tuple[int, int]):
-        self._backbone = model.backbone
+        self._backbone: Any = model.backbone
         resnet = getattr(model.backbone, "resnet", None)
         vit = getattr(model.backbone, "vit", None)
         self._resnet = resnet if isinstance(resnet, ResNet) else None

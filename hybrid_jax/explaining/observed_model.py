@@ -85,7 +85,8 @@ class Observer:
 
     def watch(self, model: Hybrid) -> None:
         """Makes the modules of a model report here; the model is changed for good."""
-        for path, module in list(nnx.iter_modules(model)):
+        modules: list[tuple[Any, nnx.Module]] = list(nnx.iter_modules(model))
+        for path, module in modules:
             self._paths[id(module)] = path
             if isinstance(module, ResNet) and path == ("backbone", "resnet"):
                 self._names |= _names_of_maps(module)
@@ -205,13 +206,13 @@ def _store_everything(module: nnx.Module) -> None:
 def _reporting(kind: type) -> type:
     """Returns the subclass of a class of modules that reports to its observer."""
 
-    def __call__(self, *args, **options):
+    def __call__(self: Any, *args, **options):
         with self._observer.running(self):
             result = kind.__call__(self, *args, **options)
-        if isinstance(self, FPN):
+        if issubclass(kind, FPN):
             self._observer.pyramid(self, result)
         # A bottleneck gives its map by `expand`, which fusions call by itself.
-        if isinstance(self, Bottleneck):
+        if issubclass(kind, Bottleneck):
             return result
         return self._observer.map_of(self, result)
 
@@ -238,4 +239,5 @@ def _reporting(kind: type) -> type:
         methods["expand"] = expand
     if issubclass(kind, ViT):
         methods |= dict(run_block=run_block, pool_tokens=pool_tokens)
-    return type(kind)(kind.__name__, (kind,), methods)
+    metaclass: Any = type(kind)
+    return metaclass(kind.__name__, (kind,), methods)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def new_figure(*, title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]
     return figure, axes
 
 
-def line_look(number: int) -> dict[str, str]:
+def line_look(number: int) -> dict[str, Any]:
     """Returns color, mark and dashes of a line: different for the first 24."""
     turn = number // len(COLORS)
     return dict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def sensitivity_plot(found: Mapping[str, Any], *, key: str) -> Figure:
     for number, name in enumerate(found["variants"]):
         best = _best(found, name, key)
         values = sorted(best)
-        scores = [float("nan") if best[v] is None else best[v] for v in values]
+        scores = [best[value] for value in values]
         axes.plot(values, scores, label=name, markersize=5, **line_look(number))
     tried = sorted({r["setting"][key] for r in found["runs"] if key in r["setting"]})
     if tried[0] > 0 and tried[-1] >= 4 * tried[0]:
@@ -58,13 +59,14 @@ def sensitivity_plot(found: Mapping[str, Any], *, key: str) -> Figure:
     return figure
 
 
-def _best(found: Mapping[str, Any], variant: str, key: str) -> dict[Any, float | None]:
-    best: dict[Any, float | None] = {}
+def _best(found: Mapping[str, Any], variant: str, key: str) -> dict[float, float]:
+    """Returns value -> the best score of its trials; not a number without any."""
+    best: dict[float, float] = {}
     for run in found["runs"]:
         if not run["trial"] or run["variant"] != variant or key not in run["setting"]:
             continue
-        value, score = run["setting"][key], run["validation"]["score"]
-        before = best.setdefault(value, None)
-        if score is not None and (before is None or score > before):
-            best[value] = score
+        score = run["validation"]["score"]
+        before = best.setdefault(run["setting"][key], math.nan)
+        if score is not None and not score <= before:  # true also of no number
+            best[run["setting"][key]] = score
     return best
