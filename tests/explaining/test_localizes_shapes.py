@@ -12,7 +12,7 @@ STEPS = 200
 VIEWS = {
     "resnet": ("resnet",),
     "vit": ("transformer",),
-    "sequential": ("transformer",),
+    "sequential": ("resnet", "transformer"),
     "conformer": ("resnet", "transformer", "fused"),
 }
 
