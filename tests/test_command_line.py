@@ -41,9 +41,10 @@ def mistaken(tmp_path, monkeypatch, capfd):
 
 def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
+    printed = "".join(done.stdout.split())  # absl breaks lines within words
     for words in (
         "--config",
-        "<train|check|evaluate|robustness|predict|profile|export|pack|config|study>",
+        "<train|check|evaluate|robustness|predict|profile|export|pack|config|study|report>",
         "--workdir",
         "--input",
         "runs/<name of",
@@ -51,7 +52,7 @@ def test_help_lists_flags_and_modes():
         "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
         "--config=studies/fusions_tiny",
     ):
-        assert words in done.stdout
+        assert "".join(words.split()) in printed
     assert done.stderr == ""
 
 
@@ -190,6 +191,13 @@ def test_output_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path)
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_report_wants_workdirs_of_runs_and_no_config(mistaken, tmp_path):
+    wanted = "error: --mode=report: give --workdir=PATH, or several: --workdir=A,B."
+    assert mistaken(["--mode=report"]).strip() == wanted
+    error = mistaken(["--mode=report", f"--workdir={tmp_path}"])
+    assert error.startswith(f"error: --workdir: {tmp_path} has neither config.json nor")
 
 
 def test_mistake_in_a_config_file_is_named_by_line(mistaken, tmp_path):
