@@ -42,11 +42,10 @@ def mistaken(tmp_path, monkeypatch, capfd):
 
 def test_help_lists_flags_and_modes():
     done = run_well([*MAIN, "--help"])
-    modes = "|".join(flag_list.MODES)
-    # absl breaks a long list of choices anywhere.
-    assert f"<{modes}>" in "".join(done.stdout.split())
+    printed = "".join(done.stdout.split())  # absl breaks lines within words
     for words in (
         "--config",
+        f"<{'|'.join(flag_list.MODES)}>",
         "--workdir",
         "--input",
         "runs/<name of",
@@ -54,7 +53,7 @@ def test_help_lists_flags_and_modes():
         "A hybrid of 1.0 M parameters that learns in minutes on two cores.",
         "--config=studies/every_fusion",
     ):
-        assert words in done.stdout
+        assert "".join(words.split()) in printed
     assert done.stderr == ""
 
 
@@ -202,6 +201,13 @@ def test_output_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path)
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_report_wants_workdirs_of_runs_and_no_config(mistaken, tmp_path):
+    wanted = "error: --mode=report: give --workdir=PATH, or several: --workdir=A,B."
+    assert mistaken(["--mode=report"]).strip() == wanted
+    error = mistaken(["--mode=report", f"--workdir={tmp_path}"])
+    assert error.startswith(f"error: --workdir: {tmp_path} has neither config.json nor")
 
 
 def test_mistake_in_a_config_file_is_named_by_line(mistaken, tmp_path):
