@@ -45,8 +45,8 @@ def load_trained(
         UserError: no run there, no checkpoint of it, a damaged `dataset.json`, or an
             unknown `restore` or `dtype`.
     """
-    options = dict(restore=restore, dtype=dtype, folded=folded)
-    return restored_model(workdir, **options).model
+    found = restored_model(workdir, restore=restore, dtype=dtype, folded=folded)
+    return found.model
 
 
 @dataclasses.dataclass(frozen=True)

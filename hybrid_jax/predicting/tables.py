@@ -33,7 +33,7 @@ def write_table(
         lines = [json.dumps(answer, ensure_ascii=False) for answer in answers]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return
-    columns = ("image", *_COLUMNS[task], "error")
+    columns: list[str] = ["image", *_COLUMNS[task], "error"]
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, restval="")
         table.writeheader()
