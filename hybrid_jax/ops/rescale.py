@@ -43,9 +43,7 @@ def upsample(
         if method == "nearest":
             x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
         else:
-            # Nothing is averaged: without antialiasing ONNX has this, too.
-            shape = (B, h * factor, w * factor, C)
-            x = jax.image.resize(x, shape, "linear", antialias=False)
+            x = jax.image.resize(x, (B, h * factor, w * factor, C), "linear")
     return x[:, : hw[0], : hw[1]]
 
 
