@@ -74,7 +74,8 @@ def _scored(config: ConfigDict, path: epath.Path) -> dict[str, Any]:
     [(split, source)] = sources.items()
     run = ExplainedRun.of(experiment, state)
     scores = localization_scores(run, source, progress=config.log.progress)
-    found = dict(step=run.step, data=config.data.name, split=split) | scores
+    found: dict[str, Any] = dict(step=run.step, data=config.data.name, split=split)
+    found |= scores
     (path / f"localization_{split}.json").write_text(json.dumps(found, indent=2) + "\n")
     print(f"step {run.step}  {split}: {found['examples']} images with boxes")
     print(f"  {'':36} {'pointing game':>14} {'energy in boxes':>16}")

@@ -37,7 +37,7 @@ class SeenModel:
     """
 
     def __init__(self, model: Hybrid, seen: Seen, *, image_hw: tuple[int, int]):
-        self._backbone = model.backbone
+        self._model = model
         resnet = getattr(model.backbone, "resnet", None)
         vit = getattr(model.backbone, "vit", None)
         self._resnet = resnet if isinstance(resnet, ResNet) else None
@@ -137,8 +137,8 @@ class SeenModel:
         """Returns where the heads of every layer look, and how far."""
         deformable = [
             module
-            for _, module in nnx.iter_modules(self._backbone)
-            if isinstance(module, DeformableAttention)
+            for path, module in nnx.iter_modules(self._model)
+            if path[:1] == ("backbone",) and isinstance(module, DeformableAttention)
         ]
         if deformable:
             self.missing.append(

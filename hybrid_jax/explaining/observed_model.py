@@ -22,7 +22,7 @@ from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.attention.dot_product import attention_by
 
-Path = tuple[str | int, ...]
+Path = tuple[Any, ...]
 
 
 @struct.dataclass
@@ -205,13 +205,13 @@ def _store_everything(module: nnx.Module) -> None:
 def _reporting(kind: type) -> type:
     """Returns the subclass of a class of modules that reports to its observer."""
 
-    def __call__(self, *args, **options):
+    def __call__(self: Any, *args, **options):
         with self._observer.running(self):
             result = kind.__call__(self, *args, **options)
-        if isinstance(self, FPN):
+        if issubclass(kind, FPN):
             self._observer.pyramid(self, result)
         # A bottleneck gives its map by `expand`, which fusions call by itself.
-        if isinstance(self, Bottleneck):
+        if issubclass(kind, Bottleneck):
             return result
         return self._observer.map_of(self, result)
 
@@ -238,4 +238,5 @@ def _reporting(kind: type) -> type:
         methods["expand"] = expand
     if issubclass(kind, ViT):
         methods |= dict(run_block=run_block, pool_tokens=pool_tokens)
-    return type(kind)(kind.__name__, (kind,), methods)
+    make: Any = type(kind)  # Flax has a class of its own for classes of modules
+    return make(kind.__name__, (kind,), methods)

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _KEPT = 0.5  # share that a residual connection keeps, as in the paper
 
 
 def rollout(
-    weights: Sequence[jax.Array], *, bridges: Sequence[jax.Array | None] | None = None
+    weights: Sequence[jax.Array],
+    *,
+    bridges: Sequence[jax.Array | np.ndarray | None] | None = None,
 ) -> jax.Array:
     """Returns how much each last token is made of each first token.
 
