@@ -1,7 +1,6 @@
 """From what was seen inside a model to an `Explanation`, and what its fusion has not."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,7 @@ class SeenModel:
     """
 
     def __init__(self, model: Hybrid, seen: Seen, *, image_hw: tuple[int, int]):
-        self._backbone: Any = model.backbone
+        self._model = model
         resnet = getattr(model.backbone, "resnet", None)
         vit = getattr(model.backbone, "vit", None)
         self._resnet = resnet if isinstance(resnet, ResNet) else None
@@ -138,8 +137,8 @@ class SeenModel:
         """Returns where the heads of every layer look, and how far."""
         deformable = [
             module
-            for _, module in nnx.iter_modules(self._backbone)
-            if isinstance(module, DeformableAttention)
+            for path, module in nnx.iter_modules(self._model)
+            if path[:1] == ("backbone",) and isinstance(module, DeformableAttention)
         ]
         if deformable:
             self.missing.append(

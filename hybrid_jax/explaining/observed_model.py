@@ -22,7 +22,7 @@ from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.attention.dot_product import attention_by
 
-Path = tuple[str | int, ...]
+Path = tuple[Any, ...]
 
 
 @struct.dataclass
@@ -85,8 +85,7 @@ class Observer:
 
     def watch(self, model: Hybrid) -> None:
         """Makes the modules of a model report here; the model is changed for good."""
-        modules: list[tuple[Any, nnx.Module]] = list(nnx.iter_modules(model))
-        for path, module in modules:
+        for path, module in list(nnx.iter_modules(model)):
             self._paths[id(module)] = path
             if isinstance(module, ResNet) and path == ("backbone", "resnet"):
                 self._names |= _names_of_maps(module)
@@ -239,5 +238,5 @@ def _reporting(kind: type) -> type:
         methods["expand"] = expand
     if issubclass(kind, ViT):
         methods |= dict(run_block=run_block, pool_tokens=pool_tokens)
-    metaclass: Any = type(kind)
-    return metaclass(kind.__name__, (kind,), methods)
+    make: Any = type(kind)  # Flax has a class of its own for classes of modules
+    return make(kind.__name__, (kind,), methods)
