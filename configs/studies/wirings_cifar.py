@@ -1,9 +1,9 @@
 """Which wiring for small photos: a ResNet, a ViT and their combinations at equal compute.
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/wirings_cifar:folder=DIR
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: one CPU core (AMD EPYC)
+Time:     95 min (the first ten variants; 50 runs)
+Result:   test top-1: resnet 0.517, late_concat 0.518, vit 0.409 (docs/tips.md)
 
 All variants have the multiply-accumulates of the ResNet within 10 %.
 """
