@@ -45,7 +45,8 @@ def predict(
             model and its compiled program for the next call.
         images: one or several of: a path of a file or of a folder, a pattern such as
             "photos/*.jpg", a Pillow image, and uint8 arrays (H, W, 3), (H, W) or
-            (N, H, W, 3). Frames of a video in a folder come in the order of their numbers.
+            (N, H, W, 3). Pillow images are turned upright and brought to 8 bits as files
+            are. Frames of a video in a folder come in the order of their numbers.
         batch_size: images at a time; None for up to 8 on CPUs and 64 on accelerators, and
             half of it again wherever device memory does not suffice.
         progress: whether to show a bar; None for "if stderr is a terminal".
