@@ -59,7 +59,9 @@ class GivenImages:
             return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
         try:
             # As files are read, so that both forms have the same answer.
-            return read_image(image) if isinstance(image, pathlib.Path) else pixels_of(image)
+            return (
+                read_image(image) if isinstance(image, pathlib.Path) else pixels_of(image)
+            )
         except BadImageError as error:
             raise BadImageError(
                 f"predict: {self.names[index]} cannot be read: {error.__cause__}. Replace "
