@@ -12,7 +12,7 @@ from hybrid_jax.train.checkpoints.workdir import saved_config, write_whole
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.report_page.comparison import page_of_runs
-from hybrid_jax.train.report_page.page import write_page
+from hybrid_jax.train.report_page.page import PAGE_FILE, write_page
 from hybrid_jax.train.report_page.run_files import read_run
 from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE, write_findings
 
@@ -33,14 +33,19 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
         The files, the comparison last.
 
     Raises:
-        UserError: no workdir, or one without a run.
+        UserError: no workdir, or one without a run; or `output` is a folder.
     """
-    if not workdirs:
+    if not workdirs or not all(workdirs):
         raise UserError("--mode=report: give --workdir=PATH, or several: --workdir=A,B.")
     paths = [epath.Path(each).expanduser().absolute() for each in workdirs]
     for path in paths:
         read_run(path)  # a mistyped name is told before anything is computed
     target = None if output is None else epath.Path(output).expanduser().absolute()
+    if target is not None and target.is_dir():
+        raise UserError(
+            f"--output: expected a file for the page, such as {target / PAGE_FILE}, got "
+            f"the folder {target}."
+        )
     notes = [_missing_findings(path) for path in paths]
     if _is_another_process():
         return []

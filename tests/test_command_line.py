@@ -119,6 +119,10 @@ def test_help_lists_flags_and_modes():
             "--input is for --mode=predict and explain, not for --mode=train.",
         ),
         (
+            [TINY, "--mode=evaluate", "--output=out"],
+            "--output is for --mode=export, predict, explain, check, report and pack, not ",
+        ),
+        (
             [TINY, "--mode=predict", "--input=photos"],
             "--input: there is no file or folder 'photos'.",
         ),

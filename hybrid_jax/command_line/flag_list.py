@@ -115,6 +115,7 @@ TOPOLOGY = flags.DEFINE_string(
 
 # Flags that only some modes read.
 _ONLY_FOR = (
+    (OUTPUT, ("export", "predict", "explain", "check", "report", "pack")),
     (INPUT, ("predict", "explain")),
     (TOPOLOGY, ("profile",)),
     (MAX_SIDE, ("pack",)),
@@ -131,7 +132,8 @@ def check_flags() -> None:
     """
     for flag, modes in _ONLY_FOR:
         if flag.present and (asked := MODE.value) not in modes:
-            allowed = " and ".join(modes)
+            *others, last = modes
+            allowed = f"{', '.join(others)} and {last}" if others else last
             raise UserError(
                 f"--{flag.name} is for --mode={allowed}, not for --mode={asked}."
             )

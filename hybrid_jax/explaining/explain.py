@@ -51,13 +51,15 @@ def explain(
         Arrays of numpy. What the fusion has not is named in `missing`.
 
     Raises:
-        UserError: images or classes of another shape, or an unknown class.
+        UserError: no model, images or classes of another shape, images that are not
+            normalized, or an unknown class.
     """
-    if np.ndim(images) != 4 or np.shape(images)[-1] != 3:
+    if not isinstance(model, Hybrid):
         raise UserError(
-            f"explain: images: expected (B, H, W, 3), got {np.shape(images)}. Put a single "
-            f"image into a batch: images[None]."
+            f"explain: model: expected a model in memory, got {type(model).__name__}. That "
+            f"of a run: hybrid_jax.load_trained(workdir)."
         )
+    _check_images(images)
     if classes is not None and np.shape(classes) != (len(images),):
         raise UserError(
             f"explain: classes: expected one for each of the {len(images)} images, got "
@@ -84,6 +86,20 @@ def explain(
         leave_out=tuple(leave_out),
     )
     return jax.device_get(found)
+
+
+def _check_images(images: jax.Array | np.ndarray) -> None:
+    if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or not len(images):
+        raise UserError(
+            f"explain: images: expected (B, H, W, 3), B at least 1, got "
+            f"{np.shape(images)}. Put a single image into a batch: images[None]."
+        )
+    kind = jnp.asarray(images).dtype
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise UserError(
+            f"explain: images: expected normalized floats, got {kind}. As in training with "
+            f"model.normalization 'half': images / 127.5 - 1."
+        )
 
 
 def _program(model: Hybrid, graph: nnx.GraphDef) -> Callable[..., Explanation]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.decode import image_hw, pixels_of, read_image, upright_hw
 from hybrid_jax.data.input_images import images_of
 from hybrid_jax.errors import BadImageError, UserError
 
@@ -55,11 +55,18 @@ class GivenImages:
             BadImageError: the file cannot be read.
         """
         image = self._images[index]
-        if isinstance(image, pathlib.Path):
-            return read_image(image)
-        if isinstance(image, Image.Image):
-            return np.asarray(image.convert("RGB"))
-        return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+        if isinstance(image, np.ndarray):
+            return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+        try:
+            # As files are read, so that both forms have the same answer.
+            return (
+                read_image(image) if isinstance(image, pathlib.Path) else pixels_of(image)
+            )
+        except BadImageError as error:
+            raise BadImageError(
+                f"predict: {self.names[index]} cannot be read: {error.__cause__}. Replace "
+                f"it or leave it out; nothing is predicted without it."
+            ) from error
 
     def __getitem__(self, index: int) -> Example:
         """Returns `image` with empty targets of every kind.
@@ -102,7 +109,7 @@ def _parts(given: Any) -> list[Any]:
 
 def _hw(image: pathlib.Path | Image.Image | np.ndarray) -> tuple[int, int]:
     if isinstance(image, Image.Image):
-        return image.height, image.width
+        return upright_hw(image)
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
     try:

@@ -1,5 +1,6 @@
 """`hybrid_jax.predict`: what a model says about any images, in one call."""
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.folding import fold
+from hybrid_jax.ops.normalize_image import POLICIES
 from hybrid_jax.predicting.class_names import published_names
 from hybrid_jax.predicting.prediction import Prediction
 from hybrid_jax.predicting.predictor import Predictor
@@ -45,7 +47,8 @@ def predict(
             model and its compiled program for the next call.
         images: one or several of: a path of a file or of a folder, a pattern such as
             "photos/*.jpg", a Pillow image, and uint8 arrays (H, W, 3), (H, W) or
-            (N, H, W, 3). Frames of a video in a folder come in the order of their numbers.
+            (N, H, W, 3). Pillow images are turned upright and brought to 8 bits as files
+            are. Frames of a video in a folder come in the order of their numbers.
         batch_size: images at a time; None for up to 8 on CPUs and 64 on accelerators, and
             half of it again wherever device memory does not suffice.
         progress: whether to show a bar; None for "if stderr is a terminal".
@@ -88,8 +91,10 @@ def predictor(
             for a model in memory.
 
     Raises:
-        UserError: no such model, or names that are not as many as its classes.
+        UserError: no such model, an option outside its range, or names that are not as
+            many as its classes.
     """
+    given = _asked(image_size, normalization)
     if isinstance(model, Hybrid):
         made = _in_memory(model)
     elif _is_run(model):
@@ -97,16 +102,45 @@ def predictor(
         made = Predictor(trained.model, trained.config, trained.info)
     else:
         made = _published(model)
-    given: dict[str, Any] = {}
-    if image_size is not None:
-        pair = (image_size, image_size) if isinstance(image_size, int) else image_size
-        given |= {"data.image_size": tuple(pair), "eval.image_size": None}
-    if normalization is not None:
-        given["model.normalization"] = normalization
     info = made.info
     if class_names is not None:
         info = _named(tuple(class_names), count=len(made.class_names))
     return Predictor(made.model, changed(made.config, given), info)
+
+
+def _asked(
+    image_size: int | tuple[int, int] | None, normalization: str | None
+) -> dict[str, Any]:
+    """Returns the options as changes of a config.
+
+    Raises:
+        UserError: one is outside its range.
+    """
+    given: dict[str, Any] = {}
+    if image_size is not None:
+        given |= {"data.image_size": _sides(image_size), "eval.image_size": None}
+    if normalization is not None:
+        if normalization not in POLICIES:
+            raise UserError(
+                f"predictor: normalization: expected one of {', '.join(POLICIES)}, got "
+                f"{normalization!r}."
+            )
+        given["model.normalization"] = normalization
+    return given
+
+
+def _sides(image_size: Any) -> tuple[int, int]:
+    pair = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    try:
+        height, width = map(operator.index, pair)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(
+            f"predictor: image_size: expected a side or (height, width) in whole px of at "
+            f"least 1, got {image_size!r}."
+        )
+    return height, width
 
 
 def _is_run(model: str | os.PathLike) -> bool:
@@ -118,7 +152,13 @@ def _is_run(model: str | os.PathLike) -> bool:
 
 
 def _published(source: str | os.PathLike) -> Predictor:
-    file = open_published(os.fspath(source), hints=Hints())
+    try:
+        file = open_published(os.fspath(source), hints=Hints())
+    except UserError as error:
+        raise UserError(
+            f"predictor: model: expected the workdir of a run, with a folder 'checkpoints' "
+            f"in it, or published weights, got {os.fspath(source)!r}. As weights: {error}"
+        ) from error
     model, _ = load_pretrained(os.fspath(source))
     fold(model)
     images = file.preprocessing()

@@ -16,6 +16,7 @@ from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo, Task
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.reading import reading_as
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.predicting.given_images import GivenImages
 from hybrid_jax.predicting.prediction import Prediction, prediction_of
@@ -64,6 +65,7 @@ class Predictor:
         self, images: Any, *, batch_size: int | None = None, progress: bool | None = None
     ) -> list[Prediction]:
         """Returns one prediction for each image, in order; see `predict`."""
+        _check_batch_size(batch_size)
         given = GivenImages(images)
         shown = sys.stderr.isatty() if progress is None else progress
         rows = self._predictions(given, batch_size=batch_size)
@@ -73,6 +75,7 @@ class Predictor:
 
     def each(self, images: Any, *, batch_size: int | None = None) -> Iterator[Prediction]:
         """Yields the predictions one by one, so that memory never holds those of all."""
+        _check_batch_size(batch_size)
         yield from self._predictions(GivenImages(images), batch_size=batch_size)
 
     def _predictions(self, images: GivenImages, *, batch_size: int | None):
@@ -137,6 +140,14 @@ class _From:
 
     def __getitem__(self, index: int):
         return self._images[self._start + index]
+
+
+def _check_batch_size(batch_size: Any) -> None:
+    if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+        raise UserError(
+            f"predict: batch_size: expected None or a whole number of at least 1, got "
+            f"{batch_size!r}."
+        )
 
 
 def _largest_batch(count: int) -> int:

@@ -103,6 +103,21 @@ def test_a_single_image_is_refused(model, images):
         hybrid_jax.explain(model, images[0])
 
 
+def test_pixels_that_are_not_normalized_are_refused(model):
+    with pytest.raises(UserError, match="images: expected normalized floats, got uint8"):
+        hybrid_jax.explain(model, np.zeros((1, 40, 24, 3), np.uint8))
+
+
+def test_a_batch_of_none_is_refused(model, images):
+    with pytest.raises(UserError, match="B at least 1"):
+        hybrid_jax.explain(model, images[:0])
+
+
+def test_a_workdir_is_no_model(images):
+    with pytest.raises(UserError, match="model: expected a model .*, got str"):
+        hybrid_jax.explain("runs/tiny", images)
+
+
 def test_masks_are_scored_where_the_class_wins():
     logits = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
     outputs = SegmentationOutputs(jax.numpy.asarray(logits))

@@ -109,6 +109,36 @@ def test_what_is_no_image_is_refused(classifier, images, message):
         hybrid_jax.predict(classifier, images)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(image_size=0), "image_size: expected .* at least 1, got 0"),
+        (dict(image_size=32.5), r"image_size: .* got 32\.5"),
+        (dict(image_size="32"), "image_size: .* got '32'"),
+        (dict(image_size=(32, 32, 3)), "image_size: .* got"),
+        (dict(normalization="foo"), "normalization: expected one of .*half.*, got 'foo'"),
+    ],
+)
+def test_option_outside_its_range_is_refused(classifier, photos, options, message):
+    with pytest.raises(UserError, match=message):
+        hybrid_jax.predict(classifier, photos, **options)
+
+
+def test_batch_of_no_images_is_refused(classifier, photos):
+    made = hybrid_jax.predictor(classifier)
+    for size in (0, -1, 1.5):
+        with pytest.raises(UserError, match=f"batch_size: expected .*, got {size}"):
+            made(photos, batch_size=size)
+        with pytest.raises(UserError, match=f"batch_size: expected .*, got {size}"):
+            next(made.each(photos, batch_size=size))
+
+
+def test_place_without_a_model_is_named_as_one(tmp_path):
+    for place in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError, match="expected the workdir of a run, .* or publ"):
+            hybrid_jax.predict(str(place), "any.png")
+
+
 def test_unreadable_file_is_named(classifier, photos, tmp_path):
     (tmp_path / "bad.png").write_bytes((photos / "frame_1.png").read_bytes()[:60])
     with pytest.raises(BadImageError, match=r"bad\.png"):

@@ -73,6 +73,20 @@ def read_image(path: str | os.PathLike | bytes) -> np.ndarray:
         raise _bad_image(path, error) from error
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Returns an opened Pillow image as `read_image` returns the file of it.
+
+    The image is not closed and not changed, but for being loaded.
+
+    Raises:
+        BadImageError: the file it was opened from is cut short.
+    """
+    try:
+        return _upright_rgb(image)
+    except _UNREADABLE as error:
+        raise _bad_image(getattr(image, "filename", "") or "in memory", error) from error
+
+
 def read_mask(path: str | os.PathLike | bytes) -> np.ndarray:
     """Reads a file of class ids, or its bytes, as (H, W) uint8, upright, ids as stored.
 
@@ -126,9 +140,15 @@ def image_hw(path: str | os.PathLike | bytes) -> tuple[int, int]:
     """
     try:
         with _opened(path) as image:
-            return _upright_hw(image)
+            return upright_hw(image)
     except _UNREADABLE as error:
         raise _bad_image(path, error) from error
+
+
+def upright_hw(image: Image.Image) -> tuple[int, int]:
+    """Returns (height, width) in px of an opened Pillow image once upright."""
+    width, height = image.size
+    return (width, height) if orientation_of(image) >= 5 else (height, width)
 
 
 def peak_of_16_bits(path: str | os.PathLike) -> int | None:
@@ -204,13 +224,8 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., :3])
 
 
-def _upright_hw(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    return (width, height) if orientation_of(image) >= 5 else (height, width)
-
-
 def _upright_jpeg(image: JpegImageFile) -> np.ndarray:
-    divisor = divisor_of(_upright_hw(image))
+    divisor = divisor_of(upright_hw(image))
     pixels = fast_pixels(image, divisor=divisor)
     if pixels is not None:
         return upright_pixels(pixels, orientation_of(image))

@@ -10,6 +10,7 @@ from small_run import command, run_well
 
 from hybrid_jax.config import changed
 from hybrid_jax.data.sources import open_split
+from hybrid_jax.errors import UserError
 from hybrid_jax.report import report
 from hybrid_jax.train.reporting import run_pictures
 from hybrid_jax.train.reporting.example_pictures import spread_indices
@@ -81,6 +82,19 @@ def test_report_mode_evaluates_once(classifier, capsys):
     report([str(path)])
     assert "validation, step 9" in (path / "report.html").read_text()
     assert "note" not in capsys.readouterr().out
+
+
+def test_folder_is_no_place_for_a_page(classifier, tmp_path):
+    path, _ = classifier
+    with pytest.raises(UserError, match="--output: expected a file .*report.html"):
+        report([str(path)], output=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_workdir_without_a_name_is_refused(classifier):
+    path, _ = classifier  # "--workdir=A," names two
+    with pytest.raises(UserError, match="give --workdir=PATH, or several"):
+        report([str(path), ""])
 
 
 def test_report_mode_without_the_data_says_why(tmp_path, capsys):
