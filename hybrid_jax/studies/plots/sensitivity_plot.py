@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hybrid_jax.studies.plots.look import legend_beside, line_look, new_figure
+from hybrid_jax.plot_look import line_look
+from hybrid_jax.studies.plots.figure import legend_beside, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
