@@ -19,11 +19,15 @@ Curves = Mapping[str, Mapping[int, list[float]]]
 
 
 def validation_curves(found: Mapping[str, Any], runs: pathlib.Path) -> Curves:
-    """Reads the curves of the final runs; what is no longer there is left out."""
+    """Reads the curves of the final runs that have finished and whose files are there.
+
+    Of one that diverged the mean would lose a seed on the way, and jump.
+    """
     curves: dict[str, dict[int, list[float]]] = {}
     for run in found["runs"]:
         path = runs / run["name"] / "metrics.jsonl"
-        if not run["final"] or not path.exists():
+        finished = run["final"] and run["validation"]["status"] == "finished"
+        if not finished or not path.exists():
             continue
         steps = curves.setdefault(run["variant"], {})
         for line in path.read_text().splitlines():

@@ -8,6 +8,7 @@ from hybrid_jax.plot_look import can_plot
 from hybrid_jax.studies.plots.cost_plot import cost_plot
 from hybrid_jax.studies.plots.curves_plot import curves_plot, validation_curves
 from hybrid_jax.studies.plots.sensitivity_plot import sensitivity_plot, tuned_numbers
+from hybrid_jax.studies.short_keys import short_keys
 
 
 def save_plots(found: Mapping[str, Any], workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -26,8 +27,8 @@ def save_plots(found: Mapping[str, Any], workdir: pathlib.Path) -> list[pathlib.
         f"score_by_{cost}": cost_plot(found, cost=cost) for cost in ("macs", "seconds")
     }
     figures["curves"] = curves_plot(found, validation_curves(found, workdir / "runs"))
-    for key in tuned_numbers(found):
-        figures[f"sensitivity_{key.rpartition('.')[2]}"] = sensitivity_plot(found, key=key)
+    for key, short in short_keys(tuned_numbers(found)).items():
+        figures[f"sensitivity_{short}"] = sensitivity_plot(found, key=key)
     folder = workdir / "plots"
     folder.mkdir(exist_ok=True)
     files = []

@@ -40,10 +40,9 @@ def sensitivity_plot(found: Mapping[str, Any], *, key: str) -> Figure:
         found: what `study.json` holds.
         key: dotted, one of `tuned_numbers`.
     """
-    name_of_key = key.rpartition(".")[2].replace("_", " ")
     figure, axes = new_figure(
         title=f"{found['validation_split']} {found['score']} of the trials",
-        x_label=name_of_key,
+        x_label=key,
         y_label=found["score"],
     )
     for number, name in enumerate(found["variants"]):
