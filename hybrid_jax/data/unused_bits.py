@@ -1,4 +1,4 @@
-"""Images of 16 bits that hold 12 or fewer: they would all be nearly black."""
+"""Images of 16 or 32 bits that use 14 or fewer: they would all be nearly black."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -30,11 +30,11 @@ def unused_bits(source: Source, data: ConfigDict) -> str:
             peak = peak_of_16_bits(path)
         peaks += [] if peak is None else [peak]
     highest = max(peaks, default=0)
-    if not highest or highest >= 2 ** (16 - _FEW):
+    if not 0 < highest < 2 ** (16 - _FEW):
         return ""
     bits = max(8, highest.bit_length())
     return (
-        f"the {len(peaks)} images of 16 bits that were looked at have values up to "
+        f"the {len(peaks)} images of 16 or 32 bits that were looked at have values up to "
         f"{highest} of 65535, so they would be nearly black. If they hold {bits} bits, set "
         f'--config.data.gray_range="(0,{2**bits - 1})"; if they are so dark, "(0,65535)"'
     )

@@ -7,16 +7,12 @@ from typing import Any
 
 from etils import epath
 
-# Okabe and Ito's colors, told apart by all kinds of color vision; marks and dashes differ
-# too, for print without color.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ("-", "--", "-.", ":")
+from hybrid_jax.plot_look import can_plot, line_look, open_axes
+
 _PANEL_INCHES = (3.0, 2.4)
 _ONE_PANEL_INCHES = (6.4, 4.0)
 _MOST_COLUMNS = 5
 _DPI = 130
-ABSENT = "no plots: matplotlib is not installed (pip install -e '.[plots]')"
 
 Runs = Mapping[str, Mapping[str, Any]]
 """Name in the legend -> `summary` of the run; all have the same suites and strengths."""
@@ -32,10 +28,7 @@ def write_plots(runs: Runs, workdir: epath.Path) -> list[epath.Path]:
     Returns:
         The files; none without matplotlib.
     """
-    try:
-        import matplotlib.figure  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        print(ABSENT, flush=True)
+    if not can_plot():
         return []
     written = []
     for suite in next(iter(runs.values()))["suites"]:
@@ -95,21 +88,9 @@ def _figure(runs: Runs, suite: str) -> Any:
 
 
 def _draw(panel: Any, runs: Runs, suite: str, line: str) -> None:
-    styles = zip(
-        itertools.cycle(_COLORS), itertools.cycle(_MARKS), itertools.cycle(_DASHES)
-    )
-    for (name, found), (color, mark, dash) in zip(runs.items(), styles, strict=False):
+    for number, (name, found) in enumerate(runs.items()):
         strengths, scores = curve(found, suite, line)
         panel.plot(
-            strengths,
-            scores,
-            dash,
-            color=color,
-            marker=mark,
-            markersize=4,
-            linewidth=1.6,
-            label=name,
+            strengths, scores, label=name, markersize=4, linewidth=1.6, **line_look(number)
         )
-    panel.grid(color="#dddddd", linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    open_axes(panel)

@@ -6,7 +6,7 @@ import math
 import pathlib
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -37,6 +37,7 @@ class Job:
         score: name of the score that counts.
         restore: "best" or "last": the checkpoint that counts.
         suites: of robustness, if they are what is scored.
+        changes: dotted ones of the evaluation; {} for a training.
     """
 
     run: Run
@@ -46,6 +47,7 @@ class Job:
     score: str
     restore: str
     suites: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def result_file(self) -> pathlib.Path:
@@ -62,10 +64,17 @@ class Job:
         return self.folder / f"{stem}{of}.{ending}"
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the outcome, None if there is none yet."""
+        """Returns the outcome; None if there is none yet, or one of another evaluation."""
         if not self.result_file.exists():
             return None
-        return json.loads(self.result_file.read_text())
+        found = json.loads(self.result_file.read_text())
+        return found if found.get("scored_with", self._changes) == self._changes else None
+
+    @property
+    def _changes(self) -> dict[str, Any]:
+        """What an evaluation of this name is: it may be another one in a later study."""
+        suites = dict(suites=self.suites) if self.suites else {}
+        return json.loads(json.dumps(dict(self.changes) | suites))
 
     def command(self, program: Sequence[str]) -> list[str]:
         """Writes the experiment and returns the command line."""
@@ -95,7 +104,8 @@ class Job:
         Returns:
             None for a process that was asked to stop, whose work can go on. Else `status`
             ("finished", "diverged" or "failed"), `score` (None unless finished), `scores`
-            of the last evaluation or of the split, and `time`.
+            of the last evaluation or of the split, and `time`; of an evaluation
+            `scored_with`, its changes and suites.
         """
         if code == 130:
             return None
@@ -113,6 +123,8 @@ class Job:
         elif _DIVERGED in self.output_file.read_text(errors="replace"):
             outcome["status"] = "diverged"
         outcome["time"] = time
+        if self.evaluation is not None:
+            outcome["scored_with"] = self._changes
         text = json.dumps(outcome, indent=2) + "\n"
         write_whole(epath.Path(self.result_file), text)
         return outcome
@@ -160,6 +172,7 @@ def scoring(run: Run, study: Study, runs: pathlib.Path, *, evaluation: str) -> J
     return dataclasses.replace(
         training(run, study, runs),
         evaluation=evaluation,
+        changes=changes,
         experiment=changed_experiment(run.experiment.to_dict(), changes, where=where),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config import resolve
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.robustness.passes import passes_of
 from hybrid_jax.studies.changed_experiment import changed_experiment
@@ -122,19 +123,39 @@ def _evaluations(
     found = {test: {}} | named
     for name, changes in found.items():
         changes.setdefault("eval.split", test)
-        where = f"config.study.evaluations: {name!r}"
-        changed_experiment(base, changes, where=where)
-        for key in changes:
-            if not key.startswith(_EVALUATED):
-                raise UserError(
-                    f"{where}: expected keys that a trained model can be scored with "
-                    f"({', '.join(_EVALUATED)}), got {key!r}."
-                )
+        _check_evaluation(base, changes, where=f"config.study.evaluations: {name!r}")
     return found
 
 
+def _check_evaluation(
+    base: Mapping[str, Any], changes: Mapping[str, Any], *, where: str
+) -> None:
+    """Raises `UserError` over what would be found out after all training otherwise."""
+    experiment = changed_experiment(base, changes, where=where)
+    for key in changes:
+        if not key.startswith(_EVALUATED):
+            raise UserError(
+                f"{where}: expected keys that a trained model can be scored with "
+                f"({', '.join(_EVALUATED)}), got {key!r}."
+            )
+    split = changes["eval.split"]
+    if not isinstance(split, str) or not split or "," in split:
+        raise UserError(
+            f"{where}: expected one split in eval.split, got {split!r}. Give each split an "
+            f"evaluation of its own."
+        )
+    try:
+        resolve(experiment, on_cpu=True)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
 def _suites(base: Mapping[str, Any], study: Mapping[str, Any]) -> tuple[str, ...]:
-    suites = tuple(study["suites"])
+    if isinstance(study["suites"], str):
+        raise UserError(
+            f"config.study.suites: expected a list of names, got {study['suites']!r}."
+        )
+    suites = tuple(dict.fromkeys(study["suites"]))
     if suites:
         passes_of(suites, task=base["task"]["name"])
     for name in (*suites, ROBUSTNESS) if suites else ():

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybrid_jax.studies.short_keys import short_keys
+
 _COLUMNS = ("variant", "setting", "M params", "GMAC", "s", "images/s", "runs")
 
 
@@ -63,7 +65,8 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
 def _setting(setting: Mapping[str, Any] | None) -> str:
     if setting is None:
         return "none finished"
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in setting.items())
+    names = short_keys(setting)
+    return ", ".join(f"{names[key]}={value}" for key, value in setting.items())
 
 
 def _number(value: float | None, form: str) -> str:
@@ -112,31 +115,38 @@ def _is_bold(difference: Mapping[str, Any] | None, found: Mapping[str, Any]) -> 
 
 
 def _notes(found: Mapping[str, Any]) -> list[str]:
-    runs, seeds = found["runs"], found["seeds"]
+    runs, seeds, trials = found["runs"], found["seeds"], found["trials"]
     matched = (
         "Sizes are not matched."
         if found["matched"] == "none"
         else f"Matched within {found['tolerance']:.0%} in {found['matched']}."
     )
     notes = [
-        f"{len(runs)} runs. Each variant had {found['trials']} trials with seed "
+        f"{len(runs)} runs. Each variant had {trials} trial{'s' * (trials > 1)} with seed "
         f"{seeds[0]}, chosen by {found['score']} on "
         f"`{found['validation_split']}`; the chosen setting ran with seeds "
         f"{', '.join(map(str, seeds))} and was scored once on "
         f"`{found['test_split']}`: mean ± standard deviation. {matched}",
         "",
         f"Differences from `{found['baseline']}` are of runs with the same seed, with 95 % "
-        f"intervals of Student's t, for each variant alone; bold where they exclude 0.",
+        f"intervals of Student's t, for each variant alone; bold where they exclude 0 and "
+        f"every seed of both has finished.",
     ]
+    if found["evaluations"] or found["suites"]:
+        notes += [
+            "",
+            f"In the second table a mean is bold by the same rule: its difference from "
+            f"that of `{found['baseline']}`, which is in study.json, has such an interval.",
+        ]
     for name, changes in found["evaluations"].items():
         text = ", ".join(f"{key}={value}" for key, value in changes.items())
-        notes += ["", f"`{name}` is with {text}; bold where the difference is."]
+        notes += ["", f"`{name}` is with {text}."]
     if found["suites"]:
         names = ", ".join(f"`{name}`" for name in found["suites"])
         notes += [
             "",
-            f"{names}: mean over the passes of these suites of robustness on "
-            f"`{found['test_split']}`; bold where the difference is.",
+            f"{names}: mean over all passes of the suite of robustness of this name on "
+            f"`{found['test_split']}`.",
         ]
     for name, variant in found["variants"].items():
         for key in variant["edges"]:

@@ -1,14 +1,13 @@
 """Plots of several runs, and what is said where they cannot be drawn."""
 
-import builtins
-
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 
+from hybrid_jax.plot_look import ABSENT
 from hybrid_jax.robustness.passes import CLEAN, passes_of
-from hybrid_jax.robustness.plots import ABSENT, _figure, curve, legend_names, write_plots
+from hybrid_jax.robustness.plots import _figure, curve, legend_names, write_plots
 from hybrid_jax.robustness.summary import summary
 
 SUITES = ["corruptions", "rotation", "occlusion"]
@@ -71,14 +70,7 @@ def test_picture_names_axes_and_runs_and_draws_every_line(suite):
 
 
 def test_without_matplotlib_a_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):
-    importing = builtins.__import__
-
-    def refusing(name, *args, **options):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return importing(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refusing)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert write_plots(RUNS, epath.Path(tmp_path)) == []
     assert capsys.readouterr().out == f"{ABSENT}\n"
     assert list(tmp_path.iterdir()) == []

@@ -95,8 +95,31 @@ def test_suites_are_evaluations_of_one_process(tmp_path):
             dict(suites=("noise",), evaluations={"noise": {"eval.split": "x"}}),
             "'noise' is the name of a suite",
         ),
+        (dict(suites="rotation"), r"suites: expected a list of names, got 'rotation'"),
+        (dict(evaluations={"two": {"eval.split": "test,bars"}}), "'two': expected one"),
+        (
+            dict(evaluations={"none": {"eval.image_size": 0}}),
+            "'none': config.eval.image_size: expected a positive side",
+        ),
     ],
 )
-def test_mistaken_suites_are_refused(tmp_path, options, expected):
+def test_mistaken_suites_and_evaluations_are_refused(tmp_path, options, expected):
     with pytest.raises(UserError, match=expected):
         carry_out(tmp_path, **options)
+
+
+def test_what_an_evaluation_was_before_is_not_its_result(tmp_path):
+    options = dict(
+        variants={"resnet": {}}, grid={"optimizer.learning_rate": (1e-3,)}, seeds=(0,)
+    )
+    first = dict(evaluations={"shift": {"eval.split": "noise"}}, suites=("rotation",))
+    carry_out(tmp_path, **first, **options)
+    then = dict(evaluations={"shift": {"eval.split": "bars"}}, suites=("occlusion",))
+    [run] = carry_out(tmp_path, **then, **options)["runs"]
+    folder = tmp_path / "runs" / run["name"]
+    experiment = json.loads((folder / "experiment.json").read_text())
+    for name, split in {"shift": "bars", "occlusion": "occlusion"}.items():
+        expected = scores_of(experiment, split)["top1"]
+        assert run["evaluations"][name]["score"] == pytest.approx(expected)
+    # The test split itself, and the suites twice.
+    assert len((folder / "startstest.txt").read_text().splitlines()) == 3

@@ -5,10 +5,12 @@ import json
 import pytest
 from stub_study import carry_out
 
+from hybrid_jax.plot_look import ABSENT
 from hybrid_jax.studies.plots.cost_plot import cost_plot, pareto_front
 from hybrid_jax.studies.plots.curves_plot import curves_plot, validation_curves
 from hybrid_jax.studies.plots.save_plots import save_plots
 from hybrid_jax.studies.plots.sensitivity_plot import sensitivity_plot, tuned_numbers
+from hybrid_jax.studies.short_keys import short_keys
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_study_leaves_its_pictures(workdir, found):
 def test_without_matplotlib_a_line_says_so(workdir, found, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert save_plots(found, workdir) == []
-    assert "hybrid_jax[plots]" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{ABSENT}\n"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,34 @@ def test_words_are_no_tuned_numbers(found):
     assert tuned_numbers(found) == []
 
 
-def test_curves_are_the_mean_of_the_final_runs(tmp_path, found):
+def test_keys_that_end_alike_are_told_apart():
+    width, half = "model.vit_options.width", "model.resnet_options.width"
+    rate = "optimizer.learning_rate"
+    assert short_keys([width, half, rate]) == {
+        width: "vit_options.width",
+        half: "resnet_options.width",
+        rate: "learning_rate",
+    }
+    assert short_keys(["a.b", "b"]) == {"a.b": "a.b", "b": "b"}
+
+
+def test_each_tuned_number_has_a_picture(tmp_path, found):
+    for run in found["runs"]:
+        rate = run["setting"]["optimizer.learning_rate"]
+        run["setting"] = {
+            "model.vit_options.width": rate,
+            "model.resnet_options.width": rate,
+        }
+    names = {path.stem for path in save_plots(found, tmp_path)}
+    kinds = {"sensitivity_vit_options.width", "sensitivity_resnet_options.width"}
+    assert kinds <= names
+
+
+def test_curves_are_the_mean_of_the_final_runs_that_finished(tmp_path, found):
+    lost = next(
+        run for run in found["runs"] if run["variant"] == "sequential" and run["seed"]
+    )
+    lost["validation"]["status"] = "diverged"
     for run in found["runs"]:
         folder = tmp_path / run["name"]
         folder.mkdir()
@@ -100,7 +129,9 @@ def test_curves_are_the_mean_of_the_final_runs(tmp_path, found):
         lines = [json.dumps(row) for row in rows] + ['{"step": 10, "spl']
         (folder / "metrics.jsonl").write_text("\n".join(lines))
     curves = validation_curves(found, tmp_path)
-    assert curves == {name: {5: [0.5, 0.6]} for name in found["variants"]}
+    expected = {name: {5: [0.5, 0.6]} for name in found["variants"]}
+    assert curves == expected | {"sequential": {5: [0.5]}}
     axes = curves_plot(found, curves).axes[0]
-    for line in axes.get_lines():
-        assert list(line.get_ydata()) == pytest.approx([0.55])
+    means = {line.get_label(): line.get_ydata().tolist() for line in axes.get_lines()}
+    assert means["resnet"] == pytest.approx([0.55])
+    assert means["sequential"] == [0.5]

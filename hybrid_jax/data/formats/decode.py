@@ -152,13 +152,14 @@ def upright_hw(image: Image.Image) -> tuple[int, int]:
 
 
 def peak_of_16_bits(path: str | os.PathLike) -> int | None:
-    """Returns the largest value of a 16-bit gray image, of which the pixels are read.
+    """Returns the largest value of an image of gray integers that are taken for 16 bits.
 
-    None for all others, for those that say that they use fewer bits, and for files that
-    cannot be read; of these only the header is.
+    Its pixels are read. Those of 32 bits count too, since no more is kept of them. None for
+    all others, for those that say that they use fewer bits, and for files that cannot be
+    read; of these only the header is.
     """
     with contextlib.suppress(*_UNREADABLE), _opened(path) as image:
-        if image.mode.startswith("I;16") and _bits(image) == 16:
+        if image.mode[0] == "I" and _bits(image) == 16:
             return int(np.asarray(image).max())
     return None
 

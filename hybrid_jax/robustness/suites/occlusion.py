@@ -1,7 +1,8 @@
 """`occlusion`: images with parts hidden behind gray.
 
-The squares are those of a grid of 11 x 11 over the image: 11 divides no usual size into
-patches, so that no square is a token of a ViT, which would then have whole tokens left
+The squares are those of a grid of 11 x 11 over the image: 11 divides none of 32, 64, 224,
+256, 384 and 512 px into patches (176 and 352 px it does), so that no square is a token of
+a ViT, which would then have whole tokens left
 (PatchDrop of Naseer et al., "Intriguing Properties of Vision Transformers", 2021, hides
 those of the ViT itself).
 """

@@ -11,7 +11,8 @@ from hybrid_jax.robustness.suites import SUITES
 class Scale(MotionSuite):
     """From half to twice the size, about the center.
 
-    Bilinear samples of half the size are means of 2x2 px, so nothing is aliased.
+    Samples are bilinear, without a blur before: at half the size they are means of 2x2 px,
+    and in between fine patterns are aliased a little.
     """
 
     axis = "zoom, times the usual size"

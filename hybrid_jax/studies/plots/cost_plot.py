@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hybrid_jax.studies.plots.look import COLORS, label_points, new_figure
+from hybrid_jax.plot_look import COLORS
+from hybrid_jax.studies.plots.figure import label_points, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

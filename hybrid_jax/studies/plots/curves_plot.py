@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hybrid_jax.studies.plots.look import legend_beside, line_look, new_figure
+from hybrid_jax.plot_look import line_look
+from hybrid_jax.studies.plots.figure import legend_beside, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,11 +19,15 @@ Curves = Mapping[str, Mapping[int, list[float]]]
 
 
 def validation_curves(found: Mapping[str, Any], runs: pathlib.Path) -> Curves:
-    """Reads the curves of the final runs; what is no longer there is left out."""
+    """Reads the curves of the final runs that have finished and whose files are there.
+
+    Of one that diverged the mean would lose a seed on the way, and jump.
+    """
     curves: dict[str, dict[int, list[float]]] = {}
     for run in found["runs"]:
         path = runs / run["name"] / "metrics.jsonl"
-        if not run["final"] or not path.exists():
+        finished = run["final"] and run["validation"]["status"] == "finished"
+        if not finished or not path.exists():
             continue
         steps = curves.setdefault(run["variant"], {})
         for line in path.read_text().splitlines():

@@ -1,13 +1,14 @@
 """Draws a study: scores against cost, learning curves, and how sensitive they are."""
 
-import importlib.util
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from hybrid_jax.plot_look import can_plot
 from hybrid_jax.studies.plots.cost_plot import cost_plot
 from hybrid_jax.studies.plots.curves_plot import curves_plot, validation_curves
 from hybrid_jax.studies.plots.sensitivity_plot import sensitivity_plot, tuned_numbers
+from hybrid_jax.studies.short_keys import short_keys
 
 
 def save_plots(found: Mapping[str, Any], workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -20,17 +21,14 @@ def save_plots(found: Mapping[str, Any], workdir: pathlib.Path) -> list[pathlib.
     Returns:
         No file if matplotlib is not installed, which a line on the terminal says.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        print(
-            "no plots: they need matplotlib (pip install 'hybrid_jax[plots]')", flush=True
-        )
+    if not can_plot():
         return []
     figures = {
         f"score_by_{cost}": cost_plot(found, cost=cost) for cost in ("macs", "seconds")
     }
     figures["curves"] = curves_plot(found, validation_curves(found, workdir / "runs"))
-    for key in tuned_numbers(found):
-        figures[f"sensitivity_{key.rpartition('.')[2]}"] = sensitivity_plot(found, key=key)
+    for key, short in short_keys(tuned_numbers(found)).items():
+        figures[f"sensitivity_{short}"] = sensitivity_plot(found, key=key)
     folder = workdir / "plots"
     folder.mkdir(exist_ok=True)
     files = []

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hybrid_jax.studies.plots.look import legend_beside, line_look, new_figure
+from hybrid_jax.plot_look import line_look
+from hybrid_jax.studies.plots.figure import legend_beside, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,10 +40,9 @@ def sensitivity_plot(found: Mapping[str, Any], *, key: str) -> Figure:
         found: what `study.json` holds.
         key: dotted, one of `tuned_numbers`.
     """
-    name_of_key = key.rpartition(".")[2].replace("_", " ")
     figure, axes = new_figure(
         title=f"{found['validation_split']} {found['score']} of the trials",
-        x_label=name_of_key,
+        x_label=key,
         y_label=found["score"],
     )
     for number, name in enumerate(found["variants"]):

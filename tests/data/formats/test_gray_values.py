@@ -85,6 +85,17 @@ def test_bits_that_no_image_uses_are_asked_about(tmp_path, peak, white):
     assert not unused_bits(source, data_config(gray_range=(0, 65_535)))
 
 
+def test_32_bit_integers_that_are_nearly_black_are_asked_about(tmp_path):
+    folder_of(tmp_path, [60_000] * 6)
+    for file in (tmp_path / "train").rglob("*.png"):
+        values = np.arange(256, dtype=np.int32).reshape(16, 16)
+        Image.fromarray(values).save(file.with_suffix(".tif"))
+        file.unlink()
+    source = open_source(f"folder:{tmp_path}", split="train")
+    assert "up to 255 of 65535" in unused_bits(source, data_config())
+    assert 'gray_range="(0,255)"' in unused_bits(source, data_config())
+
+
 def test_one_bright_image_shows_that_all_bits_are_used(tmp_path):
     assert not unused_bits(folder_of(tmp_path, [900] * 29 + [60_000]), data_config())
 

@@ -1,21 +1,15 @@
-"""How the plots of a study look: size, colors, marks and the labels of points."""
+"""What the plots of a study have in common: size, legend and the labels of points."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hybrid_jax.plot_look import open_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito (2008): told apart in any common kind of color blindness.
-COLORS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
-    *("#D55E00", "#56B4E9", "#000000", "#B8A800"),
-)
-MARKS = "osD^vPX*"
-DASHES = ("-", "--", ":")
 
 
 def new_figure(*, title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -28,21 +22,8 @@ def new_figure(*, title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]
     figure = Figure(figsize=(7.5, 4.8))
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    open_axes(axes)
     return figure, axes
-
-
-def line_look(number: int) -> dict[str, Any]:
-    """Returns color, mark and dashes of a line: different for the first 24."""
-    turn = number // len(COLORS)
-    return dict(
-        color=COLORS[number % len(COLORS)],
-        marker=MARKS[(number + turn) % len(MARKS)],
-        linestyle=DASHES[turn % len(DASHES)],
-    )
 
 
 def legend_beside(axes: Axes) -> None:
