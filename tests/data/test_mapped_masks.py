@@ -107,12 +107,13 @@ def test_void_stays_void_where_there_are_classes(tmp_path, ids):
 
 
 def test_class_of_one_mask_among_many_is_found(tmp_path):
-    masks = [(0, 1)] * 401
-    masks[1] = (0, 1, 3)
+    masks = [(0, 1)] * 402
+    masks[1], masks[-1] = (0, 1, 2), (0, 1, 3)  # every second one is not enough either
     name = _write(tmp_path, *masks)
     source = _open(name)
     assert source.info.segmentation_names == ("0", "1", "2", "3")
-    assert _ids(source, 1) == [0, 1, 3]
+    assert not any("no mask of training" in note for note in source.info.notes)
+    assert _ids(source, 1) == [0, 1, 2]
 
 
 def test_ids_of_many_masks_are_read_once_until_a_file_changes(tmp_path, monkeypatch):
