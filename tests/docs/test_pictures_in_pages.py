@@ -1,6 +1,7 @@
 """The pictures in the pages are there, are small, and say what they show."""
 
 import re
+from xml.etree import ElementTree
 
 import documents
 import pytest
@@ -16,7 +17,8 @@ PICTURES = [
 
 def test_every_file_is_shown():
     shown = {page.parent / target for page, _, target in (p.values for p in PICTURES)}
-    assert shown == set((documents.ROOT / "docs/images").iterdir())
+    pictures = {*(documents.ROOT / "docs/images").iterdir()}
+    assert shown == pictures | {*(documents.ROOT / "docs/results").rglob("*.svg")}
 
 
 @pytest.mark.parametrize(("page", "alt", "target"), PICTURES)
@@ -24,5 +26,8 @@ def test_picture(page, alt, target):
     path = page.parent / target
     assert path.stat().st_size <= BYTES_AT_MOST
     assert len(alt.split()) >= 8, "tell those who cannot see it what is there"
+    if path.suffix == ".svg":
+        assert ElementTree.parse(path).getroot().tag.endswith("}svg")
+        return
     with Image.open(path) as picture:
         picture.verify()
