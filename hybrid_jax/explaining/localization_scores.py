@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.transforms.sample import Sample
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 from hybrid_jax.explaining.explained_run import ExplainedRun
 from hybrid_jax.explaining.localization import (
     box_share,
@@ -29,7 +29,7 @@ def localization_scores(
     The class that is explained is the true one. For boxes with the task's own classes it
     is that of the largest box, and only boxes of that class count; otherwise all boxes
     count, and masks are explained for the predicted class. Images without boxes are left
-    out.
+    out, and those that cannot be read where `data.on_bad_image` says so.
 
     Args:
         run: the restored run.
@@ -71,9 +71,17 @@ def localization_scores(
 
 
 def _with_boxes(run: ExplainedRun, source: Source, bar: tqdm) -> Iterator[Sample]:
+    choices = {
+        BadImageError: run.data.on_bad_image,
+        BadAnnotationError: run.data.on_bad_annotation,
+    }
+    skipped = tuple(error for error, choice in choices.items() if choice == "skip")
     for index in range(len(source)):
-        sample = run.sample(source[index], with_boxes=True)
         bar.update()
+        try:
+            sample = run.sample(source[index], with_boxes=True)
+        except skipped:
+            continue
         if sample.boxes_xyxy_px is not None and len(sample.boxes_xyxy_px):
             yield sample
 

@@ -1,18 +1,21 @@
 """`--mode=explain`: pictures of any images, and scores on data with boxes."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from etils import epath
+from ml_collections import ConfigDict
 from PIL import Image
 from saved_run import config_of, saved
 
 from hybrid_jax.data.sources.shapes import ShapesSource
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.explaining.explain_run import explain_run
 from hybrid_jax.explaining.explained_run import ExplainedRun
 from hybrid_jax.explaining.localization import energy_in_boxes, pointing_game
+from hybrid_jax.explaining.localization_scores import localization_scores
 from hybrid_jax.train.checkpoints import scored_run
 
 EXAMPLES = 36  # more than a batch
@@ -81,6 +84,33 @@ def test_localization_is_scored_on_the_split(run, few):
             energy_in_boxes(heat, boxes).mean(), abs=1e-4
         )
     assert 0.1 < found["uniform"] < 0.7
+
+
+@pytest.mark.parametrize("choice", ["raise", "skip"])
+def test_unreadable_image_of_the_split_is_left_out_where_asked(run, few, choice):
+    class Damaged:
+        info = few.info
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            if index == 0:
+                raise BadImageError("image 'torn.png' cannot be read")
+            return few[index]
+
+    explained = dataclasses.replace(run[2], data=changed_data(run[2].data, choice))
+    if choice == "skip":
+        assert localization_scores(explained, Damaged())["examples"] == 1
+    else:
+        with pytest.raises(BadImageError, match="torn"):
+            localization_scores(explained, Damaged())
+
+
+def changed_data(data, choice):
+    data = ConfigDict(data.to_dict())
+    data.on_bad_image = choice
+    return data
 
 
 def test_data_without_boxes_is_refused(tmp_path):
