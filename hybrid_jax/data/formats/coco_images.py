@@ -17,6 +17,7 @@ from hybrid_jax.data.formats.splits import (
     held_out,
     held_out_note,
     share_of,
+    shared_out_note,
 )
 from hybrid_jax.data.formats.written_paths import found_file
 from hybrid_jax.data.source_checks import check_location, check_split
@@ -78,6 +79,7 @@ class CocoImages:
             out = held_out(table.file_names, split="validation")
             self.notes += (held_out_note(len(out), of=len(table.file_names)),)
         elif not places.by_split:
+            self.notes += (shared_out_note(len(table.file_names)),)
             self.table = _share(table, share_of(table.file_names, split=split))
         if not self.table.image_ids:
             raise UserError(f"data {self._name!r}: split {split!r} has no images.")

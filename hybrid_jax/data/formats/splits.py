@@ -96,6 +96,14 @@ def held_out_note(count: int, *, of: int) -> str:
     )
 
 
+def shared_out_note(of: int) -> str:
+    """Returns the sentence that says so of `of` names that have no splits at all."""
+    return (
+        f"there are no splits: of the {of} images a tenth is the test split and another "
+        f"tenth validation, by a hash of their names; the others train"
+    )
+
+
 def _hash(name: str) -> bytes:
     # Names have several forms of one letter, and may be no UTF-8 at all.
     one_form = unicodedata.normalize("NFC", name)

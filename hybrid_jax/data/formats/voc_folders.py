@@ -12,6 +12,7 @@ from hybrid_jax.data.formats.splits import (
     held_out,
     held_out_note,
     share_of,
+    shared_out_note,
     split_called,
     usual_names,
 )
@@ -89,7 +90,9 @@ class VocFolders:
 
     def notes(self, split: str) -> tuple[str, ...]:
         """Returns what a run has to say of a split first, see `DatasetInfo.notes`."""
-        if not (self._lists.is_dir() and self._holds_out(split)):
+        if not self._lists.is_dir():
+            return (shared_out_note(len(self._annotations)),)
+        if not self._holds_out(split):
             return ()
         trained = self._listed("train")
         out = held_out(trained, split="validation")

@@ -22,6 +22,7 @@ from hybrid_jax.data.formats.splits import (
     held_out_note,
     share_of,
     shared_by_class,
+    shared_out_note,
 )
 from hybrid_jax.data.formats.written_paths import found_file
 from hybrid_jax.data.source_checks import check_location, check_split
@@ -98,7 +99,7 @@ class CsvSource:
         if not self._images:
             raise UserError(f"data {self._name!r}: split {split!r} has no images.")
         self._check_there()
-        notes = [*self._notes(rows), _overlap(tables, split, table)]
+        notes = [*self._notes(rows, whole=WHOLE in tables), _overlap(tables, split, table)]
         if repeated:
             notes.append(
                 f"{repeated} rows say again what another one says, and are left out"
@@ -225,7 +226,7 @@ class CsvSource:
                 f"names of files, endings included."
             )
 
-    def _notes(self, rows: dict[str, list[int]]) -> list[str]:
+    def _notes(self, rows: dict[str, list[int]], *, whole: bool) -> list[str]:
         notes = []
         if self._table.unread:
             notes.append(f"columns that are not read: {', '.join(self._table.unread)}")
@@ -237,6 +238,8 @@ class CsvSource:
         if self._holds_out:
             out = self._chosen(rows, split="validation", whole=False)
             notes.append(held_out_note(len(out), of=len(rows)))
+        elif whole:
+            notes.append(shared_out_note(len(rows)))
         return notes
 
     def _info(self, notes: list[str]) -> DatasetInfo:

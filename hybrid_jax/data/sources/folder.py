@@ -23,6 +23,7 @@ from hybrid_jax.data.formats.splits import (
     held_out_note,
     share_of,
     shared_by_class,
+    shared_out_note,
 )
 from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
@@ -80,8 +81,9 @@ class FolderSource:
         others: list[str] = []
         if not splits:
             check_split(name, split=split, splits=USUAL_NAMES)
-            paths = self._images(folders, name=name, others=others)
-            paths = shared_by_class(paths, split=split, share=share_of)
+            whole = self._images(folders, name=name, others=others)
+            paths = shared_by_class(whole, split=split, share=share_of)
+            notes.append(shared_out_note(sum(map(len, whole.values()))))
         elif split in splits and not (split == "train" and "validation" not in splits):
             paths = self._other_split(splits[split], classes, name=name, others=others)
         else:

@@ -24,6 +24,7 @@ from hybrid_jax.data.formats.splits import (
     held_out,
     held_out_note,
     share_of,
+    shared_out_note,
     split_called,
     usual_names,
 )
@@ -218,9 +219,11 @@ def _trained_ids(places: PairedFolders) -> frozenset[int]:
 
 
 def _notes(places: PairedFolders, split: str) -> tuple[str, ...]:
-    if not places.holds_out(split):
+    if places.by_split and not places.holds_out(split):
         return ()
     images = _files(places.of("train")[0], EXTENSIONS, name=places.name)
+    if not places.by_split:
+        return (shared_out_note(len(images)),)
     out = held_out(images, split="validation")
     return (held_out_note(len(out), of=len(images)),)
 

@@ -10,7 +10,13 @@ from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_names import gap_note
 from hybrid_jax.data.formats.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import passed_over
-from hybrid_jax.data.formats.splits import USUAL_NAMES, held_out, held_out_note, share_of
+from hybrid_jax.data.formats.splits import (
+    USUAL_NAMES,
+    held_out,
+    held_out_note,
+    share_of,
+    shared_out_note,
+)
 from hybrid_jax.data.formats.yolo_folders import (
     LabelFiles,
     check_stems,
@@ -78,6 +84,7 @@ class YoloSource:
         notes = [passed_over(others)]
         if of == WHOLE:
             chosen = share_of(images, split=split)
+            notes.append(shared_out_note(len(images)))
         elif shared_out:
             chosen = held_out(images, split=split)
             out = held_out(images, split="validation")
