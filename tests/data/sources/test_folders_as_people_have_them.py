@@ -107,7 +107,7 @@ def test_odd_folders_that_may_be_meant_are_said(tmp_path):
         for n in ("one", "deep")
     )
     assert "there is one class only, 'a'" in one[0]
-    assert "passed over 1 files that are no images (1 .heic), e.g. a/b.heic" in one[1]
+    assert "passed over 1 files that are no images (1 .heic), e.g. a/b.heic" in one[-1]
     assert "1 of 2 class folders hold nothing but folders, such as a/x" in deep[0]
 
 
