@@ -11,6 +11,9 @@ import numpy as np
 
 from hybrid_jax.contracts import Scorer
 
+SHOWN_CLASSES = 30  # a larger confusion matrix is not legible
+SHOWN_PAIRS = 20  # of classes that are taken for each other
+
 
 class Case(NamedTuple):
     """One example and what a model said of it.

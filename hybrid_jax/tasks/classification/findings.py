@@ -7,11 +7,9 @@ import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Scorer
 from hybrid_jax.tasks.classification.calibration import NUM_BINS
-from hybrid_jax.tasks.findings import Case
+from hybrid_jax.tasks.findings import SHOWN_CLASSES, SHOWN_PAIRS, Case
 
 _KEPT = 8  # cases of each kind
-_SHOWN_CLASSES = 30  # a larger confusion matrix is not legible
-_SHOWN_PAIRS = 20
 
 
 class ClassificationFindings:
@@ -54,7 +52,7 @@ class ClassificationFindings:
             calibration=_calibration(rows["top_probabilities"][:, 0], label == predicted),
         )
         K = len(self._names)
-        if K <= _SHOWN_CLASSES:
+        if K <= SHOWN_CLASSES:
             confusion = np.zeros((K, K), np.int64)
             confusion[pairs[0], pairs[1]] = counts
             facts["confusion"] = dict(
@@ -100,7 +98,7 @@ class ClassificationFindings:
     def _confused(self, pairs: np.ndarray, counts: np.ndarray) -> list[list[Any]]:
         """Returns the wrong pairs (true, predicted, count), the most frequent first."""
         wrong = np.flatnonzero(pairs[0] != pairs[1])
-        order = wrong[np.argsort(-counts[wrong], kind="stable")][:_SHOWN_PAIRS]
+        order = wrong[np.argsort(-counts[wrong], kind="stable")][:SHOWN_PAIRS]
         return [
             [self._names[pairs[0, n]], self._names[pairs[1, n]], int(counts[n])]
             for n in order

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Scorer
-from hybrid_jax.tasks.findings import Case
+from hybrid_jax.tasks.findings import SHOWN_CLASSES, SHOWN_PAIRS, Case
 from hybrid_jax.tasks.json_predictions import own_pixels
 from hybrid_jax.tasks.segmentation.scores import SegmentationScorer
 
 _KEPT = 6  # cases of each kind, whose classes are in memory
-_SHOWN_CLASSES = 30  # a larger confusion matrix is not legible
-_SHOWN_PAIRS = 20
 
 
 class SegmentationFindings:
@@ -60,13 +58,13 @@ class SegmentationFindings:
             for name, pixels in zip(self._names, confusion.sum(1).tolist(), strict=True)
         ]
         wrong = confusion * (1 - np.eye(len(confusion), dtype=np.int64))
-        order = np.argsort(-wrong, axis=None, kind="stable")[:_SHOWN_PAIRS]
+        order = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_PAIRS]
         pairs = [divmod(int(n), len(confusion)) for n in order if wrong.flat[n]]
         facts: dict[str, Any] = dict(
             table=dict(columns=["class", "pixels", "IoU", "accuracy"], rows=rows),
             confused=[[self._names[t], self._names[p], int(wrong[t, p])] for t, p in pairs],
         )
-        if len(confusion) <= _SHOWN_CLASSES:
+        if len(confusion) <= SHOWN_CLASSES:
             facts["confusion"] = dict(
                 names=list(self._names), counts=confusion.tolist(), unit="pixels"
             )

@@ -11,7 +11,7 @@ from etils import epath
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.workdir import flat
 from hybrid_jax.train.reporting.best_score import LOWER_IS_BETTER
-from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE
+from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE, FINDINGS_VERSION
 
 _USUAL_SCORES = dict(classification="top1", detection="AP", segmentation="mIoU")
 ABSENT = -1
@@ -107,6 +107,8 @@ def read_run(workdir: epath.Path) -> RunFiles:
             f"read, so no run. Name the workdir of one."
         )
     report, findings = _json(workdir / "report.json"), _json(workdir / FINDINGS_FILE)
+    if findings.get("version") != FINDINGS_VERSION:
+        findings = {}
     steps = flat(config).get("train.steps")
     reached = max((row["step"] for row in rows), default=0)
     notes = []
@@ -116,7 +118,8 @@ def read_run(workdir: epath.Path) -> RunFiles:
         notes.append("There are no curves: metrics.jsonl has no rows.")
     if not findings:
         notes.append(
-            f"There is no {FINDINGS_FILE}, so nothing of single predictions is shown."
+            f"There is no {FINDINGS_FILE} of this version, so nothing of single "
+            f"predictions is shown."
         )
     return RunFiles(
         workdir=workdir,
@@ -149,7 +152,9 @@ def _rows(path: epath.Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue  # half a line of a process that was killed
-        if isinstance(row, dict) and {"step", "split"} <= row.keys():
+        if not isinstance(row, dict):
+            continue
+        if isinstance(row.get("step"), int) and isinstance(row.get("split"), str):
             rows.append(row)
     return rows
 

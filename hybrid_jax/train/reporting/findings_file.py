@@ -25,6 +25,7 @@ from hybrid_jax.train.reporting.forward_pass import trace_forward
 from hybrid_jax.train.state import path_name
 
 FINDINGS_FILE = "findings.json"
+FINDINGS_VERSION = 1  # of its keys; a page is not made of others
 _SAMPLES = 8
 _PICTURES_BYTES = 2_000_000  # of all pictures of a file, as text
 
@@ -56,6 +57,7 @@ def write_findings(
         return room.taken(lambda case: case_record(task, source, case), cases)
 
     found = dict(
+        version=FINDINGS_VERSION,
         step=step,
         split=split,
         command=command_of_run(),

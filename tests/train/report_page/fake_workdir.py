@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.config import changed, defaults, to_json
+from hybrid_jax.train.reporting.findings_file import FINDINGS_VERSION
 
 NAMES = ["cat", "<script>alert('x')</script>", 'dog & "cow"']
 STEPS = 40
@@ -73,6 +74,7 @@ def _findings():
         pictures=[dict(title="annotated", src=src)],
     )
     return dict(
+        version=FINDINGS_VERSION,
         step=STEPS,
         split="validation",
         command="python -m hybrid_jax.main --config=a --workdir='</pre><script>1</script>'",

@@ -129,13 +129,39 @@ def test_page_of_a_run_with_one_evaluation(tmp_path):
 @pytest.mark.parametrize(
     "name", ["metrics.jsonl", "dataset.json", "report.json", "config.json"]
 )
-@pytest.mark.parametrize("damage", [None, "", "{", "[1]", '{"step": NaN, "split": 3}\n'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        "",
+        "{",
+        "[1]",
+        '{"step": NaN, "split": 3}\n',
+    ],
+)
 def test_page_of_a_workdir_with_a_missing_or_damaged_file(tmp_path, name, damage):
     path = fake_workdir(tmp_path / "run")
     (path / name).unlink()
     if damage is not None:
         (path / name).write_text(damage)
     Elements(page_of(path))
+
+
+def test_rows_without_a_number_of_their_step_are_left_out(tmp_path):
+    path = fake_workdir(tmp_path / "run")
+    before = page_of(path)
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": "9", "split": "train", "loss": 1.0}\n')
+    assert page_of(path) == before
+
+
+@pytest.mark.parametrize("found", ['{"table": []}', '{"version": 0, "best": 3}'])
+def test_findings_of_another_version_are_left_out(tmp_path, found):
+    path = fake_workdir(tmp_path / "run")
+    (path / "findings.json").write_text(found)
+    page = page_of(path)
+    Elements(page)
+    assert "There is no findings.json of this version" in page
 
 
 def test_place_without_a_run_is_a_mistake(tmp_path):
