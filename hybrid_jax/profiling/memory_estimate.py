@@ -2,7 +2,7 @@
 
 It is the state plus the larger of two: the residuals of the forward pass
 (`programs/residuals.py`) and workspace when the backward pass begins, or all gradients when
-it ends. `benchmarks/topology_memory.py` compares it with the TPU compiler, whose figures
+it ends. `benchmarks/topology_table.py` compares it with the TPU compiler, whose figures
 `--mode=profile --topology=` prints after a minute or more.
 
 Not counted: parameters that are gathered while they are used (fsdp), prefetched batches,

@@ -3,7 +3,7 @@
 The text is that of `compiled.as_text()`, for any backend. A collective may appear several
 times in it: the TPU compiler repeats a gather in every fusion that overlaps with it. Those
 with the same channel are counted once. The body of a loop is counted as often as the loop
-runs, if the compiler knows it.
+runs, where the text says it (`computations.executions`).
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+
+from hybrid_jax.programs.computations import computations, executions
 
 OPS = (
     "all-gather",
@@ -25,11 +27,6 @@ OPS = (
 
 _ITEM_BITS = dict(pred=8, bf16=16)  # others have it in the name: f32, s8, u4, f8e4m3fn
 
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = ([^=]*?) ([a-z][\w\-]*)\((.*)$")
-_CALLED = re.compile(
-    r"(?:calls|to_apply|body|condition|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)"
-)
 _IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 
@@ -87,11 +84,13 @@ def collectives(text: str) -> list[Collective]:
     Args:
         text: an HLO module as text.
     """
-    computations = _computations(text)
-    runs = _runs(computations)
+    read = computations(text)
+    runs = executions(read)
     found: dict[object, Collective] = {}
-    for name, instructions in computations.items():
-        for shape, opcode, rest in instructions:
+    for name, instructions in read.items():
+        for instruction in instructions:
+            shape, opcode = instruction.shape, instruction.opcode
+            rest = instruction.rest
             started = opcode.removesuffix("-start")
             if started not in OPS:
                 continue
@@ -112,43 +111,6 @@ def collectives(text: str) -> list[Collective]:
             channel = re.search(r"channel_id=(\d+)", rest)
             found.setdefault((started, channel[1]) if channel else len(found), one)
     return list(found.values())
-
-
-def _computations(text: str) -> dict[str, list[tuple[str, str, str]]]:
-    """Returns (shape, opcode, operands and attributes) of every line, by computation."""
-    computations: dict[str, list[tuple[str, str, str]]] = {}
-    current: list[tuple[str, str, str]] = []
-    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
-        if header := _COMPUTATION.match(line):
-            current = computations.setdefault(header[1], [])
-        elif instruction := _INSTRUCTION.match(line):
-            shape = re.sub(r"\{[^{}]*\}", "", instruction[1])
-            current.append((shape, instruction[2], instruction[3]))
-    return computations
-
-
-def _runs(computations: Mapping[str, list[tuple[str, str, str]]]) -> dict[str, int]:
-    """Returns how often each computation runs, from the loops that call it.
-
-    A loop whose length the compiler does not know is counted once.
-    """
-    factors: dict[str, list[tuple[str, int]]] = {}
-    for caller, instructions in computations.items():
-        for _, opcode, rest in instructions:
-            trips = re.search(r'known_trip_count":\{"n":"(\d+)"', rest)
-            factor = int(trips[1]) if opcode == "while" and trips else 1
-            for called in _CALLED.findall(rest):
-                for name in re.findall(r"[\w.\-]+", called):
-                    factors.setdefault(name, []).append((caller, factor))
-    runs: dict[str, int] = {}
-
-    def count(name: str) -> int:
-        if name not in runs:
-            callers = factors.get(name, ())
-            runs[name] = max((f * count(caller) for caller, f in callers), default=1)
-        return runs[name]
-
-    return {name: count(name) for name in computations}
 
 
 def _result_of_start(shape: str) -> str:

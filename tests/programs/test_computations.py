@@ -1,0 +1,78 @@
+"""How often computations run: loops of JAX's programs, and the TPU compiler's by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hybrid_jax.programs.collectives import collectives
+from hybrid_jax.programs.computations import computations, executions
+from hybrid_jax.programs.estimated_cycles import CYCLES_PER_SECOND, estimated_seconds
+
+# As the TPU compiler writes a product in parts, shortened.
+PROGRAM = """HloModule m
+
+%body (p: (f32[8], u32[], /*index=2*/u32[])) -> (f32[8], u32[], u32[]) {
+  %p = (f32[8]{0:T(128)}, u32[]{:T(128)}, /*index=2*/u32[]{:T(128)}) parameter(0)
+  %x = f32[8]{0:T(128)} get-tuple-element(%p), index=0
+  %moved = f32[8]{0} collective-permute(%x), channel_id=1, source_target_pairs={{0,1}}
+  %sum = f32[8]{0} fusion(%moved), calls=%inner, config={"estimated_cycles":"30"}
+  ROOT %next = (f32[8], u32[], u32[]) tuple(%sum, %i, %j)
+}
+
+%condition (p.1: (f32[8], u32[], u32[])) -> pred[] {
+  %limit = u32[]{:T(128)} constant(7)
+  %p.1 = (f32[8]{0}, u32[]{:T(128)}, u32[]) parameter(0)
+  %at = u32[]{:T(128)} get-tuple-element(%p.1), index=1
+  ROOT %again = pred[]{:T(512)} compare(%at, %limit), direction=DIRECTION
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  %zero = u32[]{:T(128)} constant(3), metadata={op_name="x"}
+  %copied = u32[]{:T(128)} copy(%zero)
+  %in = (f32[8]{0}, u32[], /*index=2*/u32[]) tuple(%a, COUNTER, %zero)
+  %loop = (f32[8]{0}, u32[], u32[]) while(%in), condition=%condition, body=%body
+  ROOT %out = f32[8]{0} get-tuple-element(%loop), index=0, c={"estimated_cycles":"5"}
+}
+"""
+
+
+def program(*, counter="%copied", direction="LT"):
+    return PROGRAM.replace("COUNTER", counter).replace("DIRECTION", direction)
+
+
+@pytest.mark.parametrize("counter", ["%copied", "%zero"])
+def test_a_loop_that_its_condition_ends_runs_from_first_count_to_limit(
+    counter,
+):
+    text = program(counter=counter)
+    assert executions(computations(text))["body"] == 4  # 3, 4, 5, 6
+    (moved,) = collectives(text)
+    assert (moved.times, moved.received_bytes) == (4, 4 * 32)
+    assert estimated_seconds(text) == (4 * 30 + 5) / CYCLES_PER_SECOND
+
+
+@pytest.mark.parametrize("change", [dict(counter="%a"), dict(direction="NE")])
+def test_a_loop_of_unknown_length_counts_once(change):
+    assert executions(computations(program(**change)))["body"] == 1
+
+
+def test_loops_within_loops_multiply_and_a_cpu_has_no_estimate():
+    def inner(x, _):
+        return jnp.sin(x) @ x, None
+
+    def outer(x, _):
+        return jax.lax.scan(inner, x, length=3)[0], None
+
+    def nested(x):
+        return jax.lax.scan(outer, x, length=5)[0]
+
+    text = jax.jit(nested).lower(jnp.zeros((4, 4))).compile().as_text()
+    read = computations(text)
+    (product,) = [
+        name
+        for name, instructions in read.items()
+        if any(one.opcode == "dot" for one in instructions)
+    ]
+    assert executions(read)[product] == 15
+    assert estimated_seconds(text) is None
