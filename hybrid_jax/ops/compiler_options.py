@@ -2,12 +2,18 @@
 
 from hybrid_jax.ops.platform import platform
 
+# On GPUs, XLA gives every matrix product to Triton first, as one kernel with what comes
+# before it. Where cuBLAS then proves faster, biases, GELUs and sums of residuals are left
+# as passes over memory of their own. Without Triton, cuBLAS computes them in the product.
+_GPU: dict[str, bool | str] = {"xla_gpu_enable_triton_gemm": False}
 
-def compiler_options() -> dict[str, bool] | None:
-    """Returns options for `jax.jit`, of the platform that is traced for; None for none.
+# On TPUs, XLA takes a product whose result or operand is divided over devices apart, into
+# a loop that sends one part while it computes the next. The parts of our gradients are too
+# small for that: the compiler's own estimate of a step is 31 % less without such loops
+# (docs/partitioning.md). The number is the size in MiB from which it builds them.
+_TPU: dict[str, bool | str] = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
 
-    On GPUs, XLA gives every matrix product to Triton first, as one kernel with what comes
-    before it. Where cuBLAS then proves faster, biases, GELUs and sums of residuals are left
-    as passes over memory of their own. Without Triton, cuBLAS computes them in the product.
-    """
-    return {"xla_gpu_enable_triton_gemm": False} if platform() == "gpu" else None
+
+def compiler_options() -> dict[str, bool | str] | None:
+    """Returns options for `jax.jit`, of the platform that is traced for; None for none."""
+    return {"gpu": _GPU, "tpu": _TPU}.get(platform())

@@ -84,7 +84,7 @@ class Experiment:
         return batch_sharding(self.mesh)
 
     @property
-    def compiler_options(self) -> dict[str, bool] | None:
+    def compiler_options(self) -> dict[str, bool | str] | None:
         """What XLA is told when it compiles a step."""
         with tracing_for(self.platform):
             return compiler_options()

@@ -1,4 +1,4 @@
-"""GPUs have options of the compiler; the steps of an experiment are compiled with them."""
+"""GPUs and TPUs have options of the compiler; steps are compiled with them."""
 
 from unittest import mock
 
@@ -10,13 +10,16 @@ from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.train.experiment import Experiment
 
 
-@pytest.mark.parametrize(("platform", "some"), [("gpu", True), ("cpu", False)])
-def test_only_gpus_have_options(platform, some):
+@pytest.mark.parametrize(
+    ("platform", "names"), [("gpu", "xla_gpu_"), ("tpu", "xla_jf_"), ("cpu", None)]
+)
+def test_accelerators_have_options_of_their_own(platform, names):
     with tracing_for(platform):
-        assert bool(compiler_options()) is some
+        options = compiler_options()
+    assert [key.startswith(names) for key in options or ()] == ([True] if names else [])
 
 
-def test_xla_knows_the_options():
+def test_xla_knows_the_options_for_gpus():
     with tracing_for("gpu"):
         options = compiler_options()
     jax.jit(lambda x: x + 1, compiler_options=options)(1)  # an unknown one raises
@@ -24,8 +27,9 @@ def test_xla_knows_the_options():
         jax.jit(lambda x: x + 1, compiler_options={"xla_gpu_enable_nothing": True})(1)
 
 
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
 @pytest.mark.parametrize("step", ["jitted_train_step", "jitted_eval_step"])
-def test_both_steps_are_compiled_with_those_of_their_platform(monkeypatch, step):
+def test_both_steps_are_compiled_with_those_of_their_platform(monkeypatch, step, platform):
     seen = {}
 
     def jit(function, **options):
@@ -34,8 +38,8 @@ def test_both_steps_are_compiled_with_those_of_their_platform(monkeypatch, step)
 
     monkeypatch.setattr(jax, "jit", jit)
     monkeypatch.setattr("hybrid_jax.train.experiment.replicated", lambda mesh: None)
-    experiment = mock.MagicMock(platform="gpu")
+    experiment = mock.MagicMock(platform=platform)
     experiment.compiler_options = Experiment.compiler_options.fget(experiment)
     getattr(Experiment, step)(experiment)
-    with tracing_for("gpu"):
+    with tracing_for(platform):
         assert seen["compiler_options"] == compiler_options()
