@@ -3,6 +3,7 @@
     python benchmarks/topology_table.py                     # all, 1 to 5 minutes each
     python benchmarks/topology_table.py --only=r26_vit_b16,segmentation
     python benchmarks/topology_table.py --only=r26_vit_b16 --option=xla_some_flag=true
+    python benchmarks/topology_table.py --programs=/tmp/programs    # keeps their texts
 
 Needs the TPU compiler (pip install -e '.[tpu]') and no TPU. Prints a row for each step as
 soon as it is compiled. Configs are those of the repository, with some keys changed.
@@ -14,6 +15,7 @@ arithmetic at the chip's peak over them. Collectives are counted as often as the
 """
 
 import collections
+import pathlib
 import time
 
 from absl import app, flags
@@ -31,6 +33,7 @@ from hybrid_jax.train.reporting.utilization import training_flops_per_image
 
 _ONLY = flags.DEFINE_list("only", [], "Names of rows; none: all.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips for all rows, as v5e:4x4.")
+_PROGRAMS = flags.DEFINE_string("programs", None, "Folder for the programs' texts.")
 _OPTION = flags.DEFINE_multi_string("option", [], "NAME=VALUE for the compiler.")
 
 _FSDP = {"mesh.data": 1, "mesh.fsdp": -1}
@@ -72,12 +75,19 @@ def main(argv: list[str]) -> None:
     print(f"| {' | '.join(_HEAD)} |\n|---|{'---:|' * (len(_HEAD) - 1)}", flush=True)
     for row in _ONLY.value or STEPS:
         topology, *config = STEPS[row]
-        cells = measured(config_of(*config), _TOPOLOGY.value or topology, options)
-        print(f"| {' | '.join((row, _TOPOLOGY.value or topology, *cells))} |", flush=True)
+        topology = _TOPOLOGY.value or topology
+        cells, text = measured(config_of(*config), topology, options)
+        print(f"| {' | '.join((row, topology, *cells))} |", flush=True)
+        if _PROGRAMS.value and text:
+            folder = pathlib.Path(_PROGRAMS.value)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{row.replace(' ', '_')}.txt").write_text(text)
 
 
-def measured(config: ConfigDict, topology: str, options: dict[str, str]) -> tuple[str, ...]:
-    """Compiles a step; returns the cells of its row after the first two."""
+def measured(
+    config: ConfigDict, topology: str, options: dict[str, str]
+) -> tuple[tuple[str, ...], str]:
+    """Compiles a step; returns its row after the first two cells, and the program."""
     devices = tpu_devices(topology)
     found = describe(config, platform="tpu", devices=len(devices))
     memory = found.memory
@@ -89,7 +99,7 @@ def measured(config: ConfigDict, topology: str, options: dict[str, str]) -> tupl
     except Exception as error:  # the compiler's message is the row
         if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, OutOfMemory):
             raise
-        return (str(found.images_per_device), str(error).splitlines()[0])
+        return (str(found.images_per_device), str(error).splitlines()[0]), ""
     spent = time.process_time() - begin
     needed, text = program.memory_analysis(), program.as_text()
     assert needed is not None
@@ -101,7 +111,7 @@ def measured(config: ConfigDict, topology: str, options: dict[str, str]) -> tupl
     assert chip is not None
     flops = training_flops_per_image(found.total_macs) * found.images_per_device
     sent = collectives(text)
-    return (
+    cells = (
         str(found.images_per_device),
         f"{spent:.0f}",
         f"{compiled / 2**30:.2f}",
@@ -113,6 +123,7 @@ def measured(config: ConfigDict, topology: str, options: dict[str, str]) -> tupl
         counted(sent),
         f"{sum(one.received_bytes for one in sent) / 2**20:,.0f}",
     )
+    return cells, text
 
 
 def counted(sent: list[Collective]) -> str:
