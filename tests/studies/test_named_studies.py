@@ -5,6 +5,7 @@ import pytest
 from hybrid_jax.config_files import named, study_lines
 from hybrid_jax.models.hybrid import list_fusions
 from hybrid_jax.studies.matching import check_matched
+from hybrid_jax.studies.plan import trials
 from hybrid_jax.studies.settings import study_of
 from hybrid_jax.studies.sizes import size_of, sizes_of
 
@@ -28,6 +29,15 @@ def test_variants_are_matched(name):
 
 def test_every_fusion_is_every_fusion():
     assert set(study_of(named("studies/every_fusion")).variants) == set(list_fusions())
+
+
+def test_wirings_are_every_fusion_and_keep_their_names():
+    study = study_of(named("studies/wirings_cifar"))
+    assert set(study.variants) == set(list_fusions())
+    # Runs that were made under these names would have to be made again.
+    firsts = {run.variant: run.name for run in trials(study)[: len(study.variants)]}
+    expected = ("resnet-beb5288860", "vit-9d503e7c01", "conformer-ec9f0c3758")
+    assert [firsts[name.rpartition("-")[0]] for name in expected] == [*expected]
 
 
 def test_nested_argument_reaches_the_experiment():
