@@ -20,8 +20,10 @@ def test_study_is_well_formed(name):
         assert fusion in list_fusions()
 
 
-@pytest.mark.slow  # traces about 40 models
-@pytest.mark.parametrize("name", study_lines())
+@pytest.mark.slow  # traces about 60 models
+@pytest.mark.parametrize(
+    "name", [*study_lines(), "studies/dense_halves:shapes_segmentation"]
+)
 def test_variants_are_matched(name):
     study = study_of(named(name))
     check_matched(study, sizes_of(study, size_of), size_of)
@@ -45,3 +47,10 @@ def test_nested_argument_reaches_the_experiment():
     assert study.base["data"]["name"] == "voc:/data/x"
     assert study.base["task"]["name"] == "detection"
     assert study.variants["resnet"]["model.resnet_options.blocks"] == (2, 2, 2)
+
+
+def test_runs_on_shapes_are_short_unless_words_say_otherwise():
+    short = study_of(named("studies/dense_halves")).base["train"]
+    assert (short["steps"], short["epochs"], short["batch_size"]) == (400, None, 16)
+    words = "shapes_segmentation:shapes,steps=2000"
+    assert study_of(named(f"studies/dense_halves:{words}")).base["train"]["steps"] == 2000
