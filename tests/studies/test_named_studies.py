@@ -42,6 +42,31 @@ def test_wirings_are_every_fusion_and_keep_their_names():
     assert [firsts[name.rpartition("-")[0]] for name in expected] == [*expected]
 
 
+def test_amounts_are_compared_with_the_resnet_on_as_much_data():
+    study = study_of(named("studies/data_amounts_cifar"))
+    share = "data.train_fraction"
+    assert len(study.variants) == 20
+    for name, baseline in study.baselines.items():
+        assert study.variants[baseline]["model.fusion"] == "resnet"
+        assert study.variants[baseline][share] == study.variants[name][share]
+    # Runs on all data are not made again in the workdir of the wirings.
+    others = {run.name for run in trials(study_of(named("studies/wirings_cifar")))}
+    on_all = {run.name for run in trials(study) if run.experiment.data.train_fraction == 1}
+    assert len(on_all) == 15
+    assert on_all < others
+
+
+def test_grafts_differ_from_scratch_by_the_half_that_is_given():
+    words = "half=vit,donor=/x/run,folder=/data/photos"
+    study = study_of(named(f"studies/grafting_cifar:{words}"))
+    assert study.base["data"]["name"] == "folder:/data/photos"
+    file = {"model.pretrained_vit": "/x/run/export/model.npz"}
+    assert study.variants["grafted"] == file
+    assert study.variants["frozen"] == file | {"optimizer.branch.vit": 0.0}
+    assert study.variants["scratch"] == {}
+    assert study.variants["scratch_twice"] == {"train.steps": 2400}
+
+
 def test_nested_argument_reaches_the_experiment():
     study = study_of(named("studies/dense_halves:bccd_fcos:voc=/data/x,seed=3"))
     assert study.base["data"]["name"] == "voc:/data/x"
