@@ -142,6 +142,8 @@ class Source(Protocol):
     A source whose images are slow to decode may also have `annotations(index)`, which
     returns the example without `image` and with `original_hw`, its (height, width). One
     whose images are files that `read_image` reads may have `image_file(index)`, the path.
+    One that knows labels without reading images may have `labeled_names()`, a list of the
+    label and the name of each example.
     """
 
     info: DatasetInfo

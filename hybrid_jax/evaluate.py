@@ -2,30 +2,41 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.splits_read import eval_splits
+from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.scored_run import scored_run
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
 
 
-def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
+def evaluate(
+    config: ConfigDict, workdir: str, *, output: str | None = None
+) -> dict[str, dict[str, float]]:
     """Restores a checkpoint and scores `config.eval.split` with it.
 
     Args:
         config: the config of the training run; the hardware may differ. `eval.split` may
             be several splits, separated by commas; `eval.restore` is "best" or "last".
         workdir: workdir of the training run; `evaluation_<split>.json` is written there.
+        output: another file for the scores of one split, `NAME.json`.
 
     Returns:
         Scores by split.
 
     Raises:
-        UserError: no checkpoint, a checkpoint of another model, other classes, or an
-            unknown split.
+        UserError: no checkpoint, a checkpoint of another model, other classes, an unknown
+            split, or several splits for one output.
     """
+    if output and (len(eval_splits(config)) > 1 or not output.endswith(".json")):
+        raise UserError(
+            f"--output: expected a file NAME.json for the scores of one split, got "
+            f"{output!r} for {config.eval.split!r}."
+        )
     path = epath.Path(workdir).expanduser().absolute()
     experiment, state, sources = scored_run(config, path)
     config = experiment.config
@@ -33,6 +44,9 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     eval_step = experiment.jitted_eval_step()
     results = {}
     for split, source in sources.items():
+        stem = path / f"evaluation_{split}"
+        if output:
+            stem = epath.Path(output.removesuffix(".json")).expanduser().absolute()
         results[split] = evaluate_split(
             eval_step,
             state,
@@ -42,17 +56,17 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
             batch_size=config.eval.batch_size,
             sharding=experiment.batch_sharding,
             progress=config.log.progress,
-            written=path / f"evaluation_{split}",
+            written=stem,
         )
         if is_main_process():
-            _record(path, step, split, results[split])
+            _record(stem, dict(step=step, split=split), results[split])
     return results
 
 
-def _record(workdir: epath.Path, step: int, split: str, scores: dict[str, float]) -> None:
-    text = json.dumps(dict(step=step, split=split, **scores), indent=2) + "\n"
-    (workdir / f"evaluation_{split}.json").write_text(text)
-    print(f"step {step}  {split}:\n{_table(scores)}", flush=True)
+def _record(stem: epath.Path, of: dict[str, Any], scores: dict[str, float]) -> None:
+    text = json.dumps(dict(**of, **scores), indent=2) + "\n"
+    (stem.parent / f"{stem.name}.json").write_text(text)
+    print(f"step {of['step']}  {of['split']}:\n{_table(scores)}", flush=True)
 
 
 def _table(scores: Mapping[str, float]) -> str:

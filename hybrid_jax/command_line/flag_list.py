@@ -64,6 +64,7 @@ OUTPUT = flags.DEFINE_string(
     None,
     "--mode=export: the file of weights, default <workdir>/export/model.<format>; or the "
     "directory of a program, default <workdir>/export/<format>. "
+    "--mode=evaluate: the file of scores; default <workdir>/evaluation_<split>.json. "
     "--mode=predict: the directory; default <workdir>/predictions. "
     "--mode=explain: the directory; default <workdir>/explanations. "
     "--mode=check: the directory; default the workdir. "
@@ -115,7 +116,7 @@ TOPOLOGY = flags.DEFINE_string(
 
 # Flags that only some modes read.
 _ONLY_FOR = (
-    (OUTPUT, ("export", "predict", "explain", "check", "report", "pack")),
+    (OUTPUT, ("export", "evaluate", "predict", "explain", "check", "report", "pack")),
     (INPUT, ("predict", "explain")),
     (TOPOLOGY, ("profile",)),
     (MAX_SIDE, ("pack",)),

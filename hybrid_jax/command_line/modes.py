@@ -17,7 +17,9 @@ def chosen_mode() -> Callable[[Any, str], Any]:
 
             return functools.partial(check, output=given.OUTPUT.value)
         case "evaluate":
-            from hybrid_jax.evaluate import evaluate as run
+            from hybrid_jax.evaluate import evaluate
+
+            return functools.partial(evaluate, output=given.OUTPUT.value)
         case "robustness":
             from hybrid_jax.robustness.measure import measure_robustness
 

@@ -38,6 +38,7 @@ class Suite:
         lines: name of a change -> the strengths it is made at, in order.
         tasks: the tasks whose targets stay true; None for every task.
         compiled_for_each_strength: whether a strength decides shapes or constants.
+        gradients: name of a change -> how many gradients of the loss it takes, if any.
         moves: whether `motion` says where things are afterwards.
     """
 
@@ -46,6 +47,7 @@ class Suite:
     lines: ClassVar[Mapping[str, tuple[float, ...]]]
     tasks: ClassVar[tuple[str, ...] | None] = None
     compiled_for_each_strength: ClassVar[bool] = False
+    gradients: ClassVar[Mapping[str, int]] = {}
     moves: ClassVar[bool] = False
 
     def change(

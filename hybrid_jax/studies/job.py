@@ -87,7 +87,9 @@ class Job:
         ]
         if self.suites:
             return [*words, "--mode=robustness", f"--suites={','.join(self.suites)}"]
-        return words if self.evaluation is None else [*words, "--mode=evaluate"]
+        if self.evaluation is None:
+            return words
+        return [*words, "--mode=evaluate", f"--output={self._file('evaluation', 'json')}"]
 
     def begun(self) -> bool:
         """Whether an earlier process has worked on it, so that the time is not whole."""
@@ -134,8 +136,7 @@ class Job:
         if self.suites:
             return self._found_under_suites()
         if self.evaluation is not None:
-            path = self.folder / f"evaluation_{self.experiment.eval.split}.json"
-            scores = json.loads(path.read_text())
+            scores = json.loads(self._file("evaluation", "json").read_text())
             del scores["step"], scores["split"]
             return scores[self.score], dict(scores=scores)
         path = self.folder / "report.json"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -28,7 +28,7 @@ class _Knob:
 class _Proposal:
     key: str
     value: int
-    amount: int
+    amount: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,58 +37,94 @@ class _Search:
 
     experiment: ConfigDict
     study: Study
-    now: int
-    target: int
+    now: float
+    target: float
     measure: SizeOf
 
 
 def check_matched(
-    study: Study, sizes: Mapping[str, tuple[Size, ...]], measure: SizeOf
+    study: Study, sizes: Mapping[str, Sequence[Size]], measure: SizeOf
 ) -> None:
-    """Checks that no variant differs from the baseline by more than the tolerance.
+    """Checks that no variant differs from its baseline by more than the tolerance.
+
+    Args:
+        study: what is compared.
+        sizes: variant -> of the model with each setting; with times if they are matched.
+        measure: gives the size of other models. Their times are expected to be in
+            proportion to the multiply-accumulates, of one variant at different sizes.
 
     Raises:
-        UserError: some do; names the nearest width or depth of each.
+        UserError: some do; names the nearest width or depth of each. Or a time that is to
+            be matched is not known, because the probe failed.
     """
     if study.matched == "none":
         return
-    target = _amount(sizes[study.baseline][0], study)
     faults = []
     for variant, of_settings in sizes.items():
+        target = _amount(sizes[study.baselines[variant]][0], study)
         pairs = zip(study.settings[variant], of_settings, strict=True)
         for setting, size in pairs:
             amount = _amount(size, study)
             if abs(amount / target - 1) <= study.tolerance:
                 continue
             experiment = study.experiment(variant, setting, seed=study.seeds[0])
-            search = _Search(experiment, study, amount, target, measure)
-            nearest = _nearest(search)
+            of_others = _timed(measure, size) if study.matched == "time" else measure
+            nearest = _nearest(_Search(experiment, study, amount, target, of_others))
             faults.append(
-                f"    {variant}: {_shown(amount, target)}; {_said(nearest, target)}"
+                f"    {variant}: {_shown(amount, target, study)}; "
+                f"{_said(nearest, target, study)}"
             )
             break
     if faults:
+        names = dict.fromkeys(study.baselines.values())
+        has = ", ".join(
+            f"{name!r} has {_written(_amount(sizes[name][0], study), study)}"
+            for name in names
+        )
         lines = "\n".join(faults)
         raise UserError(
             f"config.study: the variants are not matched in {study.matched}; the baseline "
-            f"{study.baseline!r} has {target:,}, and more than "
-            f"{study.tolerance:.0%} from it are:\n{lines}\n"
+            f"{has}, and more than {study.tolerance:.0%} from it are:\n{lines}\n"
             f"  Change them, or study.tolerance, or set study.matched=none."
         )
 
 
-def _amount(size: Size, study: Study) -> int:
-    return size.params if study.matched == "params" else size.macs
+def _amount(size: Size, study: Study) -> float:
+    if study.matched != "time":
+        return size.params if study.matched == "params" else size.macs
+    if size.seconds_per_step is None:
+        raise UserError(
+            "config.study.matched: the time of a step is not known, because a probe "
+            "failed. See probe/*/output.txt in the workdir, and study.retry_failed."
+        )
+    return size.seconds_per_step
 
 
-def _shown(amount: int, target: int) -> str:
-    return f"{amount:,} ({amount / target - 1:+.1%})"
+def _timed(measure: SizeOf, known: Size) -> SizeOf:
+    """Returns a measure that also expects a time, from that of one size of the model."""
+    assert known.seconds_per_step is not None  # `_amount` was asked for it
+    per_mac = known.seconds_per_step / known.macs
+
+    def timed(experiment: ConfigDict) -> Size:
+        size = measure(experiment)
+        return dataclasses.replace(size, seconds_per_step=per_mac * size.macs)
+
+    return timed
 
 
-def _said(proposal: _Proposal | None, target: int) -> str:
+def _written(amount: float, study: Study) -> str:
+    return f"{1e3 * amount:,.1f} ms" if study.matched == "time" else f"{amount:,}"
+
+
+def _shown(amount: float, target: float, study: Study) -> str:
+    return f"{_written(amount, study)} ({amount / target - 1:+.1%})"
+
+
+def _said(proposal: _Proposal | None, target: float, study: Study) -> str:
     if proposal is None:
         return "no width or depth is nearer"
-    amount = _shown(proposal.amount, target)
+    expected = "an expected " if study.matched == "time" else ""
+    amount = f"{expected}{_shown(proposal.amount, target, study)}"
     return f"nearest is {proposal.key}={proposal.value} with {amount}"
 
 

@@ -1,50 +1,127 @@
-"""How long the runs of a study will take, from a few steps of each variant."""
+"""How long a step and a run of each variant take, from a few steps of each."""
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hybrid_jax.config import changed, resolve
-from hybrid_jax.data.sources import open_split
+from hybrid_jax.config import changed
 from hybrid_jax.studies.job import training
 from hybrid_jax.studies.plan import Run, trials
+from hybrid_jax.studies.run_lock import RunLock
 from hybrid_jax.studies.runner import Runner
 from hybrid_jax.studies.settings import Study
+from hybrid_jax.studies.sizes import Size
 
 STEPS = 20
+_POLL_SECONDS = 0.5
 
 
-def seconds_per_run(
-    study: Study, workdir: pathlib.Path, runner: Runner
-) -> dict[str, float | None]:
-    """Trains each variant for 20 steps and returns how long its whole run would take.
+@dataclasses.dataclass(frozen=True)
+class StepTime:
+    """What a probe has measured.
 
-    Evaluations on the way are not counted. As many probes run at a time as runs will.
-
-    Returns:
-        Variant -> seconds; None where the probe failed.
+    Attributes:
+        start: seconds before the second step, compilation included.
+        step: seconds per step after it, without evaluations and saves.
     """
-    firsts = trials(study)[: len(study.variants)]
-    jobs = [training(_short(run), study, workdir / "probe") for run in firsts]
-    results = runner.run(jobs)
-    found: dict[str, float | None] = {}
-    for run, result in zip(firsts, results, strict=True):
-        time = result["time"]
-        speed = time.get("images_per_second")
-        found[run.variant] = None
-        if speed:
-            images = _steps(run) * time["batch_size"]
-            start = time["seconds_to_start"] + time["seconds_first_step"]
-            found[run.variant] = start + images / speed
-    return found
+
+    start: float
+    step: float
 
 
-def expected_seconds(study: Study, of_run: dict[str, float | None]) -> float | None:
-    """Returns the time of all runs, `jobs` at a time; None if a probe failed."""
-    per_variant = len(study.settings[study.baseline]) + len(study.seeds) - 1
-    known: Sequence[float] = [s for s in of_run.values() if s is not None]
-    if len(known) < len(of_run):
+# Variant -> of each setting; None where the probe failed.
+StepTimes = Mapping[str, Sequence[StepTime | None]]
+
+
+def step_times(
+    study: Study,
+    workdir: pathlib.Path,
+    runner: Runner,
+    *,
+    sizes: Mapping[str, Sequence[Size]],
+) -> StepTimes:
+    """Trains models of the study for 20 steps each and returns what their steps take.
+
+    A variant has one probe for each size of its settings. Results stay in the folder
+    `probe` of the workdir and are not measured again. One process measures all of them,
+    so that they are of one machine, and others on the workdir wait for it. As many probes
+    run at a time as runs will.
+    """
+    firsts = _first_of_each_size(study, sizes)
+    jobs = {
+        key: training(_short(run), study, workdir / "probe") for key, run in firsts.items()
+    }
+    if any(job.result() is None for job in jobs.values()):
+        lock = _waited_for(workdir / "probe")
+        try:
+            results = runner.run(list(jobs.values()))
+        finally:
+            lock.close()
+    else:
+        results = runner.run(list(jobs.values()))
+    found = {key: _read(result) for key, result in zip(jobs, results, strict=True)}
+    return {
+        variant: [found[variant, size] for size in sizes[variant]]
+        for variant in study.variants
+    }
+
+
+def with_times(
+    sizes: Mapping[str, Sequence[Size]], times: StepTimes
+) -> dict[str, tuple[Size, ...]]:
+    """Returns sizes that also tell the time of a step, where it is known."""
+    return {
+        variant: tuple(
+            dataclasses.replace(size, seconds_per_step=time and time.step)
+            for size, time in zip(sizes[variant], times[variant], strict=True)
+        )
+        for variant in sizes
+    }
+
+
+def expected_seconds(
+    study: Study, times: StepTimes, steps: Mapping[str, int]
+) -> dict[str, float | None]:
+    """Returns variant -> seconds of a run of its first setting, without evaluations.
+
+    Args:
+        study: what is compared.
+        times: of the probes.
+        steps: variant -> of a run.
+    """
+    firsts = {name: times[name][0] for name in study.variants}
+    return {
+        name: None if first is None else first.start + steps[name] * first.step
+        for name, first in firsts.items()
+    }
+
+
+def _first_of_each_size(
+    study: Study, sizes: Mapping[str, Sequence[Size]]
+) -> dict[tuple[str, Size], Run]:
+    firsts: dict[tuple[str, Size], Run] = {}
+    for run in trials(study):
+        size = sizes[run.variant][study.settings[run.variant].index(run.setting)]
+        firsts.setdefault((run.variant, size), run)
+    return firsts
+
+
+def _waited_for(folder: pathlib.Path) -> RunLock:
+    """Returns the lock of a folder when no other process has it."""
+    while (lock := RunLock.take(folder)) is None:
+        time.sleep(_POLL_SECONDS)
+    return lock
+
+
+def _read(result: Mapping[str, Any]) -> StepTime | None:
+    measured = result["time"]
+    speed = measured.get("images_per_second")
+    if not speed:
         return None
-    return per_variant * sum(known) / study.jobs
+    start = measured["seconds_to_start"] + measured["seconds_first_step"]
+    return StepTime(start, measured["batch_size"] / speed)
 
 
 def _short(run: Run) -> Run:
@@ -56,10 +133,3 @@ def _short(run: Run) -> Run:
     }
     experiment = changed(run.experiment, values)
     return Run(run.name, run.variant, run.setting, run.seed, experiment)
-
-
-def _steps(run: Run) -> int:
-    data = run.experiment.data
-    length = len(open_split(data, split=data.train_split))
-    config = resolve(run.experiment, on_cpu=True, num_train_examples=length)
-    return config.train.steps

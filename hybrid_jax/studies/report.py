@@ -41,6 +41,7 @@ def report(
         size = sizes[name][settings.index(setting) if setting is not None else 0]
         variants[name] = dict(
             changes=dict(study.variants[name]),
+            baseline=study.baselines[name],
             params=size.params,
             macs=size.macs,
             setting=setting,
@@ -78,17 +79,36 @@ def report(
 def _compared(
     evaluation: str, study: Study, final: Sequence[Outcome]
 ) -> dict[str, dict[str, Any]]:
-    """Returns variant -> mean, deviation and difference from the baseline."""
-    scores = {name: _scores(name, evaluation, final) for name in study.variants}
+    """Returns variant -> mean, deviation and difference from its baseline.
+
+    Of scores of which some are not finite there is no mean.
+    """
+    ends = {name: _ends(name, evaluation, final) for name in study.variants}
+    bad = {name: sum(s == "diverged" for s in ends[name]) for name in ends}
+    scores = {
+        name: {} if bad[name] else _scores(name, evaluation, final)
+        for name in study.variants
+    }
     return {
         name: dict(
             **_summary(scores[name]),
+            not_finite=bad[name],
+            scorings=len(ends[name]),
             difference=None
-            if name == study.baseline
-            else _difference(scores[name], scores[study.baseline]),
+            if name == baseline
+            else _difference(scores[name], scores[baseline]),
         )
-        for name in study.variants
+        for name, baseline in study.baselines.items()
     }
+
+
+def _ends(variant: str, evaluation: str, final: Sequence[Outcome]) -> list[str]:
+    """Returns how the scorings of a variant have ended."""
+    return [
+        scored[evaluation]["status"]
+        for run, _, scored in final
+        if run.variant == variant and evaluation in scored
+    ]
 
 
 def _scores(variant: str, evaluation: str, final: Sequence[Outcome]) -> dict[int, float]:

@@ -35,10 +35,14 @@ class Runner:
         program: the words in front of the flags.
         at_once: processes at a time; each has its share of the machine.
         retry_failed: whether failed jobs are run again, once.
+        fault: why no job can be started, if none can.
     """
 
-    def __init__(self, program: Sequence[str], *, at_once: int, retry_failed: bool):
+    def __init__(
+        self, program: Sequence[str], *, at_once: int, retry_failed: bool, fault: str = ""
+    ):
         self._program = program
+        self._fault = fault
         self._shares = machine_shares(at_once)
         self._retry_failed = retry_failed
         self._retried: set[str] = set()
@@ -47,7 +51,8 @@ class Runner:
         """Returns the results, in the order of the jobs; equal jobs are run once.
 
         Raises:
-            UserError: some were stopped by a signal, so that they can go on.
+            UserError: some were stopped by a signal, so that they can go on; or one has
+                no result and none can be started.
             KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have.
         """
         waiting = list({job.result_file: job for job in jobs}.values())
@@ -86,6 +91,8 @@ class Runner:
 
     def _start_some(self, waiting: list[Job], running: list[_Running]) -> None:
         """Starts waiting jobs that no other process runs, while there is a free slot."""
+        if waiting and self._fault:
+            raise UserError(self._fault)
         for job in list(waiting):
             free = set(range(len(self._shares))) - {one.slot for one in running}
             if not free:

@@ -19,7 +19,7 @@ from hybrid_jax.train.checkpoints.workdir import flat
 _SET = ("train.batch_size", "data.image_size")
 # Name of the scoring under all suites, each of which is an evaluation of the report.
 ROBUSTNESS = "robustness"
-_MATCHED = ("params", "macs", "none")
+_MATCHED = ("params", "macs", "time", "none")
 # What may differ between the training of a model and its scoring.
 _EVALUATED = ("eval.", "task.", "model.vit_options.position_resize", "model.dtype")
 
@@ -33,12 +33,13 @@ class Study:
         variants: name -> dotted changes.
         settings: variant -> the dotted changes of each trial, equally many for all.
         baseline: name of a variant.
+        baselines: variant -> the one that it is compared with; itself for a baseline.
         seeds: distinct; the first is the one of all trials.
         score: name of a score of which more is better.
         test_split: scored once, at the end.
         evaluations: name -> dotted changes; the first is that of the test split, by name.
         suites: of robustness; each is one more evaluation, the mean over its passes.
-        matched: "params", "macs" or "none".
+        matched: "params", "macs", "time" (of a step, measured) or "none".
         tolerance: largest difference in it from the baseline, as a share.
         jobs: runs at a time.
         shard: (i, n), with i from 1 to n.
@@ -51,6 +52,7 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, tuple[Mapping[str, Any], ...]]
     baseline: str
+    baselines: Mapping[str, str]
     seeds: tuple[int, ...]
     score: str
     test_split: str
@@ -95,6 +97,7 @@ def study_of(config: ConfigDict) -> Study:
     _check(base, study, variants)
     # A ConfigDict knows no order but that of names.
     variants = {study["baseline"]: variants[study["baseline"]]} | variants
+    study["baselines"] = _baselines(variants, study)
     score = study.pop("score")
     if score == "auto":
         score = TASKS.get(base["task"]["name"]).main_score
@@ -165,6 +168,25 @@ def _suites(base: Mapping[str, Any], study: Mapping[str, Any]) -> tuple[str, ...
                 f"evaluation another name."
             )
     return suites
+
+
+def _baselines(variants: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what each variant is compared with; a baseline is compared with itself."""
+    own = dict(study["baselines"])
+    for name in (name for pair in own.items() for name in pair):
+        if name not in variants:
+            raise UserError(
+                f"config.study.baselines: no variant {name!r}.{nearest(name, variants)}"
+            )
+    found = dict.fromkeys(variants, study["baseline"])
+    found |= {name: name for name in own.values()} | own
+    for name, baseline in found.items():
+        if found[baseline] != baseline:
+            raise UserError(
+                f"config.study.baselines: {name!r} is compared with {baseline!r}, so that "
+                f"one cannot be compared with {found[baseline]!r}. Leave one of them out."
+            )
+    return found
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

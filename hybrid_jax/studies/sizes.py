@@ -12,10 +12,17 @@ from hybrid_jax.studies.settings import Study
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Parameters, and multiply-accumulates of one forward pass of one image."""
+    """What a model costs.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-accumulates of one forward pass of one image.
+        seconds_per_step: of training, where it was measured.
+    """
 
     params: int
     macs: int
+    seconds_per_step: float | None = None
 
 
 SizeOf = Callable[[ConfigDict], Size]

@@ -1,6 +1,7 @@
 """`--mode=study`: compares variants of an experiment, each tuned alike, over seeds."""
 
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +12,14 @@ from ml_collections import ConfigDict
 from hybrid_jax.studies.choice import choose
 from hybrid_jax.studies.job import PROGRAM, scoring, scoring_under_suites, training
 from hybrid_jax.studies.matching import check_matched
-from hybrid_jax.studies.plan import finals, number_of_runs, own_first, trials
+from hybrid_jax.studies.plan import finals, own_first, trials
 from hybrid_jax.studies.plots.save_plots import save_plots
-from hybrid_jax.studies.probe import expected_seconds, seconds_per_run
+from hybrid_jax.studies.probe import step_times, with_times
+from hybrid_jax.studies.readiness import lengths_of, training_data_fault
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.runner import Runner
 from hybrid_jax.studies.settings import Study, study_of
+from hybrid_jax.studies.shown import show_plan, show_result
 from hybrid_jax.studies.sizes import Size, SizeOf, size_of, sizes_of
 from hybrid_jax.studies.table import study_table
 from hybrid_jax.train.checkpoints.workdir import write_whole
@@ -47,25 +50,36 @@ def study(
         What `study.json` holds; None after `study.plan_only`.
 
     Raises:
-        UserError: see `study_of`, `check_matched` and `Runner.run`.
+        UserError: see `study_of`, `lengths_of`, `check_matched` and `Runner.run`.
     """
     described = study_of(config)
     path = pathlib.Path(workdir).expanduser().absolute()
-    sizes = sizes_of(described, measure)
-    check_matched(described, sizes, measure)
-    runner = Runner(program, at_once=described.jobs, retry_failed=described.retry_failed)
-    print(_plan(described, sizes), flush=True)
-    if described.probe:
-        print(_expected(described, seconds_per_run(described, path, runner)), flush=True)
+    fault = training_data_fault(described)
+    lengths = None if fault else lengths_of(described)
+    sizes, times = sizes_of(described, measure), None
+    if described.matched != "time":
+        check_matched(described, sizes, measure)
+    runner = Runner(
+        program,
+        at_once=described.jobs,
+        retry_failed=described.retry_failed,
+        fault=fault,
+    )
+    if described.probe or described.matched == "time":
+        times = step_times(described, path, runner, sizes=sizes)
+        sizes = with_times(sizes, times)
+    if described.matched == "time":
+        check_matched(described, sizes, measure)
+    show_plan(described, sizes, lengths, times=times, fault=fault)
     if described.plan_only:
         return None
     found = _carried_out(described, path / "runs", runner, sizes=sizes)
-    table = study_table(found)
     write_whole(epath.Path(path / "study.json"), json.dumps(found, indent=2) + "\n")
-    write_whole(epath.Path(path / "study.md"), table)
+    write_whole(epath.Path(path / "study.md"), study_table(found))
     plots = save_plots(found, path)
+    show_result(found)
     also = f"; {len(plots)} plots are in {path / 'plots'}" if plots else ""
-    print(f"\n{table}\nstudy.json and study.md are in {path}{also}", flush=True)
+    print(f"\nstudy.json and study.md are in {path}{also}", flush=True)
     return found
 
 
@@ -96,8 +110,7 @@ def _carried_out(
         jobs = [scoring_under_suites(run, study, runs) for run in good]
         for run, result in zip(good, runner.run(jobs), strict=True):
             for suite in study.suites:
-                score = result["scores"].get(suite)
-                scores[run.name][suite] = dict(status=result["status"], score=score)
+                scores[run.name][suite] = _of_suite(result, suite)
     return report(
         study,
         sizes=sizes,
@@ -110,30 +123,9 @@ def _carried_out(
     )
 
 
-def _plan(study: Study, sizes: Mapping[str, Sequence[Size]]) -> str:
-    """Returns the variants, their trials and sizes, and how many runs they make."""
-    names = [f"{name}{' (baseline)' * (name == study.baseline)}" for name in study.variants]
-    width = max(map(len, names))
-    lines = [f"{'variant':{width}}  {'params':>12}  {'GMAC':>9}  trials"]
-    for name, variant in zip(names, study.variants, strict=True):
-        size, count = sizes[variant][0], len(study.settings[variant])
-        row = f"{name:{width}}  {size.params:>12,}  {size.macs / 1e9:>9.4f}  {count:>6}"
-        lines.append(row)
-    seeds = ", ".join(map(str, study.seeds))
-    lines.append(
-        f"{number_of_runs(study)} runs, {study.jobs} at a time: trials with seed "
-        f"{study.seeds[0]} on {study.validation_split!r}, the best of each variant with "
-        f"seeds {seeds}, then {study.test_split!r} once"
-    )
-    return "\n".join(lines)
-
-
-def _expected(study: Study, of_run: dict[str, float | None]) -> str:
-    lines = [
-        f"a run of {variant}: {'the probe failed' if s is None else f'about {s:,.0f} s'}"
-        for variant, s in of_run.items()
-    ]
-    total = expected_seconds(study, of_run)
-    if total is not None:
-        lines.append(f"all runs: about {total / 60:,.1f} min, evaluations not counted")
-    return "\n".join(lines)
+def _of_suite(result: Mapping[str, Any], suite: str) -> dict[str, Any]:
+    """Returns the outcome of one suite; a mean that is not finite is no score."""
+    score = result["scores"].get(suite)
+    if score is not None and not math.isfinite(score):
+        return dict(status="diverged", score=None)
+    return dict(status=result["status"], score=score)

@@ -17,33 +17,43 @@ def study_table(found: Mapping[str, Any]) -> str:
     Args:
         found: of `report`.
     """
-    score, baseline = found["score"], found["baseline"]
-    header = [*_COLUMNS, f"{found['test_split']} {score}", f"less {baseline}"]
-    rows = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
-    rows += [_row(name, found) for name in found["variants"]]
-    tables = [_markdown(rows)]
-    if found["evaluations"] or found["suites"]:
-        tables.append(_markdown(_evaluation_rows(found)))
-    return "\n\n".join([*tables, "\n".join(_notes(found))]) + "\n"
+    tables = [_markdown(rows) for rows in result_tables(found)]
+    return "\n\n".join([*tables, "\n".join(result_notes(found))]) + "\n"
+
+
+def result_tables(found: Mapping[str, Any]) -> list[list[list[str]]]:
+    """Returns the tables of a report, each a header and rows of Markdown cells.
+
+    The second and the third are of further evaluations, if there are any: their scores,
+    and the differences from the baseline.
+    """
+    less = f"less {_baseline_named(found)}"
+    header = [*_COLUMNS, f"{found['test_split']} {found['score']}", less]
+    tables = [[header, *(_row(name, found) for name in found["variants"])]]
+    names = [*found["evaluations"], *found["suites"]]
+    if names:
+        for first, cell in (("variant", _with_deviation), (less, _difference)):
+            rows = [
+                [
+                    f"`{name}`",
+                    *(cell(name, variant["evaluations"][e], found) for e in names),
+                ]
+                for name, variant in found["variants"].items()
+            ]
+            tables.append([[first, *names], *rows])
+    return tables
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    header, *others = rows
+    left = 2 if header[1] == _COLUMNS[1] else 1
+    line = ["---"] * left + ["---:"] * (len(header) - left)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, line, *others))
 
 
-def _evaluation_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    """Returns the table of the further evaluations: a column for each."""
-    names = [*found["evaluations"], *found["suites"]]
-    rows = [["variant", *names], ["---", *["---:"] * len(names)]]
-    for name, variant in found["variants"].items():
-        cells = []
-        for evaluation in names:
-            scored = variant["evaluations"][evaluation]
-            text = _with_deviation(scored)
-            bold = _is_bold(scored["difference"], found)
-            cells.append(f"**{text}**" if bold else text)
-        rows.append([f"`{name}`", *cells])
-    return rows
+def _baseline_named(found: Mapping[str, Any]) -> str:
+    baselines = {variant["baseline"] for variant in found["variants"].values()}
+    return "its baseline" if len(baselines) > 1 else found["baseline"]
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
@@ -57,8 +67,8 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
         _number(time["seconds"], ".0f"),
         _number(time["images_per_second"], ".0f"),
         _outcomes(variant),
-        _with_deviation(variant),
-        _difference(name, found),
+        _with_deviation(name, variant, found),
+        _difference(name, variant, found),
     ]
 
 
@@ -88,17 +98,20 @@ def _outcomes(variant: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _with_deviation(variant: Mapping[str, Any]) -> str:
-    if variant["mean"] is None:
+def _with_deviation(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    del name, found  # which cells of differences are made of
+    if scored["not_finite"]:
+        return f"NaN in {scored['not_finite']} of {scored['scorings']}"
+    if scored["mean"] is None:
         return "none"
-    deviation = variant["deviation"]
-    return f"{variant['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+    deviation = scored["deviation"]
+    return f"{scored['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
-def _difference(name: str, found: Mapping[str, Any]) -> str:
-    difference = found["variants"][name]["difference"]
+def _difference(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    difference = scored["difference"]
     if difference is None:
-        return "" if name == found["baseline"] else "none"
+        return "" if name == found["variants"][name]["baseline"] else "none"
     if difference["low"] is None:
         return f"{difference['mean']:+.4f} (no interval)"
     text = (
@@ -114,7 +127,8 @@ def _is_bold(difference: Mapping[str, Any] | None, found: Mapping[str, Any]) -> 
     return difference["excludes_zero"] and whole
 
 
-def _notes(found: Mapping[str, Any]) -> list[str]:
+def result_notes(found: Mapping[str, Any]) -> list[str]:
+    """Returns lines that say what the tables of a report are made of."""
     runs, seeds, trials = found["runs"], found["seeds"], found["trials"]
     matched = (
         "Sizes are not matched."
@@ -128,16 +142,10 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         f"{', '.join(map(str, seeds))} and was scored once on "
         f"`{found['test_split']}`: mean ± standard deviation. {matched}",
         "",
-        f"Differences from `{found['baseline']}` are of runs with the same seed, with 95 % "
-        f"intervals of Student's t, for each variant alone; bold where they exclude 0 and "
-        f"every seed of both has finished.",
+        f"Differences from {_all_baselines(found)} are of runs with the same seed, with "
+        f"95 % intervals of Student's t, for each variant alone; bold where they exclude 0 "
+        f"and every seed of both has finished.",
     ]
-    if found["evaluations"] or found["suites"]:
-        notes += [
-            "",
-            f"In the second table a mean is bold by the same rule: its difference from "
-            f"that of `{found['baseline']}`, which is in study.json, has such an interval.",
-        ]
     for name, changes in found["evaluations"].items():
         text = ", ".join(f"{key}={value}" for key, value in changes.items())
         notes += ["", f"`{name}` is with {text}."]
@@ -156,3 +164,15 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
                 f"wider one may serve it better.",
             ]
     return notes
+
+
+def _all_baselines(found: Mapping[str, Any]) -> str:
+    """Returns the baseline, or which variants each of several is that of."""
+    of: dict[str, list[str]] = {}
+    for name, variant in found["variants"].items():
+        if name != variant["baseline"]:
+            of.setdefault(variant["baseline"], []).append(f"`{name}`")
+    if len(of) < 2:
+        return f"`{found['baseline']}`"
+    parts = [f"`{name}` (for {', '.join(others)})" for name, others in of.items()]
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""A study of stub runs: `python stub_study.py WORKDIR [JOBS]` carries it out."""
+"""A study of stub runs: `python stub_study.py WORKDIR JOBS [MATCHED]` carries it out."""
 
 import json
 import pathlib
@@ -19,9 +19,10 @@ VARIANTS = {
 }
 
 
-def config(*, variants=VARIANTS, **options):
+def config(*, variants=VARIANTS, data="digits", **options):
     """Returns a study of three variants, two rates and five seeds."""
     base = defaults("tiny")
+    base.data.name = data
     base.train.update(steps=10, batch_size=8)
     base.data.image_size = 16
     options = dict(matched="none", seeds=(0, 1, 2, 3, 4), jobs=4) | options
@@ -48,4 +49,5 @@ def saved(workdir):
 
 
 if __name__ == "__main__":
-    carry_out(pathlib.Path(sys.argv[1]), jobs=int(sys.argv[2]))
+    matched = sys.argv[3] if len(sys.argv) > 3 else "none"
+    carry_out(pathlib.Path(sys.argv[1]), jobs=int(sys.argv[2]), matched=matched)

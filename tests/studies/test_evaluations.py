@@ -7,6 +7,7 @@ from stub_study import carry_out
 from stub_training import scores_of
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.studies.intervals import paired_interval
 from hybrid_jax.studies.table import study_table
 
 EVALUATIONS = {
@@ -18,7 +19,7 @@ EVALUATIONS = {
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    carry_out(path, evaluations=EVALUATIONS)
+    carry_out(path, evaluations=EVALUATIONS, data="shapes")
     return path
 
 
@@ -52,19 +53,38 @@ def test_table_has_a_column_for_each(workdir):
     found = json.loads((workdir / "study.json").read_text())
     table = study_table(found)
     assert "| variant | large | noise |" in table
-    row = next(
-        line for line in table.splitlines()[6:] if line.startswith("| `sequential` |")
-    )
     planted = found["variants"]["sequential"]["evaluations"]["noise"]
-    assert planted["difference"]["low"] > 0
-    assert f"**{planted['mean']:.4f} ± {planted['deviation']:.4f}**" in row
+    text = f"{planted['mean']:.4f} ± {planted['deviation']:.4f} |"
+    assert rows_of(table, "sequential")[1].endswith(text)
     assert "`large` is with eval.image_size=24, eval.split=test" in table
+
+
+def rows_of(table, variant):
+    return [line for line in table.splitlines() if line.startswith(f"| `{variant}` |")]
+
+
+def test_differences_of_evaluations_are_paired_and_bold_where_they_exclude_zero(workdir):
+    found = json.loads((workdir / "study.json").read_text())
+    table = study_table(found)
+    assert "| less resnet | large | noise |" in table
+    scores = {"sequential": [], "resnet": []}
+    for run in found["runs"]:
+        if run["final"] and run["variant"] in scores:
+            scores[run["variant"]].append(run["evaluations"]["noise"]["score"])
+    by_hand = paired_interval(scores["sequential"], scores["resnet"])
+    expected = f"**{by_hand.mean:+.4f} [{by_hand.low:+.4f}, {by_hand.high:+.4f}]**"
+    assert rows_of(table, "sequential")[2].endswith(f"| {expected} |")
+    assert rows_of(table, "resnet")[2] == "| `resnet` |  |  |"
+    assert "**" not in rows_of(table, "late_concat")[2]
+    assert "**" not in "".join(rows_of(table, "sequential")[1])
 
 
 def test_an_evaluation_added_later_trains_nothing_again(workdir):
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")}
     found = carry_out(
-        workdir, evaluations=EVALUATIONS | {"bars": {"eval.split": "test_bars"}}
+        workdir,
+        evaluations=EVALUATIONS | {"bars": {"eval.split": "test_bars"}},
+        data="shapes",
     )
     assert before == {
         path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")
@@ -112,14 +132,39 @@ def test_what_an_evaluation_was_before_is_not_its_result(tmp_path):
     options = dict(
         variants={"resnet": {}}, grid={"optimizer.learning_rate": (1e-3,)}, seeds=(0,)
     )
-    first = dict(evaluations={"shift": {"eval.split": "noise"}}, suites=("rotation",))
+    options["data"] = "shapes"
+    first = dict(evaluations={"shift": {"eval.split": "test_noise"}}, suites=("rotation",))
     carry_out(tmp_path, **first, **options)
-    then = dict(evaluations={"shift": {"eval.split": "bars"}}, suites=("occlusion",))
+    then = dict(evaluations={"shift": {"eval.split": "test_bars"}}, suites=("occlusion",))
     [run] = carry_out(tmp_path, **then, **options)["runs"]
     folder = tmp_path / "runs" / run["name"]
     experiment = json.loads((folder / "experiment.json").read_text())
-    for name, split in {"shift": "bars", "occlusion": "occlusion"}.items():
+    for name, split in {"shift": "test_bars", "occlusion": "occlusion"}.items():
         expected = scores_of(experiment, split)["top1"]
         assert run["evaluations"][name]["score"] == pytest.approx(expected)
     # The test split itself, and the suites twice.
     assert len((folder / "startstest.txt").read_text().splitlines()) == 3
+
+
+def test_each_evaluation_has_a_file_of_its_own(workdir):
+    found = json.loads((workdir / "study.json").read_text())
+    for run in (run for run in found["runs"] if run["final"]):
+        folder = workdir / "runs" / run["name"]
+        for name, scored in (("test", run["test"]), *run["evaluations"].items()):
+            written = json.loads((folder / f"evaluation_{name}.json").read_text())
+            assert written["top1"] == scored["score"]
+
+
+@pytest.mark.parametrize("many", [1, 2])
+def test_mean_of_a_suite_that_is_no_number_is_shown_as_such(tmp_path, many, monkeypatch):
+    # The stub gives one pass of this suite no number, for the first seeds.
+    monkeypatch.setenv("STUB_NAN", f"occlusion {many}")
+    options = dict(seeds=(0, 1, 2), suites=("rotation", "occlusion"))
+    found = carry_out(tmp_path, **options)
+    json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)
+    scored = found["variants"]["sequential"]["evaluations"]["occlusion"]
+    assert scored["mean"] is None
+    table = study_table(found)
+    assert rows_of(table, "sequential")[1].endswith(f"| NaN in {many} of 3 |")
+    assert rows_of(table, "sequential")[2].endswith("| none |")
+    assert found["variants"]["sequential"]["evaluations"]["rotation"]["mean"] is not None

@@ -5,6 +5,7 @@ import pytest
 from hybrid_jax.config_files import named, study_lines
 from hybrid_jax.models.hybrid import list_fusions
 from hybrid_jax.studies.matching import check_matched
+from hybrid_jax.studies.plan import trials
 from hybrid_jax.studies.settings import study_of
 from hybrid_jax.studies.sizes import size_of, sizes_of
 
@@ -19,8 +20,10 @@ def test_study_is_well_formed(name):
         assert fusion in list_fusions()
 
 
-@pytest.mark.slow  # traces about 40 models
-@pytest.mark.parametrize("name", study_lines())
+@pytest.mark.slow  # traces about 60 models
+@pytest.mark.parametrize(
+    "name", [*study_lines(), "studies/dense_halves:shapes_segmentation"]
+)
 def test_variants_are_matched(name):
     study = study_of(named(name))
     check_matched(study, sizes_of(study, size_of), size_of)
@@ -30,8 +33,49 @@ def test_every_fusion_is_every_fusion():
     assert set(study_of(named("studies/every_fusion")).variants) == set(list_fusions())
 
 
+def test_wirings_are_every_fusion_and_keep_their_names():
+    study = study_of(named("studies/wirings_cifar"))
+    assert set(study.variants) == set(list_fusions())
+    # Runs that were made under these names would have to be made again.
+    firsts = {run.variant: run.name for run in trials(study)[: len(study.variants)]}
+    expected = ("resnet-beb5288860", "vit-9d503e7c01", "conformer-ec9f0c3758")
+    assert [firsts[name.rpartition("-")[0]] for name in expected] == [*expected]
+
+
+def test_amounts_are_compared_with_the_resnet_on_as_much_data():
+    study = study_of(named("studies/data_amounts_cifar"))
+    share = "data.train_fraction"
+    assert len(study.variants) == 20
+    for name, baseline in study.baselines.items():
+        assert study.variants[baseline]["model.fusion"] == "resnet"
+        assert study.variants[baseline][share] == study.variants[name][share]
+    # Runs on all data are not made again in the workdir of the wirings.
+    others = {run.name for run in trials(study_of(named("studies/wirings_cifar")))}
+    on_all = {run.name for run in trials(study) if run.experiment.data.train_fraction == 1}
+    assert len(on_all) == 15
+    assert on_all < others
+
+
+def test_grafts_differ_from_scratch_by_the_half_that_is_given():
+    words = "half=vit,donor=/x/run,folder=/data/photos"
+    study = study_of(named(f"studies/grafting_cifar:{words}"))
+    assert study.base["data"]["name"] == "folder:/data/photos"
+    file = {"model.pretrained_vit": "/x/run/export/model.npz"}
+    assert study.variants["grafted"] == file
+    assert study.variants["frozen"] == file | {"optimizer.branch.vit": 0.0}
+    assert study.variants["scratch"] == {}
+    assert study.variants["scratch_twice"] == {"train.steps": 2400}
+
+
 def test_nested_argument_reaches_the_experiment():
     study = study_of(named("studies/dense_halves:bccd_fcos:voc=/data/x,seed=3"))
     assert study.base["data"]["name"] == "voc:/data/x"
     assert study.base["task"]["name"] == "detection"
     assert study.variants["resnet"]["model.resnet_options.blocks"] == (2, 2, 2)
+
+
+def test_runs_on_shapes_are_short_unless_words_say_otherwise():
+    short = study_of(named("studies/dense_halves")).base["train"]
+    assert (short["steps"], short["epochs"], short["batch_size"]) == (400, None, 16)
+    words = "shapes_segmentation:shapes,steps=2000"
+    assert study_of(named(f"studies/dense_halves:{words}")).base["train"]["steps"] == 2000

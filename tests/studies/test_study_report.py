@@ -93,7 +93,7 @@ def test_pairs_are_of_equal_seeds():
     [
         (dict(baseline="resnt"), "no variant 'resnt'. Did you mean 'resnet'?"),
         (dict(seeds=(1, 1)), "expected different seeds"),
-        (dict(matched="size"), "expected one of params, macs, none, got 'size'"),
+        (dict(matched="size"), "expected one of params, macs, time, none, got 'size'"),
         (dict(jobs=0), "jobs of 1 or more"),
         (dict(shard="3/2"), "expected i/n"),
         (dict(test_split="validation"), "three different splits"),
@@ -115,6 +115,35 @@ def test_pairs_are_of_equal_seeds():
 def test_unfair_or_mistaken_studies_are_refused(tmp_path, options, expected):
     with pytest.raises(UserError, match=expected.replace("?", r"\?")):
         carry_out(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (dict(baselines={"vti": "resnet"}), "no variant 'vti'"),
+        (
+            dict(baselines={"late_concat": "sequential", "sequential": "resnet"}),
+            "'late_concat' is compared with 'sequential', so that one cannot be",
+        ),
+        (dict(evaluations={"x": {"eval.split": "test_fog"}}), "evaluation 'x': .*test_fog"),
+        (dict(test_split="held_out"), "evaluation 'held_out': .*'held_out'"),
+        (
+            dict(variants={"resnet": {}, "other": {"data.train_split": "more"}}),
+            "variant 'other': .*'more'",
+        ),
+        (
+            dict(variants={"resnet": {}, "other": {"model.pretrained_vit": "no.npz"}}),
+            "variant 'other', model.pretrained_vit: .*'no.npz'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("plan_only", [False, True])
+def test_what_is_missing_is_found_before_anything_runs(
+    tmp_path, options, expected, plan_only
+):
+    with pytest.raises(UserError, match=expected):
+        carry_out(tmp_path, plan_only=plan_only, **options)
     assert not list(tmp_path.iterdir())
 
 

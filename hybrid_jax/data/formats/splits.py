@@ -40,7 +40,7 @@ def share_of(names: Iterable[str], *, split: str) -> list[str]:
         names: paths or ids without repetition.
         split: "train", "validation" or "test".
     """
-    by_hash = sorted(set(names), key=_hash)
+    by_hash = sorted(set(names), key=name_hash)
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 3))
     share = {
         "test": slice(0, tenth),
@@ -63,7 +63,7 @@ def held_out(names: Iterable[str], *, split: str) -> list[str]:
     Returns:
         Sorted names.
     """
-    by_hash = sorted(set(names), key=_hash)
+    by_hash = sorted(set(names), key=name_hash)
     tenth = max(len(by_hash) // 10, int(len(by_hash) >= 5))
     share = {"validation": slice(0, tenth), "train": slice(tenth, None)}[split]
     return sorted(by_hash[share])
@@ -104,7 +104,8 @@ def shared_out_note(of: int) -> str:
     )
 
 
-def _hash(name: str) -> bytes:
+def name_hash(name: str) -> bytes:
+    """Returns what names are put in a random order by, the same on every machine."""
     # Names have several forms of one letter, and may be no UTF-8 at all.
     one_form = unicodedata.normalize("NFC", name)
     return hashlib.sha256(one_form.encode(errors="surrogatepass")).digest()

@@ -123,6 +123,11 @@ class CsvSource:
         """Returns the file that `image` is decoded from."""
         return found_file(self._table.path.parent, self._images[index])
 
+    def labeled_names(self) -> list[tuple[int, str]]:
+        """Returns the label and the path of each image, of a table without boxes."""
+        firsts = [int(self._labels[rows[0]]) for rows in self._rows]
+        return list(zip(firsts, self._images, strict=True))
+
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         hw = self._read(image_hw, index)

@@ -49,6 +49,10 @@ class DigitsSource:
         images, labels = self._arrays.get()
         return {"image": images[index], "label": int(labels[index])}
 
+    def labeled_names(self) -> list[tuple[int, str]]:
+        """Returns the label and the number of each example."""
+        return [(int(label), str(n)) for n, label in enumerate(self._arrays.get()[1])]
+
 
 def _load(split: str) -> tuple[np.ndarray, np.ndarray]:
     # Importing scikit-learn takes a second that other data sets need not wait for.

@@ -121,6 +121,10 @@ class FolderSource:
         """Returns the file that `image` is decoded from."""
         return self._root / self._paths[index]
 
+    def labeled_names(self) -> list[tuple[int, str]]:
+        """Returns the label and the path of each image."""
+        return list(zip(self._labels.tolist(), self._paths, strict=True))
+
     def annotations(self, index: int) -> Example:
         """Returns the same without `image`, from its header; raises the same."""
         path = self._paths[index]

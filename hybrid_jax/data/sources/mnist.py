@@ -73,6 +73,10 @@ class MnistSource:
         image = np.repeat(images[index][..., None], 3, axis=-1)
         return {"image": image, "label": int(labels[index])}
 
+    def labeled_names(self) -> list[tuple[int, str]]:
+        """Returns the label and the number of each example."""
+        return [(int(label), str(n)) for n, label in enumerate(self._arrays.get()[1])]
+
 
 def _rows(split: str, total: int) -> slice:
     held_out = total // 12

@@ -74,6 +74,10 @@ class ShapesSource:
         example |= {key: arrays[key][boxes] for key in _PER_BOX}
         return example | {"image_id": index, "where": f"shapes, example {index}"}
 
+    def labeled_names(self) -> list[tuple[int, str]]:
+        """Returns the label and the number of each example."""
+        return [(int(label), str(n)) for n, label in enumerate(self._arrays.get()["label"])]
+
 
 def _info(size_px: int) -> DatasetInfo:
     return DatasetInfo(

@@ -36,6 +36,7 @@ class Attacks(Suite):
     axis = "largest change of a value, gray levels"
     neutral = 0.0
     lines = dict.fromkeys(("fgsm", "pgd"), (1.0, 2.0, 4.0, 8.0))
+    gradients = dict(fgsm=1, pgd=PGD_STEPS)
 
     def change(
         self, batch: Batch, draw: Draw, *, loss_gradient: LossGradient

@@ -30,6 +30,7 @@ class Occlusion(Suite):
     axis = "share of the image hidden"
     neutral = 0.0
     lines = dict.fromkeys(("random_squares", "salient_squares", "bars"), _SHARES)
+    gradients = dict(salient_squares=1)
 
     def change(
         self, batch: Batch, draw: Draw, *, loss_gradient: LossGradient

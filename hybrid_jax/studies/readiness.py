@@ -1,0 +1,97 @@
+"""Whether what the runs of a study read is there, found out before any of them begins."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hybrid_jax.data.sources import open_split
+from hybrid_jax.errors import UserError
+from hybrid_jax.pretrained.source import local_file
+from hybrid_jax.studies.changed_experiment import changed_experiment
+from hybrid_jax.studies.settings import Study
+
+_WEIGHTS = ("pretrained", "pretrained_resnet", "pretrained_vit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """How many examples there are.
+
+    Attributes:
+        train: variant -> in its training split, or the share of it that is used.
+        scored: variant -> evaluation -> in the split that is scored.
+        validation: variant -> in the split that settings are chosen on.
+    """
+
+    train: Mapping[str, int]
+    scored: Mapping[str, Mapping[str, int]]
+    validation: Mapping[str, int]
+
+
+def training_data_fault(study: Study) -> str:
+    """Returns why the training data of the baseline cannot be opened; "" if they can.
+
+    A study may be planned where its data are not, and its tables written.
+    """
+    data = _experiments(study)[study.baseline].data
+    try:
+        open_split(data, split=data.train_split)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def lengths_of(study: Study) -> Lengths:
+    """Opens every split that a run or an evaluation reads, and finds all weights.
+
+    Raises:
+        UserError: a split or a file of weights is not there; names who needs it.
+    """
+    opened: dict[str, int] = {}
+
+    def length(data: ConfigDict, split: str, *, where: str) -> int:
+        key = json.dumps([data.to_dict(), split], sort_keys=True)
+        if key not in opened:
+            try:
+                opened[key] = len(open_split(data, split=split))
+            except UserError as error:
+                raise UserError(f"config.study: {where}: {error}") from error
+        return opened[key]
+
+    train, scored, validation = {}, {}, {}
+    for name, experiment in _experiments(study).items():
+        data, where = experiment.data, f"variant {name!r}"
+        _find_weights(experiment, where=where)
+        train[name] = length(data, data.train_split, where=where)
+        validation[name] = length(data, experiment.eval.split, where=where)
+        scored[name] = {
+            evaluation: length(
+                changed_experiment(experiment.to_dict(), changes, where=where).data,
+                changes["eval.split"],
+                where=f"{where}, evaluation {evaluation!r}",
+            )
+            for evaluation, changes in study.evaluations.items()
+        }
+    return Lengths(train, scored, validation)
+
+
+def _experiments(study: Study) -> dict[str, ConfigDict]:
+    """Returns variant -> its experiment with the first setting and seed."""
+    return {
+        name: study.experiment(name, study.settings[name][0], seed=study.seeds[0])
+        for name in study.variants
+    }
+
+
+def _find_weights(experiment: ConfigDict, *, where: str) -> None:
+    model: Mapping[str, Any] = experiment.model
+    for key in _WEIGHTS:
+        if not model[key]:
+            continue
+        try:
+            local_file(model[key])
+        except UserError as error:
+            raise UserError(f"config.study: {where}, model.{key}: {error}") from error
