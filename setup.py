@@ -31,6 +31,9 @@ setup(
     description="ResNets and Vision Transformers, combined and trained in JAX.",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    # The address of the repository, here once; `python colabs/write_address.py` puts it
+    # into the notebooks. OWNER stands for whoever publishes it.
+    url="https://github.com/OWNER/hybrid_jax",
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",

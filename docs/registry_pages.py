@@ -6,7 +6,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hybrid_jax.registry import Registry
 
@@ -17,12 +17,16 @@ _GIVEN = {
 }
 
 
-def sections(registry: Registry) -> str:
-    """Returns Markdown: one section for each entry, in alphabetical order."""
-    return "\n".join(_lines(registry))
+def sections(registry: Registry, *, drawing: Callable[[str], str] | None = None) -> str:
+    """Returns Markdown: one section for each entry, in alphabetical order.
+
+    Args:
+        drawing: returns the SVG of an entry by its name; None for no drawings.
+    """
+    return "\n".join(_lines(registry, drawing))
 
 
-def _lines(registry: Registry) -> Iterable[str]:
+def _lines(registry: Registry, drawing: Callable[[str], str] | None) -> Iterable[str]:
     for name in registry.names():
         entry = registry.get(name)
         first, _, rest = inspect.getdoc(sys.modules[entry.__module__]).partition("\n")
@@ -31,6 +35,8 @@ def _lines(registry: Registry) -> Iterable[str]:
         facts = _facts(entry)
         if facts:
             yield f"{facts}\n"
+        if drawing is not None:
+            yield f'<div class="wiring">\n{drawing(name)}</div>\n'
         if rest.strip():
             yield rest.strip("\n") + "\n"  # what is indented stays so: it is a formula
         yield from _options(entry)

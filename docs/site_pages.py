@@ -19,6 +19,7 @@ for folder in (FOLDER, ROOT):
 
 import api_page  # noqa: E402
 import configuration_reference  # noqa: E402
+import fusion_diagrams  # noqa: E402
 import registry_pages  # noqa: E402
 
 from hybrid_jax.models.fusions import FUSIONS  # noqa: E402
@@ -26,7 +27,7 @@ from hybrid_jax.models.heads import HEADS  # noqa: E402
 
 GENERATED = {
     "configuration": configuration_reference.sections,
-    "fusions": lambda: registry_pages.sections(FUSIONS),
+    "fusions": lambda: registry_pages.sections(FUSIONS, drawing=fusion_diagrams.diagram),
     "heads": lambda: registry_pages.sections(HEADS),
     "api": api_page.sections,
 }

@@ -13,7 +13,7 @@ from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.report_page.comparison import page_of_runs
 from hybrid_jax.train.report_page.page import PAGE_FILE, write_page
-from hybrid_jax.train.report_page.run_files import read_run
+from hybrid_jax.train.report_page.run_files import config_fault, read_run
 from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE, write_findings
 
 
@@ -24,6 +24,9 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
     one evaluation of its best checkpoint makes it; where that cannot be done, as without
     the data, one line says why and the page does without.
 
+    A run named twice counts once. Among several runs, one whose `config.json` is damaged
+    is left out, and a line says so.
+
     Args:
         workdirs: of runs, finished or not.
         output: the file of one run, or of the comparison; `report.html` in the workdir,
@@ -33,11 +36,12 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
         The files, the comparison last.
 
     Raises:
-        UserError: no workdir, or one without a run; or `output` is a folder.
+        UserError: no workdir, or one without a run; or `output` is a folder; or no run has
+            a `config.json` that can be read.
     """
     if not workdirs or not all(workdirs):
         raise UserError("--mode=report: give --workdir=PATH, or several: --workdir=A,B.")
-    paths = [epath.Path(each).expanduser().absolute() for each in workdirs]
+    paths = _whole_runs([epath.Path(each).expanduser().absolute() for each in workdirs])
     for path in paths:
         read_run(path)  # a mistyped name is told before anything is computed
     target = None if output is None else epath.Path(output).expanduser().absolute()
@@ -60,6 +64,21 @@ def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.
     for page in pages:
         print(f"report: {page}", flush=True)
     return pages
+
+
+def _whole_runs(paths: Sequence[epath.Path]) -> list[epath.Path]:
+    """Returns the workdirs, each once, whose config is not damaged; tells of the others."""
+    faults = {path: config_fault(path) for path in paths}
+    whole = [path for path, fault in faults.items() if not fault]
+    if not whole:
+        raise UserError(
+            f"--workdir: {'; '.join(faults.values())}. It tells what the run was. Put it "
+            f"back from a copy, or remove it to see the curves alone."
+        )
+    if not _is_another_process():
+        for fault in filter(None, faults.values()):
+            print(f"note: {fault}; this run is left out", flush=True)
+    return whole
 
 
 def _is_another_process() -> bool:

@@ -18,7 +18,15 @@ from hybrid_jax.config import defaults
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
+# The quickest is run by every pytest.
+SLOW_BUT_ONE = [
+    pytest.param(path, marks=[] if path.stem == "02_your_data" else [pytest.mark.slow])
+    for path in NOTEBOOKS
+]
 SECONDS_AT_MOST = 3600  # of a run that hangs
+sys.path.append(str(ROOT / "colabs"))
+import write_address  # noqa: E402
+
 COLAB = "https://colab.research.google.com"
 
 
@@ -116,8 +124,22 @@ def test_keys_and_flags_exist(notebook):
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.slow
-@of_every_notebook
+def test_address_stands_once():
+    url = write_address.address()
+    for notebook in NOTEBOOKS:
+        text = notebook.read_text(encoding="utf-8")
+        assert text == write_address.with_address(text, url), "colabs/write_address.py"
+        other = write_address.with_address(text, "https://github.com/ann/copy")
+        assert other.count("ann/copy") == text.count(
+            url.removeprefix("https://github.com/")
+        )
+        assert write_address.with_address(other, url) == text
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("hybrid_jax/**/*.py")]
+    written = [path.name for path in pages if url in path.read_text(encoding="utf-8")]
+    assert written == [], "it stands in setup.py"
+
+
+@pytest.mark.parametrize("notebook", SLOW_BUT_ONE, ids=lambda path: path.stem)
 def test_notebook_runs(notebook, tmp_path):
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = os.environ | dict(PYTHONPATH=paths, HYBRID_JAX_DATA=str(tmp_path / "data"))

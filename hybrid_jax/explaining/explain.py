@@ -60,11 +60,8 @@ def explain(
             f"of a run: hybrid_jax.load_trained(workdir)."
         )
     _check_images(images)
-    if classes is not None and np.shape(classes) != (len(images),):
-        raise UserError(
-            f"explain: classes: expected one for each of the {len(images)} images, got "
-            f"shape {np.shape(classes)}."
-        )
+    if classes is not None:
+        _check_classes(classes, count=len(images))
     graph, state = nnx.split(model)
     images = jnp.asarray(images)
     named = [*leave_out, *([] if classes is None else classes)]
@@ -100,6 +97,17 @@ def _check_images(images: jax.Array | np.ndarray) -> None:
             f"explain: images: expected normalized floats, got {kind}. As in training with "
             f"model.normalization 'half': images / 127.5 - 1."
         )
+
+
+def _check_classes(classes: Sequence[int] | np.ndarray, *, count: int) -> None:
+    if np.shape(classes) != (count,):
+        raise UserError(
+            f"explain: classes: expected one for each of the {count} images, got shape "
+            f"{np.shape(classes)}."
+        )
+    kind = np.asarray(classes).dtype
+    if not np.issubdtype(kind, np.integer):
+        raise UserError(f"explain: classes: expected whole numbers, got {kind}.")
 
 
 def _program(model: Hybrid, graph: nnx.GraphDef) -> Callable[..., Explanation]:

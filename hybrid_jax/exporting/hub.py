@@ -34,7 +34,7 @@ def push_to_hub(
     Raises:
         UserError: no exported program there, no huggingface_hub, or the hub refuses.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser()
     if not (folder / "model.json").exists() or not any(
         (folder / name).exists() for name in _PROGRAMS
     ):

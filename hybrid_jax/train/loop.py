@@ -140,8 +140,7 @@ class _Run:
     def ready(self, *, seconds: float) -> None:
         """Says from which step it goes on, and that the first one, if any, takes longer."""
         self.facts["seconds_to_start"] = seconds
-        resumed = self.saved is not None
-        verb = f"continued from step {self.start}" if resumed else "initialized"
+        verb = "initialized" if self.saved is None else f"continued from step {self.start}"
         wait = "; the first step compiles" if self.start < self.config.train.steps else ""
         self.log.say(f"{verb} in {seconds:.1f} s{wait}")
 
@@ -263,6 +262,7 @@ class _Run:
         """Ends a run that was asked to, once its last checkpoint is on disk."""
         self.checkpoints.wait()
         self.log.say(f"stopped by {self.stop.signal} after step {step}; saved")
+        self.pictures.write_page()  # takes a moment, and all that must last is on disk
         if self.stop.signal == "SIGINT":
             raise KeyboardInterrupt  # what comes after this run must not start
         return self.scores

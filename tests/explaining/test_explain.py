@@ -90,6 +90,8 @@ def test_a_folded_model_is_explained_alike(images, found):
     [
         (dict(classes=[0]), "classes: expected one for each of the 2 images"),
         (dict(classes=[0, 3]), "classes: expected 0 to 2, got 3"),
+        (dict(classes=[0, 1.5]), "classes: expected whole numbers, got float64"),
+        (dict(classes=[True, False]), "classes: expected whole numbers, got bool"),
         (dict(leave_out=[7]), "classes: expected 0 to 2, got 7"),
     ],
 )

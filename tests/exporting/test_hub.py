@@ -52,6 +52,12 @@ def test_folder_is_uploaded_to_a_private_repository(hub, tmp_path):
         hybrid_jax.push_to_hub(folder, "nobody/birds")
 
 
+def test_folder_may_begin_with_the_home_directory(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    hybrid_jax.push_to_hub("~/" + folder_in(tmp_path / "folder").name, "ann/birds")
+    assert hub.calls[1][:3] == ("upload", "ann/birds", str(tmp_path / "folder"))
+
+
 def test_any_other_folder_is_not_uploaded(hub, tmp_path):
     with pytest.raises(UserError, match="expected one that --mode=export has written"):
         hybrid_jax.push_to_hub(tmp_path, "ann/birds")

@@ -132,6 +132,18 @@ def read_run(workdir: epath.Path) -> RunFiles:
     )
 
 
+def config_fault(workdir: epath.Path) -> str:
+    """Returns what is wrong with the `config.json` of a run, "" if nothing or no file."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return ""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        return f"{path} is damaged: {error}"
+    return "" if isinstance(content, dict) else f"{path} is damaged: it holds no object"
+
+
 def _json(path: epath.Path) -> dict[str, Any]:
     """Returns the content of a file; {} if it is missing or damaged."""
     try:

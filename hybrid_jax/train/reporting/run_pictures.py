@@ -89,6 +89,12 @@ class RunPictures:
                 step=step,
                 split=self._split,
             )
+        self.write_page()
+
+    def write_page(self) -> None:
+        """Writes `report.html` from what the workdir has, on the main process."""
+        if not (is_main_process() and self._experiment.config.log.report_page):
+            return
         with spared("report.html", say=self._log.say):
             self._log.say(f"report: {write_page(self._workdir)}")
 

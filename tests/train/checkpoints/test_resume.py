@@ -78,7 +78,13 @@ def test_stopped_and_killed_run_repeats_every_bit(uninterrupted, tmp_path, chanc
     """SIGTERM before the first checkpoint or after, then SIGKILL while one is written."""
     workdir, output = tmp_path / "run", tmp_path / "output"
     words = command(workdir, KEYS)
-    stopped = _stop_and_check(words, workdir, output, chance.randrange(1, 8), "SIGTERM", 0)
+    with_page = command(workdir, KEYS | {"log.report_page": True})
+    at = chance.randrange(1, 8)
+    stopped = _stop_and_check(with_page, workdir, output, at, "SIGTERM", 0)
+    told = output.read_text()
+    assert told.index("; saved") < told.index(f"report: {workdir}/report.html")
+    page = (workdir / "report.html").read_text()
+    assert f"The run has not ended: it is at step {stopped} of {STEPS}." in page
 
     def saves_after_random_step():
         checkpoints = workdir / "checkpoints"
