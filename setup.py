@@ -51,6 +51,7 @@ setup(
         "grain>=0.2.18",
         "hotcoco>=1.3",  # COCO's average precision
         "jax>=0.10",
+        "jaxtyping>=0.3",  # shapes of arrays in annotations
         "ml-collections>=1.1",
         "numpy",
         "optax>=0.2.8",
@@ -70,6 +71,7 @@ setup(
     extras_require={
         "test": [
             "basedpyright==1.40.2",  # pyright 1.1.414 as a wheel, with its own node
+            "beartype>=0.20",  # compares arrays with their annotations
             "flatbuffers",  # exported programs
             "import-linter",
             "matplotlib>=3.8",  # the plots of a study are drawn

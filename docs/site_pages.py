@@ -32,24 +32,28 @@ GENERATED = {
     "api": api_page.sections,
 }
 _MARK = re.compile(r"<!-- generated: (\w+) -->.*", re.DOTALL)
+# Pages of the site that are files of the root. A link to one works on a code host too.
+_ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
 # `[text](../launch)`: to a file of the repository, which is no page of the site.
 _LINK_TO_SOURCE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 
 
 def on_files(files: Files, config) -> Files:
     """Adds the pages that lie in the root of the repository."""
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in _ROOT_PAGES:
         text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
         files.append(File.generated(config, name.lower(), content=text))
     return files
 
 
 def on_page_markdown(markdown: str, *, page, config, files: Files) -> str:
-    """Fills the mark of a page, and keeps the text of links to source files only.
+    """Fills the mark of a page, and keeps the text of links to other source files only.
 
     Raises:
         KeyError: nothing of that name is generated.
     """
     del page, config, files
     markdown = _MARK.sub(lambda mark: GENERATED[mark[1]](), markdown)
+    for name in _ROOT_PAGES:
+        markdown = markdown.replace(f"](../{name}", f"]({name.lower()}")
     return _LINK_TO_SOURCE.sub(r"\1", markdown)

@@ -3,15 +3,17 @@
 The dimension key is at the top of `contracts.py`.
 """
 
-import jax
 from flax import struct
+from jaxtyping import Bool, Float32, Int32
+
+from hybrid_jax.array_types import Array
 
 
 @struct.dataclass
 class ClassificationOutputs:
     """Outputs of a classification head: `logits` (B, K) in float32."""
 
-    logits: jax.Array
+    logits: Float32[Array, "B K"]
 
 
 @struct.dataclass
@@ -28,11 +30,11 @@ class DenseDetectionOutputs:
         strides_px: (N,) float32, stride of each cell's level.
     """
 
-    logits: jax.Array
-    quality_logits: jax.Array
-    boxes_xyxy_px: jax.Array
-    centers_xy_px: jax.Array
-    strides_px: jax.Array
+    logits: Float32[Array, "B N K"]
+    quality_logits: Float32[Array, "B N"]
+    boxes_xyxy_px: Float32[Array, "B N 4"]
+    centers_xy_px: Float32[Array, "N 2"]
+    strides_px: Float32[Array, " N"]
 
 
 @struct.dataclass
@@ -44,8 +46,8 @@ class BoxSet:
         boxes_cxcywh: (B, Q, 4) float32, normalized center, width and height.
     """
 
-    logits: jax.Array
-    boxes_cxcywh: jax.Array
+    logits: Float32[Array, "B Q K"]
+    boxes_cxcywh: Float32[Array, "B Q 4"]
 
 
 @struct.dataclass
@@ -60,9 +62,9 @@ class DenoisingOutputs:
     """
 
     layers: tuple[BoxSet, ...]
-    target: jax.Array
-    is_positive: jax.Array
-    mask: jax.Array
+    target: Int32[Array, "B P"]
+    is_positive: Bool[Array, "B P"]
+    mask: Bool[Array, "B P"]
 
 
 @struct.dataclass
@@ -93,13 +95,13 @@ class SegmentationOutputs:
         logits: (B, h, w, K) float32 at any stride; cell (i, j) covers the pixels from
             (i * stride, j * stride).
         stride: px per cell of `logits`.
-        auxiliary: (B, h', w', K) float32, logits of the auxiliary classifier, or None.
+        auxiliary: (B, h2, w2, K) float32, logits of the auxiliary classifier, or None.
         auxiliary_stride: px per cell of `auxiliary`.
     """
 
-    logits: jax.Array
+    logits: Float32[Array, "B h w K"]
     stride: int = struct.field(pytree_node=False, default=1)
-    auxiliary: jax.Array | None = None
+    auxiliary: Float32[Array, "B h2 w2 K"] | None = None
     auxiliary_stride: int = struct.field(pytree_node=False, default=1)
 
 

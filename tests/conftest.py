@@ -26,6 +26,13 @@ os.environ["HJ_MASK_IDS"] = tempfile.mkdtemp(prefix="mask-ids-")
 _MUCH_MEMORY = 2 << 30
 
 
+def pytest_configure():
+    """Begins before any module of the library is imported."""
+    import border_checks
+
+    border_checks.install()
+
+
 def pytest_collection_finish():
     """Begins when every module is imported, whose objects stay."""
     import quick_tracing

@@ -5,6 +5,8 @@ from typing import Any
 
 _CLASSES_SHOWN = 30
 _SHOWN = 3  # examples of a kind of fault
+_SPREAD = ("min", "median", "max")
+_BETWEEN = " / "
 _WORD = {"label": "images", "boxes": "objects", "segmentation": "pixels"}
 
 
@@ -36,6 +38,8 @@ def report_text(
         rows.append(("images without boxes", empty))
     rows += _class_rows(summaries, target=target)
     lines = [_table(rows)]
+    if any(_BETWEEN in cell for _, cells in rows for cell in cells):
+        lines.append(f"(three numbers: {_BETWEEN.join(_SPREAD)})")
     for split, summary in summaries.items():
         for cause, fault in summary["faults"].items():
             lines.append(f"{split}: {fault['count']:,} faulty ({cause})")
@@ -82,8 +86,8 @@ def _span(spread: Mapping[str, float] | None) -> str:
     """Returns least, median and largest value; one of them if they are the same."""
     if spread is None:
         return "-"
-    texts = [f"{spread[key]:g}" for key in ("min", "median", "max")]
-    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+    texts = [f"{spread[key]:g}" for key in _SPREAD]
+    return texts[0] if len(set(texts)) == 1 else _BETWEEN.join(texts)
 
 
 def _table(rows: Sequence[tuple[str, list[str]]]) -> str:

@@ -103,7 +103,8 @@ def _of_boxes(
     if small := summary.get("boxes_under_a_pixel"):
         remarks.append(
             f"{split}: {small} boxes are under a pixel once images fit "
-            f"{image_hw[0]}x{image_hw[1]} px (data.image_size), and are left out"
+            f"{image_hw[0]}x{image_hw[1]} px (data.image_size, height x width), and are "
+            f"left out"
         )
     if over := summary.get("boxes_over_max_boxes"):
         remarks.append(

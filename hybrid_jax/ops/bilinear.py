@@ -5,21 +5,24 @@ centers are clamped. Results are exact to float32 rounding on every backend, and
 gradient needs no scatter.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32
 
-Array = TypeVar("Array", jax.Array, np.ndarray)
+from hybrid_jax.array_types import AnyArray, Array, Map
 
 
-def centers(count: int, *, stride: float) -> jax.Array:
+def centers(count: int, *, stride: float) -> Float32[Array, " {count}"]:
     """Returns (count,) float32: positions of pixel centers in a map of this stride."""
     return jnp.asarray((np.arange(count) + 0.5) / stride - 0.5, jnp.float32)
 
 
-def linear_weights(positions: Array, size: int) -> Array:
+def linear_weights(
+    positions: Float[AnyArray, "*n"], size: int
+) -> Float[AnyArray, "*n {size}"]:
     """Returns (..., n, size): the weight of each cell at positions (..., n), clamped.
 
     The weights of linear interpolation; numpy arrays give numpy arrays of the same dtype.
@@ -30,7 +33,11 @@ def linear_weights(positions: Array, size: int) -> Array:
     return xp.maximum(1.0 - distance, 0.0)
 
 
-def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def sample(
+    x: Map,
+    rows: Float[Array, "H h"] | Float[Array, "B H h"],
+    columns: Float[Array, "W w"] | Float[Array, "B W w"],
+) -> Float[Array, "B H W C"]:
     """Samples a map (B, h, w, C) on a grid of rows and columns.
 
     Args:
@@ -47,7 +54,9 @@ def sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     return x
 
 
-def upsample_align_corners(x: jax.Array, *, factor: int) -> jax.Array:
+def upsample_align_corners(
+    x: Map, *, factor: int
+) -> Float[Array, "B h*{factor} w*{factor} C"]:
     """Upsamples (B, h, w, C) bilinearly as torch with `align_corners=True`.
 
     Published DPT weights need it. Cells move by up to half a cell in the image, so other

@@ -8,11 +8,15 @@ CPU).
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Real
+
+from hybrid_jax.array_types import Array, Boxes
 
 _EPS = 1e-7
+_Broadcast = Float[Array, "*#n 4"]
 
 
-def convert_boxes(boxes: jax.Array, in_format: str, out_format: str) -> jax.Array:
+def convert_boxes(boxes: Boxes, in_format: str, out_format: str) -> Boxes:
     """Returns boxes (..., 4) in another format and the same units.
 
     Args:
@@ -25,19 +29,19 @@ def convert_boxes(boxes: jax.Array, in_format: str, out_format: str) -> jax.Arra
     return _FROM_XYXY[_known(out_format)](_TO_XYXY[_known(in_format)](boxes))
 
 
-def box_area(boxes_xyxy: jax.Array) -> jax.Array:
+def box_area(boxes_xyxy: Boxes) -> Float[Array, "*n"]:
     """Returns the areas (...) of boxes (..., 4); zero if corners are swapped."""
     sides = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
-def iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+def iou(a_xyxy: _Broadcast, b_xyxy: _Broadcast) -> Float[Array, "*n"]:
     """Returns the IoU of boxes (..., 4), broadcast; in [0, 1]."""
     intersection, union = _overlap(a_xyxy, b_xyxy)
     return intersection / jnp.maximum(union, _EPS)
 
 
-def giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+def giou(a_xyxy: _Broadcast, b_xyxy: _Broadcast) -> Float[Array, "*n"]:
     """Returns the generalized IoU (Rezatofighi et al., 2019), in [-1, 1]."""
     intersection, union = _overlap(a_xyxy, b_xyxy)
     low = jnp.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
@@ -47,29 +51,33 @@ def giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
     return intersection / jnp.maximum(union, _EPS) - gap
 
 
-def pairwise_iou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+def pairwise_iou(
+    a_xyxy: Float[Array, "*#n N 4"], b_xyxy: Float[Array, "*#n M 4"]
+) -> Float[Array, "*n N M"]:
     """Returns IoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4)."""
     return iou(a_xyxy[..., :, None, :], b_xyxy[..., None, :, :])
 
 
-def pairwise_giou(a_xyxy: jax.Array, b_xyxy: jax.Array) -> jax.Array:
+def pairwise_giou(
+    a_xyxy: Float[Array, "*#n N 4"], b_xyxy: Float[Array, "*#n M 4"]
+) -> Float[Array, "*n N M"]:
     """Returns GIoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4)."""
     return giou(a_xyxy[..., :, None, :], b_xyxy[..., None, :, :])
 
 
-def mirrored_boxes(boxes_xyxy_px: jax.Array, *, width_px: float) -> jax.Array:
+def mirrored_boxes(boxes_xyxy_px: Boxes, *, width_px: float) -> Boxes:
     """Returns boxes (..., 4) after a left-right flip of the image."""
     x0, y0, x1, y1 = jnp.moveaxis(boxes_xyxy_px, -1, 0)
     return jnp.stack([width_px - x1, y0, width_px - x0, y1], axis=-1)
 
 
 def original_boxes(
-    boxes_xyxy_px: jax.Array,
+    boxes_xyxy_px: Float[Array, "B D 4"],
     *,
-    scale_yx: jax.Array,
-    offset_yx: jax.Array,
-    original_hw: jax.Array,
-) -> jax.Array:
+    scale_yx: Real[Array, "B 2"],
+    offset_yx: Real[Array, "B 2"],
+    original_hw: Real[Array, "B 2"],
+) -> Float[Array, "B D 4"]:
     """Maps boxes (B, D, 4) from px of a resized image to px of the original, clipped.
 
     Args:

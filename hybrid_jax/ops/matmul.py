@@ -2,11 +2,15 @@
 
 import jax
 from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array
 from hybrid_jax.ops.platform import platform
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul(
+    x: Float[Array, "*cells C_in"], kernel: Float[Array, "C_in C_out"]
+) -> Float[Array, "*cells C_out"]:
     """Multiplies every cell of (B, h, w, C_in) by a (C_in, C_out) kernel.
 
     It can be differentiated forwards and backwards, any number of times.

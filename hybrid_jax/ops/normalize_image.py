@@ -1,8 +1,10 @@
 """Normalization of uint8 images."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
+
+from hybrid_jax.array_types import Array, Images
 
 # Mean and standard deviation of images in [0, 1], by name of the policy.
 POLICIES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -11,7 +13,9 @@ POLICIES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def normalize_image(image_u8: jax.Array, *, policy: str, dtype=jnp.float32) -> jax.Array:
+def normalize_image(
+    image_u8: UInt8[Array, "B H W 3"], *, policy: str, dtype=jnp.float32
+) -> Images:
     """Returns uint8 images (B, H, W, 3) minus the mean, divided by the deviation."""
     mean, deviation = (np.asarray(v, np.float32) for v in POLICIES[policy])
     scale, shift = 1.0 / (255.0 * deviation), -mean / deviation

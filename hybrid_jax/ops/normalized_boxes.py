@@ -1,24 +1,29 @@
 """Normalized boxes and boxes in px."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Real
 
+from hybrid_jax.array_types import Array, Boxes, PixelMask
 from hybrid_jax.ops.boxes import convert_boxes
 
 
-def normalize_boxes(boxes_xyxy_px: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
+def normalize_boxes(
+    boxes_xyxy_px: Real[Array, "*n 4"], *, image_hw: tuple[int, int]
+) -> Boxes:
     """Returns normalized cxcywh boxes (..., 4) of xyxy boxes in px, float32."""
     size = jnp.asarray((*image_hw[::-1], *image_hw[::-1]), jnp.float32)
     return convert_boxes(boxes_xyxy_px.astype(jnp.float32) / size, "xyxy", "cxcywh")
 
 
-def boxes_to_px(boxes_cxcywh: jax.Array, *, image_hw: tuple[int, int]) -> jax.Array:
+def boxes_to_px(boxes_cxcywh: Boxes, *, image_hw: tuple[int, int]) -> Boxes:
     """Returns xyxy boxes (..., 4) in px of normalized cxcywh boxes."""
     size = jnp.asarray((*image_hw[::-1], *image_hw[::-1]), jnp.float32)
     return convert_boxes(boxes_cxcywh, "cxcywh", "xyxy") * size
 
 
-def content_to_image_boxes(boxes_cxcywh: jax.Array, mask_px: jax.Array) -> jax.Array:
+def content_to_image_boxes(
+    boxes_cxcywh: Float[Array, "B Q 4"], mask_px: PixelMask
+) -> Float[Array, "B Q 4"]:
     """Maps cxcywh boxes (B, Q, 4) normalized by the content to boxes of the whole image.
 
     Args:

@@ -1,10 +1,14 @@
 """Masks of the pixels and cells that are not padding."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Real
+
+from hybrid_jax.array_types import Array, CellMask, PixelMask
 
 
-def rectangle_mask(content_yxyx_px: jax.Array, *, hw: tuple[int, int]) -> jax.Array:
+def rectangle_mask(
+    content_yxyx_px: Real[Array, "B 4"], *, hw: tuple[int, int]
+) -> Bool[Array, "B {hw[0]} {hw[1]}"]:
     """Returns (B, H, W) bool, True inside each image's rectangle.
 
     Args:
@@ -18,7 +22,7 @@ def rectangle_mask(content_yxyx_px: jax.Array, *, hw: tuple[int, int]) -> jax.Ar
     return inside_rows[:, :, None] & inside_columns[:, None, :]
 
 
-def cell_mask(mask_px: jax.Array, *, stride: int) -> jax.Array:
+def cell_mask(mask_px: PixelMask, *, stride: int) -> CellMask:
     """Returns (B, h, w) bool, True for cells with at least one pixel that is not padding.
 
     Args:

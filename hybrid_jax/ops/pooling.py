@@ -4,11 +4,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Map
 from hybrid_jax.ops.platform import platform
 
 
-def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
+def max_pool(
+    x: Float[Array, "B H W C"], *, padding: str
+) -> Float[Array, "B -(-H//2) -(-W//2) C"]:
     """Max-pools (B, H, W, C) to (B, ceil(H/2), ceil(W/2), C).
 
     Args:
@@ -30,7 +34,7 @@ def max_pool(x: jax.Array, *, padding: str) -> jax.Array:
     )
 
 
-def neighbor_mean(x: jax.Array, *, spacing: int) -> jax.Array:
+def neighbor_mean(x: Map, *, spacing: int) -> Map:
     """Returns 2x2 average pooling of (B, h, w, C) with stride 1 and dilation `spacing`.
 
     Cells outside the map are not part of the means.

@@ -3,11 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32
 
+from hybrid_jax.array_types import Array
 from hybrid_jax.ops.bilinear import linear_weights
 
 
-def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Array:
+def resize_grid(
+    grid: Float[Array, "h w D"], hw: tuple[int, int], *, method: str
+) -> Float[Array, "{hw[0]} {hw[1]} D"]:
     """Resizes a learned grid of position embeddings to another grid.
 
     Args:
@@ -42,8 +46,8 @@ def resize_grid(grid: jax.Array, hw: tuple[int, int], *, method: str) -> jax.Arr
 
 
 def sample_grid(
-    grid: jax.Array, hw: tuple[int, int], *, extent: tuple[float, float]
-) -> jax.Array:
+    grid: Float[Array, "h w D"], hw: tuple[int, int], *, extent: tuple[float, float]
+) -> Float[Array, "{hw[0]} {hw[1]} D"]:
     """Samples a learned grid bilinearly at the cell centers of another grid.
 
     Unlike `resize_grid`, the two grids need not cover the same area: the cells of a coarse
@@ -77,7 +81,7 @@ def _corner_linear(old: int, new: int) -> np.ndarray:
 
 def sincos2d(
     hw: tuple[int, int], dim: int, *, spacing: float = 1.0, temperature: float = 10_000.0
-):
+) -> Float32[np.ndarray, "{hw[0]} {hw[1]} {dim}"]:
     """Returns a fixed (h, w, dim) float32 table: sines and cosines of column, then row.
 
     Order and temperature are those of MoCo v3 (Chen et al., 2021), as in big_vision. With
@@ -96,7 +100,7 @@ def rope2d(
     *,
     temperature: float = 100.0,
     extent: tuple[float, float] | None = None,
-):
+) -> tuple[Float32[np.ndarray, "N {head_dim}"], Float32[np.ndarray, "N {head_dim}"]]:
     """Returns the cosines and sines (N, head_dim) of rotary positions.
 
     Half of the channel pairs rotate with the row, half with the column. Coordinates are in
@@ -117,7 +121,11 @@ def rope2d(
     return np.cos(angles), np.sin(angles)
 
 
-def rotate(x: jax.Array, cosines: np.ndarray, sines: np.ndarray) -> jax.Array:
+def rotate(
+    x: Float[Array, "B total heads d"],
+    cosines: Float[np.ndarray, "N d"],
+    sines: Float[np.ndarray, "N d"],
+) -> Float[Array, "B total heads d"]:
     """Rotates the last N tokens; prefix tokens (class, registers) are not changed.
 
     Args:

@@ -10,17 +10,20 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+
+from hybrid_jax.array_types import Array, Map
 
 Method = Literal["nearest", "bilinear"]
 
 
 def upsample(
-    x: jax.Array,
+    x: Map,
     hw: tuple[int, int],
     *,
     factor: int,
     method: Method = "bilinear",
-) -> jax.Array:
+) -> Float[Array, "B {hw[0]} {hw[1]} C"]:
     """Upsamples (B, h, w, C) by an integer factor and crops to `hw`.
 
     Args:
@@ -47,7 +50,9 @@ def upsample(
     return x[:, : hw[0], : hw[1]]
 
 
-def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
+def average_pool(
+    x: Map, *, factor: int
+) -> Float[Array, "B -(-h//{factor}) -(-w//{factor}) C"]:
     """Averages (B, h, w, C) over windows of `factor` x `factor` cells.
 
     Returns:
@@ -67,13 +72,13 @@ def average_pool(x: jax.Array, *, factor: int) -> jax.Array:
 
 
 def to_stride(
-    x: jax.Array,
+    x: Map,
     hw: tuple[int, int],
     *,
     old: int,
     new: int,
     method: Method = "bilinear",
-) -> jax.Array:
+) -> Float[Array, "B {hw[0]} {hw[1]} C"]:
     """Resamples a map of stride `old` to (B, *hw, C) at stride `new`, finer or coarser.
 
     Raises:

@@ -2,11 +2,13 @@
 
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array
 from hybrid_jax.ops.platform import platform
 
 
-def row_major(x: jax.Array) -> jax.Array:
+def row_major(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """Returns `x`, which XLA keeps in row-major order on GPUs where it is differentiated.
 
     XLA chooses the order of every array that no kernel demands in one order. Without this,

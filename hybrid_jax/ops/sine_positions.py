@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float32
+
+from hybrid_jax.array_types import Array, CellMask
 
 
 def sine_positions(
-    mask: jax.Array, dim: int, *, temperature: float = 10_000.0
-) -> jax.Array:
+    mask: CellMask, dim: int, *, temperature: float = 10_000.0
+) -> Float32[Array, "B h w {dim}"]:
     """Returns (B, h, w, dim) float32: sines and cosines of the row, then of the column.
 
     Rows and columns are counted from 1 over the cells that are not padding and divided by

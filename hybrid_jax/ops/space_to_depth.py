@@ -2,9 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from hybrid_jax.array_types import Array
 
 
-def convolve(x: jax.Array, kernel: jax.Array, *, pads: tuple) -> jax.Array:
+def convolve(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k k C C_out"], *, pads: tuple
+) -> Float[Array, "B h w C_out"]:
     """Convolves with stride 2; the result is that of the plain convolution.
 
     Matrix units multiply 8 or 16 channels at a time, so that most of their work on the

@@ -20,7 +20,7 @@ from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment, prepare
 from hybrid_jax.train.optimization.schedule import make_schedule
 from hybrid_jax.train.parallel.distributed import from_main_process, is_main_process
-from hybrid_jax.train.reporting.announce import announce
+from hybrid_jax.train.reporting.announce import announce, announce_start
 from hybrid_jax.train.reporting.log import RunLog
 from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
 from hybrid_jax.train.reporting.run_pictures import RunPictures
@@ -50,6 +50,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
+    announce_start(config)
     path = epath.Path(workdir).expanduser().absolute()
     experiment = prepare(config, workdir=path)
     refuse_unused_bits(experiment.source, config.data)

@@ -66,6 +66,7 @@ def test_boxes_are_counted_by_class_size_and_cause(tmp_path, capsys):
     assert "train: 1 faulty (swapped)" in told
     assert "note: train: no image shows dog" in told
     assert "1 boxes are under a pixel once images fit 8x8 px" in told
+    assert "(three numbers: min / median / max)" in told
 
 
 def test_boxes_that_count_twice_are_said(tmp_path, capsys):

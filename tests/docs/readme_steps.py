@@ -47,12 +47,11 @@ class Step:
 
 MAIN = "python -m hybrid_jax.main --config=configs/"
 BCCD = f"{MAIN}bccd_fcos.py:voc=/data/BCCD"
-_ONE_IMAGE = {
-    "train.steps": 1,
-    "train.batch_size": 1,
-}  # as many as the tree of docs/data.md
-# Command -> how it is cut short. The first is what CI does before it runs any test.
+# As many as the tree of docs/data.md has.
+_ONE_IMAGE = {"train.steps": 1, "train.batch_size": 1}
+# Command -> how it is cut short. The first two are what CI does before it runs any test.
 STEPS = {
+    "python3 -m venv .venv && source .venv/bin/activate": Step(),
     "pip install -e .": Step(),
     f"{MAIN}r26_vit_b16.py": Step(ONE_STEP, TINY),
     f"{MAIN}r26_vit_b16.py --mode=predict --input=photos/": Step(ONE_STEP, TINY),

@@ -70,7 +70,7 @@ def test_readme_runs_at_a_tiny_size(tmp_path):
 def test_readme_runs_at_its_own_size(tmp_path):
     data = readme_steps.make_folder(tmp_path)
     for command, step in STEPS.items():
-        if command.startswith("pip"):
+        if step.changes is None and step.tiny is None:
             continue
         for asked in filter(None, (step.needs, command)):
             words = readme_steps.words(asked, step.changes or {}, data=data)

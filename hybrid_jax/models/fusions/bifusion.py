@@ -26,7 +26,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images, Map
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -61,7 +63,9 @@ class Up(nnx.Module):
         self.conv2 = ConvNorm(spec, out_channels, out_channels, kernel=3, rngs=rngs)
         self.factor = factor
 
-    def __call__(self, x: jax.Array, hw: tuple[int, int], *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B h w C_in"], hw: tuple[int, int], *, train: bool
+    ) -> Float[Array, "B {hw[0]} {hw[1]} C_out"]:
         """Maps (B, h, w, C_in) to (B, *hw, C_out)."""
         x = upsample(x, hw, factor=self.factor)
         return self.conv2(self.conv1(x, train=train), train=train)
@@ -77,7 +81,7 @@ class SpatialGate(nnx.Module):
             2, 1, kernel=7, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Map) -> Map:
         """Maps (B, h, w, C) to the same, gated."""
         # Not x.max(-1): its gradient compares the channels with the maximum. If XLA
         # recomputes the map with other rounding, no channel is equal and the gradient is
@@ -99,7 +103,7 @@ class ChannelGate(nnx.Module):
         self.fc1 = linear(spec, channels, inner, rngs=rngs)
         self.fc2 = linear(spec, inner, channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Map) -> Map:
         """Maps (B, h, w, C) to the same, gated."""
         gate = self.fc2(jax.nn.relu(self.fc1(x.mean((1, 2)))))
         return x * jax.nn.sigmoid(gate)[:, None, None]
@@ -119,7 +123,9 @@ class Residual(nnx.Module):
             spec, in_channels, out_channels, activation=None, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B h w C_in"], *, train: bool
+    ) -> Float[Array, "B h w C_out"]:
         """Maps (B, h, w, C_in) to (B, h, w, C_out)."""
         y = self.conv2(self.conv1(x, train=train), train=train)
         y = self.conv3(y, train=train)
@@ -160,7 +166,13 @@ class BiFusion(nnx.Module):
             resnet_spec, resnet_channels + vit_channels + width, width, rngs=rngs
         )
 
-    def __call__(self, g: jax.Array, t: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        g: Float[Array, "B h w C_g"],
+        t: Float[Array, "B h w C_t"],
+        *,
+        train: bool,
+    ) -> Float[Array, "B h w width"]:
         """Maps g (B, h, w, C_g) and t (B, h, w, C_t) to (B, h, w, width)."""
         product = self.of_resnet(g, train=train) * self.of_vit(t, train=train)
         product = self.product(product, train=train)
@@ -226,7 +238,7 @@ class BiFusedBackbones(nnx.Module):
         self.width = coarsest + vit_spec.width + self.channels[self.strides[0]]
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the fused maps, the ResNet's other maps, and `pooled`."""
         maps = self.resnet(images, train=train)

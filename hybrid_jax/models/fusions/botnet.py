@@ -17,7 +17,9 @@ ResNet.
 
 import jax
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images, Map
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -70,7 +72,9 @@ class RelativeAttention(nnx.Module):
         self.num_heads = num_heads
         self.stride = stride
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Map
+    ) -> Float[Array, "B -(-h//{self.stride}) -(-w//{self.stride}) C"]:
         """Maps (B, h, w, C) to (B, ceil(h / stride), ceil(w / stride), C)."""
         B, h, w, C = x.shape
         qkv = self.qkv(x).reshape(B, h, w, 3, self.num_heads, -1)
@@ -138,7 +142,7 @@ class BoTNet(nnx.Module):
         self.width = self.channels[max(self.channels)]
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the maps C2 to C5 and the mean of C5."""
         x, maps, attentions = (

@@ -23,7 +23,9 @@ places.
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images, Map
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
@@ -80,7 +82,7 @@ class Conformer(nnx.Module):
         self.width = channels[max(channels)] + vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the maps and the pooled vectors of both branches."""
         key = key if train else None
@@ -131,7 +133,7 @@ class Down(nnx.Module):
         self.norm = layer_norm(spec, rngs=rngs)
         self.gelu = gelu(spec)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Map) -> Float[Array, "B h w D"]:
         """Maps (B, h, w, C) to (B, h, w, D)."""
         return self.gelu(self.norm(self.project(x)))
 

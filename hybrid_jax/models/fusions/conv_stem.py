@@ -12,6 +12,7 @@ import dataclasses
 import jax
 from flax import nnx
 
+from hybrid_jax.array_types import Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -58,7 +59,7 @@ class ConvStem(nnx.Module):
         self.width = vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the root's map and the ViT's."""
         maps = self.resnet(images, train=train)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.array_types import Images, Map, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
@@ -106,7 +107,7 @@ class CrossAttentionFusion(nnx.Module):
         self.width = vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's maps, the ViT's map and its pooled vector."""
         key = key if train else None
@@ -166,8 +167,8 @@ class Exchange(nnx.Module):
         )
 
     def __call__(
-        self, x: jax.Array, tokens: jax.Array, *, hw: tuple[int, int]
-    ) -> tuple[jax.Array, jax.Array]:
+        self, x: Map, tokens: Tokens, *, hw: tuple[int, int]
+    ) -> tuple[Map, Tokens]:
         """Maps (B, h, w, C) and tokens (B, prefix + N, D) to both; `hw` of the N tokens."""
         cells = self.norm_map(x)
         normed = _with_positions(self.norm_tokens(tokens), hw, spacing=1.0)

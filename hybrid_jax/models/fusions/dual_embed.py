@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.array_types import Images, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -79,7 +80,7 @@ class DualEmbed(nnx.Module):
         self.width = width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's maps, the ViT's map and its pooled vector."""
         key = key if train else None
@@ -103,7 +104,7 @@ class Add(nnx.Module):
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         self.out = linear(spec, spec.width, spec.width, rngs=rngs, kernel_init=_zeros)
 
-    def __call__(self, patches, cells, *, hw):
+    def __call__(self, patches: Tokens, cells: Tokens, *, hw) -> Tokens:
         return self.out(cells)
 
 
@@ -113,7 +114,7 @@ class Concat(nnx.Module):
     def __init__(self, spec: ViTSpec, *, rngs: nnx.Rngs):
         self.out = linear(spec, 2 * spec.width, spec.width, rngs=rngs, kernel_init=_zeros)
 
-    def __call__(self, patches, cells, *, hw):
+    def __call__(self, patches: Tokens, cells: Tokens, *, hw) -> Tokens:
         return self.out(jnp.concatenate([patches, cells], axis=-1))
 
 
@@ -124,7 +125,7 @@ class Gated(nnx.Module):
         self.gate = linear(spec, 2 * spec.width, spec.width, rngs=rngs)
         self.out = linear(spec, spec.width, spec.width, rngs=rngs, kernel_init=_zeros)
 
-    def __call__(self, patches, cells, *, hw):
+    def __call__(self, patches: Tokens, cells: Tokens, *, hw) -> Tokens:
         gate = self.gate(jnp.concatenate([patches, cells], axis=-1))
         return jax.nn.sigmoid(gate) * self.out(cells)
 
@@ -148,7 +149,7 @@ class Attend(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, patches, cells, *, hw):
+    def __call__(self, patches: Tokens, cells: Tokens, *, hw) -> Tokens:
         # Positions, so that a patch can find its own cell.
         table = jnp.asarray(sincos2d(hw, cells.shape[-1]), cells.dtype)
         table = table.reshape(1, -1, cells.shape[-1])

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hybrid_jax.array_types import Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.fpn import FPN
@@ -128,7 +129,7 @@ class FPNTokens(nnx.Module):
         self.width = vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's finer maps, the token maps and `pooled`."""
         key = key if train else None

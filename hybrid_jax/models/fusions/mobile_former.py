@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.array_types import Images, Map, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
@@ -91,7 +92,7 @@ class MobileFormer(nnx.Module):
         self.width = self.channels[max(self.channels)] + vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's maps and the two pooled vectors."""
         key = key if train else None
@@ -125,7 +126,7 @@ class Read(nnx.Module):
         self.out = linear(spec, channels, spec.width, rngs=rngs)
         self.num_heads = num_heads
 
-    def __call__(self, tokens: jax.Array, x: jax.Array) -> jax.Array:
+    def __call__(self, tokens: Tokens, x: Map) -> Tokens:
         """Maps (B, M, D) and (B, h, w, C) to (B, M, D)."""
         query = self.query(self.norm(tokens))
         cells = x.astype(query.dtype)
@@ -142,7 +143,7 @@ class Write(nnx.Module):
         self.value = linear(spec, spec.width, channels, rngs=rngs, kernel_init=_zeros)
         self.num_heads = num_heads
 
-    def __call__(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
+    def __call__(self, x: Map, tokens: Tokens) -> Map:
         """Maps (B, h, w, C) and (B, M, D) to (B, h, w, C)."""
         tokens = self.norm(tokens)
         key, value = self.key(tokens), self.value(tokens)

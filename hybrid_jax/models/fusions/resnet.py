@@ -3,6 +3,7 @@
 import jax
 from flax import nnx
 
+from hybrid_jax.array_types import Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.options import check_has_stages
@@ -31,7 +32,7 @@ class PlainResNet(nnx.Module):
         self.width = self.channels[max(self.channels)]
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the maps C2 to C5 and the mean of C5."""
         maps = self.resnet(images, train=train)

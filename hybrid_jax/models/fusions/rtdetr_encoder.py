@@ -24,7 +24,9 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images, Map
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -86,7 +88,7 @@ class RTDETREncoder(nnx.Module):
         self.width = channels
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to C2, the pyramid and the mean of its coarsest map."""
         maps = self.resnet(images, train=train)
@@ -100,7 +102,7 @@ class RTDETREncoder(nnx.Module):
         out = {4: maps[4]} | dict(zip(self.strides, levels, strict=True))
         return Features(maps=out, pooled=levels[-1].mean((1, 2)))
 
-    def _attend(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
+    def _attend(self, x: Map, *, key: jax.Array | None) -> Float[Array, "B h w D"]:
         """Applies the ViT's blocks to the cells of (B, h, w, C); returns (B, h, w, D)."""
         tokens, hw = self.vit.embed_map(x, key=key)
         tokens = self.vit.run_blocks(range(self.vit.spec.depth), tokens, hw=hw, key=key)
@@ -131,7 +133,9 @@ class CrossScale(nnx.Module):
         self.coarsen = nnx.List([silu(kernel=3, stride=2) for _ in self.factors])
         self.up = nnx.List([csp() for _ in self.factors])
 
-    def __call__(self, levels: list[jax.Array], *, train: bool) -> list[jax.Array]:
+    def __call__(
+        self, levels: list[Float[Array, "B _h _w C"]], *, train: bool
+    ) -> list[Float[Array, "B _h _w C"]]:
         """Maps levels (B, h, w, C), fine to coarse, to levels of the same shapes."""
         fused = list(levels)
         for fine in reversed(range(len(self.factors))):

@@ -14,6 +14,7 @@ import dataclasses
 import jax
 from flax import nnx
 
+from hybrid_jax.array_types import Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -64,7 +65,7 @@ class Sequential(nnx.Module):
         self.width = vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the ResNet's finer maps and the ViT's token map."""
         maps = self.resnet(images, train=train)

@@ -19,7 +19,9 @@ from collections.abc import Callable
 
 import jax
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -91,7 +93,7 @@ class SimpleFPN(nnx.Module):
         )
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the pyramid and the ViT's pooled vector."""
         z, pooled = self.vit(images, train=train, key=key)
@@ -138,7 +140,9 @@ class Level(nnx.Module):
             out_channels, out_channels, kernel=3, scale_init=0.0 if zero_init else 1.0
         )
 
-    def __call__(self, x: jax.Array, hw: tuple[int, int], *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B h w D"], hw: tuple[int, int], *, train: bool
+    ) -> Float[Array, "B {hw[0]} {hw[1]} C"]:
         """Maps (B, h, w, C) to (B, *hw, out_channels), cropped to `hw`."""
         for number, up in enumerate(self.ups):
             if number:
@@ -160,7 +164,7 @@ class Doubling(nnx.Module):
             in_channels, 4 * out_channels, kernel=1, dtype=spec.dtype, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "B h w C_in"]) -> Float[Array, "B 2*h 2*w C_out"]:
         """Maps (B, h, w, C_in) to (B, 2h, 2w, C_out)."""
         B, h, w, _ = x.shape
         x = self.conv(x).reshape(B, h, w, 2, 2, -1)

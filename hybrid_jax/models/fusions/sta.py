@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.array_types import Images, Map, Maps
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -96,7 +97,7 @@ class SpatialTuningAdapter(nnx.Module):
         self.width = vit_spec.width + channels
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the joined maps and `pooled` (B, D + C)."""
         levels, pooled = self._vit_levels(images, key=key if train else None)
@@ -151,7 +152,7 @@ class LightDetail(nnx.Module):
             in_channels = channels
         self.convs = nnx.List(convs)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> dict[int, jax.Array]:
+    def __call__(self, x: Map, *, train: bool) -> Maps:
         """Maps the root's map (B, H/4, W/4, C) to {8: ..., 16: ..., 32: ...}."""
         maps = {}
         for stride, conv in zip(LIGHT_CHANNELS, self.convs, strict=True):

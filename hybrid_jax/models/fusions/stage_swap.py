@@ -26,7 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
@@ -55,7 +57,7 @@ class RelativeBias(nnx.Module):
         shape = (num_heads, *(2 * side - 1 for side in grid))
         self.table = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), shape))
 
-    def __call__(self, hw: tuple[int, int], *, prefix: int) -> jax.Array:
+    def __call__(self, hw: tuple[int, int], *, prefix: int) -> Float[Array, "1 heads N N"]:
         """Returns (1, heads, prefix + h * w, prefix + h * w)."""
         return relative_bias(self.table[...], hw, prefix=prefix)
 
@@ -133,7 +135,7 @@ class StageSwap(nnx.Module):
         self.width = D
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the maps of all stages; those of T stages are normed."""
         key = key if train else None

@@ -3,6 +3,7 @@
 import jax
 from flax import nnx
 
+from hybrid_jax.array_types import Images
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
@@ -31,7 +32,7 @@ class PlainViT(nnx.Module):
         self.width = vit_spec.width
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to one map and the pooled vector."""
         tokens, pooled = self.vit(images, train=train, key=key)

@@ -27,7 +27,9 @@ import functools
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Images, Maps, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
 from hybrid_jax.models.adapters.adapter_options import plan_adapter
@@ -118,7 +120,7 @@ class ViTAdapter(AdaptedViT):
         )
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
         key = key if train else None
@@ -155,7 +157,7 @@ class Injector(nnx.Module):
         self.attention = attention
         self.scale = LayerScale(spec.width, initial=0.0)
 
-    def __call__(self, patches, at_px, c, shapes) -> jax.Array:
+    def __call__(self, patches: Tokens, at_px, c: Float[Array, "B M D"], shapes) -> Tokens:
         """Maps patch tokens (B, N, D) centered at `at_px` to their update (B, N, D)."""
         levels = to_maps(self.norm_prior(c), shapes)
         return self.scale(self.attention(self.norm(patches), at_px, levels))
@@ -173,7 +175,7 @@ class Extractor(nnx.Module):
         self.norm_ffn = layer_norm(spec, rngs=rngs)
         self.ffn = ffn
 
-    def __call__(self, c, at_px, shapes, z) -> jax.Array:
+    def __call__(self, c: Tokens, at_px, shapes, z: Maps) -> Tokens:
         """Maps tokens (B, M, D) centered at `at_px` to (B, M, D); `z` is {stride: map}."""
         z = {stride: self.norm_vit(x) for stride, x in z.items()}
         c = c + self.attention(self.norm(c), at_px, z)

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hybrid_jax.array_types import Images, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.adapters.adapted_vit import AdaptedViT
@@ -134,7 +135,7 @@ class ViTCoMer(AdaptedViT):
         )
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features:
         """Maps (B, H, W, 3) to the joined maps and the ViT's pooled vector."""
         key = key if train else None
@@ -192,7 +193,7 @@ class MRFP(nnx.Module):
         self.far = nnx.List([conv(kernel=5) for _ in strides])
         self.fc2 = linear(vit, 2 * half, vit.width, rngs=rngs)
 
-    def __call__(self, c: jax.Array, shapes, *, train: bool) -> jax.Array:
+    def __call__(self, c: Tokens, shapes, *, train: bool) -> Tokens:
         """Maps tokens (B, M, D) to (B, M, D); `shapes` has the (h, w) of each stride."""
         maps, mixed = to_maps(self.norm(c), shapes), {}
         for (stride, x), near, far in zip(maps.items(), self.near, self.far, strict=True):
@@ -231,7 +232,7 @@ class Mix(nnx.Module):
         self.norm_ffn = layer_norm(spec, rngs=rngs)
         self.ffn = ConvFFN(spec, hidden_dim=ffn_dim, rngs=rngs)
 
-    def __call__(self, c: jax.Array, at_px: np.ndarray, shapes) -> jax.Array:
+    def __call__(self, c: Tokens, at_px: np.ndarray, shapes) -> Tokens:
         """Maps tokens (B, M, D) centered at `at_px` to (B, M, D)."""
         normed = self.norm(c)
         c = c + self.attention(normed, at_px, to_maps(normed, shapes))

@@ -15,7 +15,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array, Map, Maps
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.heads import HEADS
@@ -119,7 +121,7 @@ class FCOS(nnx.Module):
             )
         return _joined(levels)
 
-    def _pyramid(self, maps: dict[int, jax.Array], *, train: bool) -> dict[int, jax.Array]:
+    def _pyramid(self, maps: Maps, *, train: bool) -> Maps:
         if self.neck is not None:
             return self.neck(maps, train=train)
         return {
@@ -143,14 +145,16 @@ class Tower(nnx.Module):
         self.convs = nnx.List([Conv(channels, channels, **conv) for _ in range(num_convs)])
         self.norms = nnx.List([GroupNorm(channels, **norm) for _ in range(num_convs)])
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Map, *, train: bool) -> Map:
         """Maps (B, h, w, C) to the same shape."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train=train))
         return x
 
 
-def cell_centers(hw: tuple[int, int], *, stride: int) -> tuple[jax.Array, jax.Array]:
+def cell_centers(
+    hw: tuple[int, int], *, stride: int
+) -> tuple[Float[Array, "N 2"], Float[Array, " N"]]:
     """Returns the centers (h * w, 2) of a map's cells, x and y in px, and their strides."""
     y, x = jnp.meshgrid(*(jnp.arange(n) + 0.5 for n in hw), indexing="ij")
     centers = stride * jnp.stack([x, y], axis=-1).reshape(-1, 2)

@@ -11,11 +11,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from hybrid_jax.array_types import AnyQueries, AttentionBias, Keys, Queries
+
 _MULTIPLE = 8  # tokens; aligns rows of 16-bit attention weights to 16 bytes
 _WIDEST_HEAD = 128  # on every generation that has the kernel
 
 
-def applies(query: jax.Array) -> bool:
+def applies(query: AnyQueries) -> bool:
     """Whether the kernel supports queries (B, N, heads, d) on the first device."""
     head_dim = query.shape[-1]
     fits = head_dim % 8 == 0 and head_dim <= _WIDEST_HEAD
@@ -31,13 +33,13 @@ def has_flash_attention() -> bool:
 
 
 def attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Queries,
+    key: Keys,
+    value: Keys,
     *,
-    bias: jax.Array | None,
+    bias: AttentionBias | None,
     implementation: Literal["xla", "cudnn"] = "cudnn",
-) -> jax.Array:
+) -> Queries:
     """Returns the attention of every query to every key; arguments as in `dot_product`.
 
     Args:

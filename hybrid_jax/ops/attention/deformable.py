@@ -9,17 +9,20 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from hybrid_jax.array_types import Array
 
 SAMPLINGS = ("bilinear", "discrete")
 
 
 def deformable_attention(
-    values: Sequence[jax.Array],
-    locations: jax.Array,
-    weights: jax.Array,
+    values: Sequence[Float[Array, "B _h _w heads d"]],
+    locations: Float[Array, "B Q heads L P 2"],
+    weights: Float[Array, "B Q heads L P"],
     *,
     sampling: str = "bilinear",
-) -> jax.Array:
+) -> Float[Array, "B Q heads d"]:
     """Returns the weighted sum of values sampled at P points of each of L maps.
 
         out[b, q, n] = sum over l, p of weights[b, q, n, l, p] * values[l][b, point, n]

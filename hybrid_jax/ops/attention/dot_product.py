@@ -6,6 +6,14 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from hybrid_jax.array_types import (
+    AnyBias,
+    AnyKeys,
+    AnyQueries,
+    AttentionBias,
+    Keys,
+    Queries,
+)
 from hybrid_jax.ops.attention import cudnn, stored_weights, tokamax_kernels
 from hybrid_jax.ops.platform import platform
 
@@ -50,8 +58,8 @@ def attention_by(stand_in: Callable[..., jax.Array]) -> Iterator[None]:
 
 
 def attention(
-    query: jax.Array, key: jax.Array, value: jax.Array, *, bias: jax.Array | None = None
-) -> jax.Array:
+    query: Queries, key: Keys, value: Keys, *, bias: AttentionBias | None = None
+) -> Queries:
     """Returns the attention of every query to every key.
 
     Shapes and dtypes that the fused kernel does not support use XLA, whatever
@@ -78,9 +86,7 @@ def attention(
     return jax.nn.dot_product_attention(query, key, value, bias, implementation="xla")
 
 
-def chosen_kernel(
-    query: jax.Array, key: jax.Array, *, bias: jax.Array | None = None
-) -> str:
+def chosen_kernel(query: AnyQueries, key: AnyKeys, *, bias: AnyBias | None = None) -> str:
     """Returns "xla", "cudnn" or "tokamax": the kernel that a call of `attention` uses.
 
     "auto" uses cuDNN where it is supported, because it does not write the (N, M) attention

@@ -4,14 +4,17 @@ A table for a side of n cells has 2n - 1 entries; entry o + n - 1 is that of the
 o = key - query, from -(n - 1) to n - 1. Cells of an (h, w) grid are in row-major order.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
+from hybrid_jax.array_types import Array
 from hybrid_jax.ops.bilinear import linear_weights
 
 
-def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
+def resize_offsets(
+    table: Float[Array, "..."], side: int, *, axis: int
+) -> Float[Array, "..."]:
     """Interpolates a table of offsets linearly to a side of `side` cells.
 
     The largest offsets and offset zero keep their entries, so that a finer grid covers the
@@ -36,7 +39,7 @@ def resize_offsets(table: jax.Array, side: int, *, axis: int) -> jax.Array:
     return jnp.moveaxis(resized, 0, axis)
 
 
-def by_pair(table: jax.Array, *, axis: int) -> jax.Array:
+def by_pair(table: Float[Array, "..."], *, axis: int) -> Float[Array, "..."]:
     """Expands a table of 2n - 1 offsets to n queries by n keys.
 
     Entry (i, k) is the table's entry of offset k - i. This needs no gather (whose gradient
@@ -55,7 +58,9 @@ def by_pair(table: jax.Array, *, axis: int) -> jax.Array:
     return jnp.moveaxis(pairs, (0, 1), (axis, axis + 1))
 
 
-def relative_bias(table: jax.Array, hw: tuple[int, int], *, prefix: int) -> jax.Array:
+def relative_bias(
+    table: Float[Array, "heads rows columns"], hw: tuple[int, int], *, prefix: int
+) -> Float[Array, "1 heads N N"]:
     """Returns the relative position bias of an (h, w) grid (CoAtNet, Dai et al., 2021).
 
     Args:
@@ -72,7 +77,11 @@ def relative_bias(table: jax.Array, hw: tuple[int, int], *, prefix: int) -> jax.
     return jnp.pad(bias, ((0, 0), (0, 0), (prefix, 0), (prefix, 0)))
 
 
-def relative_logits(query: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def relative_logits(
+    query: Float[Array, "B h w heads d"],
+    rows: Float[Array, "_rows d"],
+    columns: Float[Array, "_columns d"],
+) -> Float[Array, "B heads h*w h*w"]:
     """Returns the relative logits q.r (Shaw et al., 2018; BoTNet, 2021).
 
     r is the sum of a row vector and a column vector. Each is multiplied separately, which

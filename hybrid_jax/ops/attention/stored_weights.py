@@ -9,6 +9,8 @@ for the backward pass. Softmax and sums run in float32.
 import jax
 import jax.numpy as jnp
 
+from hybrid_jax.array_types import AttentionBias, Keys, Queries
+
 
 @jax.custom_vjp
 def _attention(query, key, value, bias):
@@ -16,8 +18,8 @@ def _attention(query, key, value, bias):
 
 
 def attention(
-    query: jax.Array, key: jax.Array, value: jax.Array, *, bias: jax.Array | None
-) -> jax.Array:
+    query: Queries, key: Keys, value: Keys, *, bias: AttentionBias | None
+) -> Queries:
     """Returns the attention of every query to every key; arguments as in `dot_product`."""
     return _attention(query, key, value, bias)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh, PartitionSpec
 
+from hybrid_jax.array_types import AnyBias, AnyQueries, Keys, Queries
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.device_mesh import device_mesh
 from hybrid_jax.ops.platform import platform
@@ -45,7 +46,7 @@ def import_tokamax() -> types.ModuleType:
     return tokamax
 
 
-def applies(query: jax.Array, *, bias: jax.Array | None) -> bool:
+def applies(query: AnyQueries, *, bias: AnyBias | None) -> bool:
     """Whether the kernels take this call on the devices that the program is traced for.
 
     Not on a CPU, nor lowered for an accelerator from another machine: the library asks the
@@ -70,7 +71,7 @@ def has_device(name: str) -> bool:
     return device.platform == name
 
 
-def attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+def attention(query: Queries, key: Keys, value: Keys) -> Queries:
     """Attends from every query to every key; arguments as of `ops.attention.attention`.
 
     Each device of the mesh runs the kernel on its own examples and heads.
@@ -91,7 +92,7 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     )(query, key, value)
 
 
-def _divides(query: jax.Array, mesh: Mesh) -> bool:
+def _divides(query: AnyQueries, mesh: Mesh) -> bool:
     B, _, heads, _ = query.shape
     parts = [mesh.shape[axis] for axis in _EXAMPLES]
     return B % (parts[0] * parts[1]) == 0 and heads % mesh.shape[_HEADS] == 0

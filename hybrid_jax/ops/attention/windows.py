@@ -3,17 +3,18 @@
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
+from hybrid_jax.array_types import Array, Map, Queries
 from hybrid_jax.ops.attention.dot_product import attention
 
 # Added to the logits of padding: its exponential is zero; bfloat16 can hold it.
 _MASKED = -1e9
 
 
-def to_windows(x: jax.Array, *, window_size: int) -> jax.Array:
+def to_windows(x: Map, *, window_size: int) -> Float[Array, "B n {window_size}**2 C"]:
     """Splits (B, h, w, C) into windows (B, n, window_size**2, C), row by row.
 
     Rows and columns are padded with zeros at the end to whole windows, so n is
@@ -26,7 +27,9 @@ def to_windows(x: jax.Array, *, window_size: int) -> jax.Array:
     return x.reshape(B, rows * columns, window_size * window_size, C)
 
 
-def from_windows(x: jax.Array, hw: tuple[int, int], *, window_size: int) -> jax.Array:
+def from_windows(
+    x: Float[Array, "B n _area C"], hw: tuple[int, int], *, window_size: int
+) -> Float[Array, "B {hw[0]} {hw[1]} C"]:
     """Inverse of `to_windows`: (B, n, window_size**2, C) to (B, *hw, C)."""
     B, _, _, C = x.shape
     rows, columns = (math.ceil(side / window_size) for side in hw)
@@ -34,7 +37,9 @@ def from_windows(x: jax.Array, hw: tuple[int, int], *, window_size: int) -> jax.
     return x.reshape(B, rows * window_size, columns * window_size, C)[:, : hw[0], : hw[1]]
 
 
-def real_cells(hw: tuple[int, int], *, window_size: int) -> np.ndarray:
+def real_cells(
+    hw: tuple[int, int], *, window_size: int
+) -> Bool[np.ndarray, "n {window_size}**2"]:
     """Returns (n, window_size**2) bool: False for cells of padding."""
     rows, columns = (np.arange(side + -side % window_size) < side for side in hw)
     real = rows[:, None] & columns
@@ -45,13 +50,13 @@ def real_cells(hw: tuple[int, int], *, window_size: int) -> np.ndarray:
 
 
 def windowed_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Queries,
+    key: Queries,
+    value: Queries,
     *,
     grids: Sequence[tuple[int, int]],
     window_size: int,
-) -> jax.Array:
+) -> Queries:
     """Attention inside square windows of one or several grids.
 
     Args:

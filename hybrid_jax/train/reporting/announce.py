@@ -18,6 +18,16 @@ _SHOWN = 5  # names of classes
 _COUNTED = 100_000
 
 
+def announce_start(config: ConfigDict) -> None:
+    """Prints what is begun, before the model is traced and anything is compiled."""
+    if is_main_process():
+        print(
+            f"starting {config.model.fusion} on {config.data.name}; the first time, "
+            f"compiling can take minutes",
+            flush=True,
+        )
+
+
 def announce(
     experiment: Experiment,
     workdir: epath.Path,

@@ -9,7 +9,7 @@ from small_run import small_config
 
 from hybrid_jax.train.checkpoints.dataset_record import DatasetRecord
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.reporting.announce import announce
+from hybrid_jax.train.reporting.announce import announce, announce_start
 
 
 def _record(names: tuple[str, ...]) -> DatasetRecord:
@@ -20,6 +20,12 @@ def _record(names: tuple[str, ...]) -> DatasetRecord:
         train_examples=1200,
         validation_examples=30,
     )
+
+
+def test_a_run_says_at_once_what_it_begins(capsys):
+    announce_start(small_config())
+    told = capsys.readouterr().out
+    assert told.startswith("starting sequential on digits; ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Checks shapes and dtypes at the borders of the library, in tests only.
+
+The import hook of jaxtyping wraps every function of these modules as they are imported.
+beartype then compares arguments and results with the annotations; one name of an axis is
+one size within a call. Users do not pay for it: without the hook nothing is wrapped.
+"""
+
+import dataclasses
+import functools
+import typing
+
+import jaxtyping
+from beartype import BeartypeConf, FrozenDict, beartype
+from beartype.door import die_if_unbearable
+from jax.export import SymbolicScope, symbolic_shape
+
+MODULES = ("hybrid_jax.ops", "hybrid_jax.models.fusions", "hybrid_jax.models.heads")
+# What crosses a border as a tree. It is checked where it crosses: its fields may be
+# anything while JAX maps over it.
+TREES = ("hybrid_jax.contracts", "hybrid_jax.outputs")
+
+_Symbol = type(symbolic_shape("n", scope=SymbolicScope())[0])
+_conf = BeartypeConf(
+    is_pep484_tower=True,  # 1 is a float
+    hint_overrides=FrozenDict({int: int | _Symbol}),  # a size of an exported program
+)
+
+
+def install() -> None:
+    """Installs the hook; modules that are imported already are not checked."""
+    jaxtyping.install_import_hook(MODULES, "border_checks.check")
+
+
+def check(function):
+    """Wraps a function in beartype, which also sees the fields of trees."""
+    checked = beartype(conf=_conf)(function)
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        for value in (*args, *kwargs.values()):
+            if type(value).__module__ in TREES:
+                check_fields(value)
+        return checked(*args, **kwargs)
+
+    return wrapper
+
+
+def check_fields(tree) -> None:
+    """Compares the fields of a `Features` or of `Outputs` with their annotations."""
+    for name, hint in _hints(type(tree)).items():
+        value = getattr(tree, name)
+        die_if_unbearable(value, hint, conf=_conf)
+        for part in value if isinstance(value, tuple) else (value,):
+            if type(part).__module__ in TREES and dataclasses.is_dataclass(part):
+                with jaxtyping.jaxtyped("context"):
+                    check_fields(part)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, object]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
