@@ -70,8 +70,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
     with Checkpoints(path, keep=kept.keep, best_metric=kept.best_metric) as checkpoints:
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
         restored = state is not None
-        if state is None:
-            state = experiment.new_state()
+        state = state if restored else experiment.new_state()
         start = int(state.step)
         forget_after(path, start)
         seconds_to_start = time.perf_counter() - started
