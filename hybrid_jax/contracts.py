@@ -139,11 +139,9 @@ class DatasetInfo:
 class Source(Protocol):
     """Random access to the examples of one split.
 
-    A source whose images are slow to decode may also have `annotations(index)`, which
-    returns the example without `image` and with `original_hw`, its (height, width). One
-    whose images are files that `read_image` reads may have `image_file(index)`, the path.
-    One that knows labels without reading images may have `labeled_names()`, a list of the
-    label and the name of each example.
+    It may also have `annotations(index)`, the example with `original_hw`, its (height,
+    width), in place of `image`; `image_file(index)`, the path of what `read_image` reads;
+    and `labeled_names()`, the label and the name of each example, without reading images.
     """
 
     info: DatasetInfo
