@@ -119,8 +119,8 @@ def test_help_lists_flags_and_modes():
             "--input is for --mode=predict and explain, not for --mode=train.",
         ),
         (
-            [TINY, "--mode=evaluate", "--output=out"],
-            "--output is for --mode=export, predict, explain, check, report and pack, not ",
+            [TINY, "--mode=profile", "--output=out"],
+            "--output is for --mode=export, evaluate, predict, explain, check, report and ",
         ),
         (
             [TINY, "--mode=predict", "--input=photos"],

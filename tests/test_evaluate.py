@@ -73,6 +73,22 @@ def test_evaluate_takes_several_splits(workdir, capsys):
         assert f"step {BEST}  {split}:" in printed
 
 
+def test_scores_go_to_another_file_when_asked(workdir):
+    file = workdir / "evaluation_large.json"
+    config = small_config({"eval.split": "test"})
+    found = evaluate(config, str(workdir), output=str(file))
+    assert json.loads(file.read_text())["top1"] == found["test"]["top1"]
+    assert not (workdir / "evaluation_test.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "output"), [("validation,test", "x.json"), ("test", "x.txt")]
+)
+def test_one_file_is_for_one_split(workdir, split, output):
+    with pytest.raises(UserError, match=r"expected a file NAME\.json"):
+        evaluate(small_config({"eval.split": split}), str(workdir), output=output)
+
+
 def test_evaluate_from_the_command_line(workdir):
     words = command(workdir, {"eval.batch_size": 50}, "--mode=evaluate")
     before = {path.name for path in (workdir / "checkpoints").iterdir()}

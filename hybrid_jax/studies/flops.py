@@ -55,7 +55,7 @@ def flops_of(
         runs += [runs[0]] * (len(study.seeds) - 1)
         training = validation = 0.0
         for setting, size in runs:
-            config = resolved(study, name, setting, lengths)
+            config = resolved(study, name, setting, lengths=lengths)
             forward = _PER_MAC * size.macs
             training += _GRADIENT * forward * config.train.steps * config.train.batch_size
             times = math.ceil(config.train.steps / config.eval.every)
@@ -66,7 +66,7 @@ def flops_of(
 
 
 def resolved(
-    study: Study, variant: str, changes: Mapping[str, Any], lengths: Lengths
+    study: Study, variant: str, changes: Mapping[str, Any], *, lengths: Lengths
 ) -> FrozenConfigDict:
     """Returns the experiment of a run or an evaluation, with its number of steps."""
     return resolve(
@@ -80,11 +80,11 @@ def _passes(study: Study, variant: str, lengths: Lengths) -> float:
     """Returns how many forward passes of one image the scorings of a run take."""
     passes = 0.0
     for evaluation, changes in study.evaluations.items():
-        share = _share_of_px(resolved(study, variant, changes, lengths))
+        share = _share_of_px(resolved(study, variant, changes, lengths=lengths))
         passes += share * lengths.scored[variant][evaluation]
     if not study.suites:
         return passes
-    share = _share_of_px(resolved(study, variant, {}, lengths))
+    share = _share_of_px(resolved(study, variant, {}, lengths=lengths))
     images = share * lengths.scored[variant][study.test_split]
     for suite, line, _ in passes_of(study.suites, task=study.base["task"]["name"]):
         gradients = 0 if suite == CLEAN.suite else SUITES.get(suite).gradients.get(line, 0)

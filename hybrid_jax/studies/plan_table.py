@@ -57,7 +57,7 @@ def plan_notes(
     if times is None:
         return [*notes, "time is not known; --config.study.probe measures it"]
     steps = {
-        name: resolved(study, name, study.settings[name][0], lengths).train.steps
+        name: resolved(study, name, study.settings[name][0], lengths=lengths).train.steps
         for name in study.variants
     }
     of_run = expected_seconds(study, times, steps)

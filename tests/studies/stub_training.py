@@ -24,7 +24,9 @@ def scores_of(experiment: dict, split: str) -> dict[str, float]:
     effect = {"sequential": 0.02}.get(fusion, 0.0)  # the planted two points
     best = 0.0 if rate == 1e-3 else -0.1
     shared = 0.05 * noise("seed", seed)
+    share = experiment["data"]["train_fraction"]
     own = 0.003 * noise(fusion, rate, seed, split)
+    own -= 0.1 * (1 - share)
     return dict(top1=0.7 + effect + best + shared + own, count=100)
 
 

@@ -38,6 +38,13 @@ def begin(workdir, *, jobs=1, seconds):
     return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
 
 
+def is_held(folder):
+    lock = RunLock.take(folder)
+    if lock is not None:
+        lock.close()
+    return lock is None
+
+
 def test_every_run_is_once_and_test_is_scored_with_chosen_settings_alone(whole):
     counts = started(whole)
     assert set(counts.values()) == {1}
@@ -55,14 +62,19 @@ def test_same_command_again_runs_nothing(whole):
 
 
 def test_killed_study_goes_on_to_the_same_report(whole, tmp_path):
-    process = begin(tmp_path, jobs=2, seconds=0.4)
+    process = begin(tmp_path, jobs=2, seconds=0.6)
     deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("runs/*/result.json"))) < 3:
+    while not (
+        len(list(tmp_path.glob("runs/*/result.json"))) >= 3
+        and list(tmp_path.glob("runs/*/running"))
+    ):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    # What runs still has its lock, so that the next study waits for it.
+    assert any(is_held(file.parent) for file in tmp_path.glob("runs/*/running"))
     assert not (tmp_path / "study.json").exists()
     carry_out(tmp_path)
     assert not list(tmp_path.glob("runs/*/overlap"))  # with runs that outlived the study
