@@ -7,13 +7,15 @@ from etils import epath
 
 from hybrid_jax.train.report_page.calibration_chart import calibration_chart
 from hybrid_jax.train.report_page.class_scores import confusion_table
+from hybrid_jax.train.report_page.numbers import duration
+from hybrid_jax.train.report_page.run_facts import cost_rows
 from hybrid_jax.train.report_page.run_files import RunFiles
 
 
-def run_of(rows, *, best_metric="top1"):
+def run_of(rows, *, best_metric="top1", findings=()):
     settings = {"checkpoint.best_metric": best_metric, "task.name": "classification"}
     place = epath.Path("/nowhere/run")
-    return RunFiles(place, settings, {}, {}, {}, rows, ())
+    return RunFiles(place, settings, {}, {}, dict(findings), rows, ())
 
 
 def test_bars_of_a_calibration_are_as_high_as_the_share_right():
@@ -58,3 +60,13 @@ def test_scores_that_cannot_be_computed_are_no_points():
     values = (-1, 0.25, float("nan"), None, 0.5)
     rows = [dict(step=n, split="validation", APs=v) for n, v in enumerate(values)]
     assert run_of(rows).points("APs", split="validation") == [(1, 0.25), (4, 0.5)]
+
+
+def test_cost_has_all_parameters_and_the_time_of_all_steps():
+    pace = ((10, 2.0), (20, 1.0), (25, 4.0))  # step of a row, seconds per step up to it
+    rows = [dict(step=n, split="train", seconds_per_step=s) for n, s in pace]
+    cost = dict(parameters=dict(resnet=1000, vit=234), macs=5_000_000)
+    found = dict(cost_rows(run_of(rows, findings=dict(cost=cost))))
+    assert found["parameters"] == "1,234"
+    assert found["… of resnet"] == "1,000"
+    assert found["time of training steps"] == duration(20 + 10 + 20)
