@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 if TYPE_CHECKING:
     Array = jax.Array
@@ -41,7 +41,7 @@ Vectors = Float[Array, "B D"]
 Tokens = Float[Array, "B N D"]
 """Tokens of a grid in row-major order, after the prefix tokens if there are any."""
 
-Boxes = Float[Array, "*n 4"]
+Boxes = Real[Array, "*n 4"]
 """Boxes in any format of `ops/boxes.py`."""
 
 Queries = Float[Array, "B N heads d"]
@@ -49,6 +49,9 @@ Queries = Float[Array, "B N heads d"]
 
 Keys = Float[Array, "B M heads d"]
 """Keys or values of attention."""
+
+AttentionMask = Bool[Array, "#B #heads #N #M"]
+"""False hides a key from a query; axes of size one are broadcast."""
 
 AnyQueries = Float[Any, "B N heads d"]
 """As `Queries`, or only their shape and dtype."""

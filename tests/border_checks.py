@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import typing
 
+import jax
 import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
 from beartype.door import die_if_unbearable
@@ -37,12 +38,22 @@ def check(function):
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
-        for value in (*args, *kwargs.values()):
-            if type(value).__module__ in TREES:
-                check_fields(value)
-        return checked(*args, **kwargs)
+        try:
+            for value in (*args, *kwargs.values()):
+                if type(value).__module__ in TREES:
+                    check_fields(value)
+            checked(*args, **kwargs)  # a signature without a body
+        except Exception:
+            # Sizes of exported programs are not numbers, which computed axes need.
+            if not _has_symbols((args, kwargs)):
+                raise
 
     return wrapper
+
+
+def _has_symbols(values) -> bool:
+    leaves = jax.tree.leaves(values)
+    return any(type(n) is _Symbol for x in leaves for n in (x, *getattr(x, "shape", ())))
 
 
 def check_fields(tree) -> None:

@@ -1,15 +1,16 @@
 """`--mode=check`: reads the whole data set once, tells what is there and what is wrong."""
 
+import itertools
 import json
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from hybrid_jax.checking.contact_sheet import write_contact_sheet
-from hybrid_jax.checking.duplicates import duplicates
 from hybrid_jax.checking.example_facts import ExampleFacts
 from hybrid_jax.checking.read_split import read_split
 from hybrid_jax.checking.report_text import report_text
@@ -26,6 +27,8 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.dataset_record import record_of
 from hybrid_jax.train.parallel.distributed import is_main_process
+
+_PAIRS_SHOWN = 5  # of images that two splits share
 
 
 def check(config: ConfigDict, workdir: str, *, output: str | None = None) -> dict[str, Any]:
@@ -148,7 +151,7 @@ def _report(
         split: summary_of(of_split, names=names, target=target, max_boxes=data.max_boxes)
         for split, of_split in facts.items()
     }
-    shared = duplicates(facts)
+    shared = _in_two_splits(facts)
     remarks = remarks_of(
         splits,
         duplicates=shared,
@@ -179,3 +182,26 @@ def _names(info: DatasetInfo, target: str) -> tuple[str, ...]:
         "boxes": info.box_names,
         "segmentation": info.segmentation_names,
     }[target]
+
+
+def _in_two_splits(facts: Mapping[str, Sequence[ExampleFacts]]) -> list[dict[str, Any]]:
+    """Returns, for each two splits that share images, how many of the second, and some.
+
+    What is scored then was trained on. Images are the same if their decoded pixels are,
+    whatever their files are called.
+
+    Args:
+        facts: split -> of its examples.
+    """
+    by_hash = {
+        split: {one.fingerprint: one.name for one in of_split if one.fingerprint}
+        for split, of_split in facts.items()
+    }
+    found = []
+    for first, second in itertools.combinations(facts, 2):
+        names = by_hash[first]
+        both = [one for one in facts[second] if one.fingerprint in names]
+        if both:
+            examples = [[names[one.fingerprint], one.name] for one in both[:_PAIRS_SHOWN]]
+            found.append(dict(splits=[first, second], count=len(both), examples=examples))
+    return found

@@ -5,7 +5,9 @@ again at step t, on another number of processes, workers or threads, sees the sa
 """
 
 import math
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -16,7 +18,6 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Batch, BatchStream, Source
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.worker_exit import end_with_parent
 from hybrid_jax.errors import UserError
 
 # Rows that one thread collates at a time. More make bursts: all threads finish a large
@@ -180,7 +181,7 @@ class GrainBatches:
                 grain.MultiprocessingOptions(
                     num_workers=data.workers, per_worker_buffer_size=ahead
                 ),
-                worker_init_fn=end_with_parent,
+                worker_init_fn=_end_with_parent,
             )
         self._pieces = iter(pieces)
 
@@ -226,3 +227,24 @@ def _check_shares(source: Source, *, batch_size: int, process_count: int) -> Non
             f"batch size {batch_size} cannot be shared equally by {process_count} "
             f"processes. Choose a multiple of {process_count}."
         )
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Makes this worker end as soon as its parent has; called in each by Grain.
+
+    Grain ends its workers when an iterator is closed. A parent that is killed, or that XLA
+    aborts because another process of the run is dead, closes nothing; they would wait for
+    ever then and keep their memory.
+
+    Args:
+        worker: index of this one.
+        workers: how many there are.
+    """
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)

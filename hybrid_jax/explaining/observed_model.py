@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx, struct
 
-from hybrid_jax.explaining.attention_weights import attention_weights, weighted_sum
 from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.resnet.bottleneck import Bottleneck
@@ -130,11 +130,11 @@ class Observer:
 
     def attend(self, query, key, value, *, bias=None) -> jax.Array:
         """Computes attention and keeps its weights; takes the place of `attention`."""
-        weights = attention_weights(query, key, bias=bias)
+        weights = _attention_weights(query, key, bias=bias)
         part, *path = self._inside[-1]
         if part == "backbone":
             self._attention.append(AttentionRecord(weights, tuple(path)))
-        return weighted_sum(weights, value)
+        return _weighted_sum(weights, value)
 
     def seen(self, outputs: Any) -> Seen:
         """Returns all that was collected."""
@@ -240,3 +240,30 @@ def _reporting(kind: type) -> type:
         methods |= dict(run_block=run_block, pool_tokens=pool_tokens)
     make: Any = type(kind)  # Flax has a class of its own for classes of modules
     return make(kind.__name__, (kind,), methods)
+
+
+def _attention_weights(
+    query: jax.Array, key: jax.Array, *, bias: jax.Array | None = None
+) -> jax.Array:
+    """Returns the weights of every query over all keys, (B, heads, N, M) float32.
+
+    Args:
+        query: (B, N, heads, d).
+        key: (B, M, heads, d).
+        bias: added to the logits, broadcastable to (B, heads, N, M).
+    """
+    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32)
+    logits = logits * query.shape[-1] ** -0.5
+    if bias is not None:
+        logits = logits + bias.astype(jnp.float32)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _weighted_sum(weights: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns the output of attention, (B, N, heads, d) in the dtype of the values.
+
+    Args:
+        weights: (B, heads, N, M) float32, rounded to the dtype of the values first.
+        value: (B, M, heads, d).
+    """
+    return jnp.einsum("bhnm,bmhd->bnhd", weights.astype(value.dtype), value)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Real
 from hybrid_jax.array_types import Array, Boxes
 
 _EPS = 1e-7
-_Broadcast = Float[Array, "*#n 4"]
+_Broadcast = Real[Array, "*#n 4"]
 
 
 def convert_boxes(boxes: Boxes, in_format: str, out_format: str) -> Boxes:
@@ -29,7 +29,7 @@ def convert_boxes(boxes: Boxes, in_format: str, out_format: str) -> Boxes:
     return _FROM_XYXY[_known(out_format)](_TO_XYXY[_known(in_format)](boxes))
 
 
-def box_area(boxes_xyxy: Boxes) -> Float[Array, "*n"]:
+def box_area(boxes_xyxy: Boxes) -> Real[Array, "*n"]:
     """Returns the areas (...) of boxes (..., 4); zero if corners are swapped."""
     sides = jnp.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Real
 
 from hybrid_jax.array_types import Array, Images
 
@@ -14,9 +14,9 @@ POLICIES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 
 def normalize_image(
-    image_u8: UInt8[Array, "B H W 3"], *, policy: str, dtype=jnp.float32
+    image_u8: Real[Array, "B H W 3"], *, policy: str, dtype=jnp.float32
 ) -> Images:
-    """Returns uint8 images (B, H, W, 3) minus the mean, divided by the deviation."""
+    """Returns images in [0, 255], uint8 as a rule, minus the mean, over the deviation."""
     mean, deviation = (np.asarray(v, np.float32) for v in POLICIES[policy])
     scale, shift = 1.0 / (255.0 * deviation), -mean / deviation
     return (image_u8.astype(jnp.float32) * scale + shift).astype(dtype)

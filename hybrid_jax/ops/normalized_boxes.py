@@ -1,15 +1,13 @@
 """Normalized boxes and boxes in px."""
 
 import jax.numpy as jnp
-from jaxtyping import Float, Real
+from jaxtyping import Float
 
 from hybrid_jax.array_types import Array, Boxes, PixelMask
 from hybrid_jax.ops.boxes import convert_boxes
 
 
-def normalize_boxes(
-    boxes_xyxy_px: Real[Array, "*n 4"], *, image_hw: tuple[int, int]
-) -> Boxes:
+def normalize_boxes(boxes_xyxy_px: Boxes, *, image_hw: tuple[int, int]) -> Boxes:
     """Returns normalized cxcywh boxes (..., 4) of xyxy boxes in px, float32."""
     size = jnp.asarray((*image_hw[::-1], *image_hw[::-1]), jnp.float32)
     return convert_boxes(boxes_xyxy_px.astype(jnp.float32) / size, "xyxy", "cxcywh")

@@ -18,7 +18,7 @@ from hybrid_jax.exporting import load_model as loader
 from hybrid_jax.exporting.export_run import export_run
 from hybrid_jax.exporting.load_model import load_model
 from hybrid_jax.exporting.model_card import facts_of, model_card, without_folders
-from hybrid_jax.exporting.named_outputs import named_outputs
+from hybrid_jax.exporting.program import named_outputs
 
 FILES = {"model.stablehlo", "weights.npz", "model.json", "README.md", "load_model.py"}
 REPORT = dict(

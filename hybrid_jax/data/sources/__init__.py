@@ -5,6 +5,7 @@ the colon of `data.name`; it gets the text after the colon and the split.
 """
 
 import dataclasses
+import pathlib
 
 from ml_collections import ConfigDict
 
@@ -13,13 +14,15 @@ from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.example_share import ExampleShare
 from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
 from hybrid_jax.data.formats.class_names import one_class_note
-from hybrid_jax.data.local_places import check_local
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
 SOURCES = Registry("data source", package="hybrid_jax.data.sources")
+
+_ANYWHERE = ("records", "tfds", "hf_dataset")  # kinds that say themselves what they lack
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
 
 def open_source(name: str, *, split: str) -> Source:
@@ -34,7 +37,7 @@ def open_source(name: str, *, split: str) -> Source:
     """
     kind, _, location = name.partition(":")
     opened = SOURCES.get(kind)
-    check_local(kind, location)
+    _check_local(kind, location)
     return opened(location, split=split)
 
 
@@ -109,3 +112,23 @@ def _check_gray_range(source: Source, data: ConfigDict) -> None:
             f"config.data.gray_range: expected {tuple(packed)}, with which {data.name!r} "
             f"was packed, got {tuple(data.gray_range)}: its files are the original ones."
         )
+
+
+def _check_local(kind: str, location: str) -> None:
+    """Raises `UserError` for a location that is not a folder or file on this machine."""
+    if kind in _ANYWHERE:
+        return
+    for place in location.split(","):
+        if "://" in place:
+            raise UserError(
+                f"data {kind + ':' + location!r}: {place.strip()} is not on this machine, "
+                f"and {kind}: reads folders alone, since millions of small files are slow "
+                f"elsewhere. Copy the data here; to train from a bucket, pack it with "
+                f"--mode=pack --output=gs://..., and read it with records=gs://..."
+            )
+        path = pathlib.Path(place.strip()).expanduser()
+        if path.name.lower().endswith(_ARCHIVES) and path.is_file():
+            raise UserError(
+                f"data {kind + ':' + location!r}: {path} is an archive. Unpack it, and "
+                f"name the folder."
+            )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.specs import ResNetSpec
 
@@ -38,7 +38,7 @@ class SpatialPrior(nnx.Module):
         coarser, widths = [], [channels[s] for s in strides if s in channels]
         for _ in strides[len(widths) :]:
             conv = ConvNorm(
-                spec,
+                NormSpec.of(spec),
                 widths[-1],
                 min(2 * widths[-1], 4 * spec.width),
                 kernel=3,

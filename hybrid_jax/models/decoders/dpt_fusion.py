@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.contracts import BlockFeatures
-from hybrid_jax.models.layers.conv_norm import map_norm
+from hybrid_jax.models.layers.conv_norm import NormSpec, map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.bilinear import upsample_align_corners
 from hybrid_jax.ops.rescale import upsample
-from hybrid_jax.specs import ResNetSpec
 
 
 def upsample_by(x: jax.Array, *, factor: int, align_corners: bool) -> jax.Array:
@@ -99,7 +98,7 @@ class ResidualUnit(nnx.Module):
     """
 
     def __init__(
-        self, spec: ResNetSpec, channels: int, *, residual_norm: bool, rngs: nnx.Rngs
+        self, norm: NormSpec, channels: int, *, residual_norm: bool, rngs: nnx.Rngs
     ):
         self.convs = nnx.List(
             [
@@ -109,14 +108,14 @@ class ResidualUnit(nnx.Module):
                     kernel=3,
                     padding="centered",
                     use_bias=not residual_norm,
-                    dtype=spec.dtype,
+                    dtype=norm.dtype,
                     rngs=rngs,
                 )
                 for _ in range(2)
             ]
         )
         norms = [
-            map_norm(spec, channels, rngs=rngs) for _ in range(2 if residual_norm else 0)
+            map_norm(norm, channels, rngs=rngs) for _ in range(2 if residual_norm else 0)
         ]
         self.norms = nnx.List(norms)
 
@@ -146,7 +145,7 @@ class Fusion(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         channels: int,
         *,
         coarsest: bool,
@@ -155,10 +154,10 @@ class Fusion(nnx.Module):
         rngs: nnx.Rngs,
     ):
         unit: dict[str, Any] = dict(residual_norm=residual_norm, rngs=rngs)
-        self.level = None if coarsest else ResidualUnit(spec, channels, **unit)
-        self.sum = ResidualUnit(spec, channels, **unit)
+        self.level = None if coarsest else ResidualUnit(norm, channels, **unit)
+        self.sum = ResidualUnit(norm, channels, **unit)
         self.project = nnx.Linear(
-            channels, channels, dtype=jnp.dtype(spec.dtype), rngs=rngs
+            channels, channels, dtype=jnp.dtype(norm.dtype), rngs=rngs
         )
         self.align_corners = align_corners
 
@@ -190,7 +189,7 @@ class Decoder(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: tuple[int, ...],
         channels: int,
         *,
@@ -199,7 +198,7 @@ class Decoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         conv: dict[str, Any] = dict(
-            kernel=3, padding="centered", dtype=spec.dtype, rngs=rngs
+            kernel=3, padding="centered", dtype=norm.dtype, rngs=rngs
         )
         self.convs = nnx.List([Conv(c, channels, **conv) for c in in_channels])
         kind: dict[str, Any] = dict(
@@ -207,7 +206,7 @@ class Decoder(nnx.Module):
         )
         last = len(in_channels) - 1
         self.fusions = nnx.List(
-            [Fusion(spec, channels, coarsest=n == last, **kind) for n in range(last + 1)]
+            [Fusion(norm, channels, coarsest=n == last, **kind) for n in range(last + 1)]
         )
 
     def __call__(self, levels: list[jax.Array], *, train: bool) -> list[jax.Array]:

@@ -11,16 +11,15 @@ from flax import nnx
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.ops.rescale import upsample
-from hybrid_jax.specs import ResNetSpec
 
 
 class FPN(nnx.Module):
     """1x1 lateral convolutions, sums from coarse to fine, 3x3 output convolutions.
 
     Args:
-        spec: gives the norm and the dtype.
+        norm: of all convolutions, and the dtype.
         in_channels: stride -> channels of the maps it is called with.
         channels: C of every map it returns.
         levels: strides it returns; coarser maps are part of the sums even if they are not
@@ -32,7 +31,7 @@ class FPN(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: dict[int, int],
         channels: int,
         *,
@@ -45,10 +44,10 @@ class FPN(nnx.Module):
         self.levels = tuple(sorted(levels))
         conv: dict[str, Any] = dict(activation=None, rngs=rngs)
         self.lateral = nnx.List(
-            [ConvNorm(spec, in_channels[s], channels, **conv) for s in self.strides]
+            [ConvNorm(norm, in_channels[s], channels, **conv) for s in self.strides]
         )
         self.smooth = nnx.List(
-            [ConvNorm(spec, channels, channels, kernel=3, **conv) for _ in self.levels]
+            [ConvNorm(norm, channels, channels, kernel=3, **conv) for _ in self.levels]
         )
 
     def __call__(self, maps: dict[int, jax.Array], *, train: bool) -> dict[int, jax.Array]:

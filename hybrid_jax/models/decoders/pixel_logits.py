@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import dropout
-from hybrid_jax.specs import ResNetSpec
 
 
 def class_logits(channels: int, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Linear:
@@ -22,7 +21,7 @@ class PixelClassifier(nnx.Module):
     auxiliary classifier.
 
     Args:
-        spec: gives norm and dtype.
+        norm: of the convolution, and the dtype.
         channels: channels of the map.
         hidden_dim: channels of the 3x3 convolution.
         num_classes: K.
@@ -31,7 +30,7 @@ class PixelClassifier(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         channels: int,
         hidden_dim: int,
         *,
@@ -39,7 +38,7 @@ class PixelClassifier(nnx.Module):
         rngs: nnx.Rngs,
         dropout: float = 0.1,
     ):
-        self.conv = ConvNorm(spec, channels, hidden_dim, kernel=3, rngs=rngs)
+        self.conv = ConvNorm(norm, channels, hidden_dim, kernel=3, rngs=rngs)
         self.logits = class_logits(hidden_dim, num_classes, rngs=rngs)
         self.dropout = dropout
 

@@ -5,15 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hybrid_jax.models.layers.conv_norm import ConvNorm
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 
 
 class PyramidPooling(nnx.Module):
     """Concatenates the map with its means over 1, 4, 9 and 36 regions; 3x3 convolution.
 
     Args:
-        spec: gives norm and dtype.
+        norm: of all convolutions, and the dtype.
         in_channels: channels of the map.
         channels: channels of each pooled map and of the result.
         bins: number of regions along each side.
@@ -21,7 +20,7 @@ class PyramidPooling(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: int,
         channels: int,
         *,
@@ -30,10 +29,10 @@ class PyramidPooling(nnx.Module):
     ):
         self.bins = bins
         self.pooled = nnx.List(
-            [ConvNorm(spec, in_channels, channels, rngs=rngs) for _ in bins]
+            [ConvNorm(norm, in_channels, channels, rngs=rngs) for _ in bins]
         )
         self.fuse = ConvNorm(
-            spec, in_channels + len(bins) * channels, channels, kernel=3, rngs=rngs
+            norm, in_channels + len(bins) * channels, channels, kernel=3, rngs=rngs
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

@@ -71,7 +71,7 @@ class DETRDecoder(nnx.Module):
         places: jax.Array,
         memory: Memory,
         *,
-        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> tuple[BoxSet, ...]:
         """Returns the boxes after each layer.
@@ -80,7 +80,7 @@ class DETRDecoder(nnx.Module):
             x: (B, Q, D), the queries.
             places: with box refinement the reference boxes (B, Q, 4) before a sigmoid,
                 float32; without it the positional embeddings of the queries (B, Q, D).
-            bias: of the self-attention, broadcastable to (B, heads, Q, Q).
+            mask: of the self-attention, broadcastable to (B, heads, Q, Q).
             key: switches dropout on.
         """
         keys = [
@@ -88,22 +88,22 @@ class DETRDecoder(nnx.Module):
             for index in range(len(self.layers))
         ]
         if self.box_refine:
-            return self._refined(x, places, memory, bias=bias, keys=keys)
+            return self._refined(x, places, memory, mask=mask, keys=keys)
         sets = []
         for layer, layer_key in zip(self.layers, keys, strict=True):
-            x = layer(x, places, memory, bias=bias, key=layer_key)
+            x = layer(x, places, memory, mask=mask, key=layer_key)
             logits, boxes = self.head(self.norm(x))
             sets.append(BoxSet(logits, jax.nn.sigmoid(boxes)))
         return tuple(sets)
 
-    def _refined(self, x, reference, memory, *, bias, keys) -> tuple[BoxSet, ...]:
+    def _refined(self, x, reference, memory, *, mask, keys) -> tuple[BoxSet, ...]:
         sets = []
         seen = jax.lax.stop_gradient(reference)
         for layer, head, key in zip(self.layers, self.heads, keys, strict=True):
             boxes = jax.nn.sigmoid(seen)
             position = self.position2(jax.nn.relu(self.position1(boxes)))
             position = position.astype(x.dtype)
-            x = layer(x, position, memory, bias=bias, key=key, boxes_cxcywh=boxes)
+            x = layer(x, position, memory, mask=mask, key=key, boxes_cxcywh=boxes)
             logits, change = head(x)
             # The loss of this box also trains the previous layer, whose box it refines;
             # the next layer gets it without gradient ("look forward twice", Zhang et al.,
@@ -133,7 +133,7 @@ class DecoderLayer(nnx.Module):
         position: jax.Array,
         memory: Memory,
         *,
-        bias: jax.Array | None,
+        mask: jax.Array | None,
         key: jax.Array | None,
         boxes_cxcywh: jax.Array | None = None,
     ) -> jax.Array:
@@ -141,12 +141,12 @@ class DecoderLayer(nnx.Module):
 
         Args:
             position: (B, Q, D), added to queries and keys.
-            bias: of the self-attention.
+            mask: of the self-attention.
             boxes_cxcywh: (B, Q, 4), normalized reference boxes of deformable attention.
         """
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         placed = x + position
-        x = self.add1(x, self.self_attn(placed, placed, x, bias=bias), key=keys[0])
+        x = self.add1(x, self.self_attn(placed, placed, x, mask=mask), key=keys[0])
         y = self._cross_attend(x + position, memory, boxes_cxcywh)
         x = self.add2(x, y, key=keys[1])
         return self.add3(x, self.ffn(x, key=keys[2]), key=keys[3])

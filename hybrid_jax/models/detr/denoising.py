@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from hybrid_jax.models.detr.box_head import inverse_sigmoid
-from hybrid_jax.models.detr.post_norm import mask_bias
 from hybrid_jax.ops.boxes import convert_boxes
 
 # As in RT-DETR (Zhao et al., 2023): corners move by up to half a side, those of negatives
@@ -108,8 +107,8 @@ class Denoising(nnx.Module):
         )
 
 
-def group_bias(group: jax.Array, *, queries: int) -> jax.Array:
-    """Returns the bias (B, 1, P + Q, P + Q) of the self-attention of all queries.
+def group_mask(group: jax.Array, *, queries: int) -> jax.Array:
+    """Returns the mask (B, 1, P + Q, P + Q) of the self-attention of all queries.
 
     A noised query attends to its own group and to the Q others. The Q others do not attend
     to noised queries, which are made from the ground truth.
@@ -122,4 +121,4 @@ def group_bias(group: jax.Array, *, queries: int) -> jax.Array:
     mask = jnp.zeros((B, P + queries, P + queries), bool)
     mask = mask.at[:, :P, :P].set(group[:, :, None] == group[:, None, :])
     mask = mask.at[:, :, P:].set(True)
-    return mask_bias(mask)[:, None]
+    return mask[:, None]

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from hybrid_jax.models.detr.memory import Memory
-from hybrid_jax.models.detr.post_norm import QueryAttention, mask_bias
+from hybrid_jax.models.detr.post_norm import QueryAttention
 from hybrid_jax.models.layers.deformable import DeformableAttention
 from hybrid_jax.specs import ViTSpec
 
@@ -58,8 +58,6 @@ def attend_to_memory(
         assert references_px is not None
         maps, masks = memory.maps(), memory.masks()
         return attention(query, references_px, maps, sizes_px=sizes_px, masks=masks)
-    bias = None
-    if memory.mask is not None:
-        bias = mask_bias(memory.mask[:, None, None, :])
+    mask = None if memory.mask is None else memory.mask[:, None, None, :]
     assert memory.positions is not None  # made for all but deformable attention
-    return attention(query, memory.tokens + memory.positions, memory.tokens, bias=bias)
+    return attention(query, memory.tokens + memory.positions, memory.tokens, mask=mask)

@@ -5,20 +5,11 @@ feed-forward layer.
 """
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.models.layers.transformer import dropout, layer_norm, linear
 from hybrid_jax.ops.attention.dot_product import attention
 from hybrid_jax.specs import ViTSpec
-
-# Added to the logits of masked keys: its exponential is zero, and float16 can hold it.
-_MASKED = -3e4
-
-
-def mask_bias(mask: jax.Array) -> jax.Array:
-    """Returns the attention bias of a mask, float32: 0 where True, -3e4 where False."""
-    return jnp.where(mask, 0.0, _MASKED)
 
 
 class QueryAttention(nnx.Module):
@@ -44,20 +35,19 @@ class QueryAttention(nnx.Module):
         key: jax.Array,
         value: jax.Array,
         *,
-        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (B, N, D), (B, M, D) and (B, M, D) to (B, N, D).
 
         Args:
-            bias: added to the logits, broadcastable to (B, heads, N, M).
+            mask: False hides a key from a query, broadcastable to (B, heads, N, M).
         """
         query, key, value = self.query(query), self.key(key), self.value(value)
         split = [
             x.reshape(*x.shape[:2], self.num_heads, x.shape[-1] // self.num_heads)
             for x in (query, key, value)
         ]
-        bias = None if bias is None else bias.astype(query.dtype)
-        return self.out(attention(*split, bias=bias).reshape(query.shape))
+        return self.out(attention(*split, mask=mask).reshape(query.shape))
 
 
 class FeedForward(nnx.Module):

@@ -33,14 +33,14 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.transformer import linear
 from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import to_stride, upsample
-from hybrid_jax.specs import ResNetSpec, ViTSpec
+from hybrid_jax.specs import Dtype, ResNetSpec, ViTSpec
 
 
 class Up(nnx.Module):
@@ -52,15 +52,15 @@ class Up(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: int,
         out_channels: int,
         *,
         factor: int,
         rngs: nnx.Rngs,
     ):
-        self.conv1 = ConvNorm(spec, in_channels, out_channels, kernel=3, rngs=rngs)
-        self.conv2 = ConvNorm(spec, out_channels, out_channels, kernel=3, rngs=rngs)
+        self.conv1 = ConvNorm(norm, in_channels, out_channels, kernel=3, rngs=rngs)
+        self.conv2 = ConvNorm(norm, out_channels, out_channels, kernel=3, rngs=rngs)
         self.factor = factor
 
     def __call__(
@@ -74,11 +74,11 @@ class Up(nnx.Module):
 class SpatialGate(nnx.Module):
     """Gates every cell by the maximum and the mean of its channels (CBAM, 2018)."""
 
-    def __init__(self, spec: ResNetSpec, *, rngs: nnx.Rngs):
+    def __init__(self, *, dtype: Dtype, rngs: nnx.Rngs):
         # A bias instead of the paper's BatchNorm: a GroupNorm of one channel would remove
         # the mean activation of the image from the gate.
         self.conv = Conv(
-            2, 1, kernel=7, padding="centered", use_bias=True, dtype=spec.dtype, rngs=rngs
+            2, 1, kernel=7, padding="centered", use_bias=True, dtype=dtype, rngs=rngs
         )
 
     def __call__(self, x: Map) -> Map:
@@ -113,14 +113,14 @@ class Residual(nnx.Module):
     """A bottleneck with half the output's width and a projection shortcut."""
 
     def __init__(
-        self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs: nnx.Rngs
+        self, norm: NormSpec, in_channels: int, out_channels: int, *, rngs: nnx.Rngs
     ):
         inner = out_channels // 2
-        self.conv1 = ConvNorm(spec, in_channels, inner, rngs=rngs)
-        self.conv2 = ConvNorm(spec, inner, inner, kernel=3, rngs=rngs)
-        self.conv3 = ConvNorm(spec, inner, out_channels, activation=None, rngs=rngs)
+        self.conv1 = ConvNorm(norm, in_channels, inner, rngs=rngs)
+        self.conv2 = ConvNorm(norm, inner, inner, kernel=3, rngs=rngs)
+        self.conv3 = ConvNorm(norm, inner, out_channels, activation=None, rngs=rngs)
         self.shortcut = ConvNorm(
-            spec, in_channels, out_channels, activation=None, rngs=rngs
+            norm, in_channels, out_channels, activation=None, rngs=rngs
         )
 
     def __call__(
@@ -144,7 +144,7 @@ class BiFusion(nnx.Module):
 
     def __init__(
         self,
-        resnet_spec: ResNetSpec,
+        norm: NormSpec,
         vit_spec: ViTSpec,
         *,
         resnet_channels: int,
@@ -153,17 +153,17 @@ class BiFusion(nnx.Module):
         reduction: int,
         rngs: nnx.Rngs,
     ):
-        self.by_place = SpatialGate(resnet_spec, rngs=rngs)
+        self.by_place = SpatialGate(dtype=norm.dtype, rngs=rngs)
         self.by_channel = ChannelGate(
             vit_spec, vit_channels, reduction=reduction, rngs=rngs
         )
         self.of_resnet, self.of_vit = (
-            ConvNorm(resnet_spec, channels, width, activation=None, rngs=rngs)
+            ConvNorm(norm, channels, width, activation=None, rngs=rngs)
             for channels in (resnet_channels, vit_channels)
         )
-        self.product = ConvNorm(resnet_spec, width, width, kernel=3, rngs=rngs)
+        self.product = ConvNorm(norm, width, width, kernel=3, rngs=rngs)
         self.residual = Residual(
-            resnet_spec, resnet_channels + vit_channels + width, width, rngs=rngs
+            norm, resnet_channels + vit_channels + width, width, rngs=rngs
         )
 
     def __call__(
@@ -215,15 +215,16 @@ class BiFusedBackbones(nnx.Module):
         self.channels = dict(self.resnet.channels)
         ups, fusions = [], []
         at, channels = self.stride, vit_spec.width
+        norm = NormSpec.of(resnet_spec)
         for number, stride in enumerate(self.strides):
             width = self.resnet.channels[stride] // 4
             factor = at // stride
             if factor > 1:
-                ups.append(Up(resnet_spec, channels, width, factor=factor, rngs=rngs))
+                ups.append(Up(norm, channels, width, factor=factor, rngs=rngs))
                 at, channels = stride, width
             fusions.append(
                 BiFusion(
-                    resnet_spec,
+                    norm,
                     vit_spec,
                     resnet_channels=self.resnet.channels[stride],
                     vit_channels=channels,

@@ -31,7 +31,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.block_shares import even_shares
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import gelu, layer_norm, linear
 from hybrid_jax.models.options import check_has_stages
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -71,7 +71,7 @@ class Conformer(nnx.Module):
         self.downs = nnx.List([Down(vit_spec, widths[n], rngs=rngs) for n in self.reads])
         self.ups = nnx.List(
             [
-                ConvNorm(resnet_spec, vit_spec.width, widths[n + 1], rngs=rngs)
+                ConvNorm(NormSpec.of(resnet_spec), vit_spec.width, widths[n + 1], rngs=rngs)
                 for n in self.reads
                 if n + 1 < len(widths)
             ]

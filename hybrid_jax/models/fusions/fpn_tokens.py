@@ -36,7 +36,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
 from hybrid_jax.models.layers.token_pyramid import to_maps, to_tokens
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -97,11 +97,10 @@ class FPNTokens(nnx.Module):
             without = ("attention",) if vit_spec.pool != "cls" else ()
         self.resnet = ResNet(resnet_spec, rngs=rngs)
         self.strides = _checked_strides(self.resnet.channels, strides)
-        self.fpn = FPN(
-            resnet_spec, self.resnet.channels, channels, levels=self.strides, rngs=rngs
-        )
+        norm = NormSpec.of(resnet_spec)
+        self.fpn = FPN(norm, self.resnet.channels, channels, levels=self.strides, rngs=rngs)
         coarsest = max(self.resnet.channels)
-        last = (resnet_spec, self.resnet.channels[coarsest], channels)
+        last = (norm, self.resnet.channels[coarsest], channels)
         self.extra = (
             ConvNorm(*last, kernel=3, stride=2, activation=None, rngs=rngs)
             if extra_level

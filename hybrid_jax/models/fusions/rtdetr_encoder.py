@@ -31,7 +31,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.repvgg import CSPRepLayer
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
@@ -75,10 +75,11 @@ class RTDETREncoder(nnx.Module):
             rngs=rngs,
         )
         inputs = [self.resnet.channels[s] for s in self.strides[:-1]] + [vit_spec.width]
-        conv = functools.partial(ConvNorm, resnet_spec, rngs=rngs)
+        norm = NormSpec.of(resnet_spec)
+        conv = functools.partial(ConvNorm, norm, rngs=rngs)
         self.project = nnx.List([conv(C, channels, activation=None) for C in inputs])
         self.pyramid = CrossScale(
-            resnet_spec,
+            norm,
             channels,
             strides=self.strides,
             csp_blocks=csp_blocks,
@@ -114,7 +115,7 @@ class CrossScale(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         channels: int,
         *,
         strides: tuple[int, ...],
@@ -122,10 +123,10 @@ class CrossScale(nnx.Module):
         rngs: nnx.Rngs,
     ):
         silu = functools.partial(
-            ConvNorm, spec, channels, channels, activation=jax.nn.silu, rngs=rngs
+            ConvNorm, norm, channels, channels, activation=jax.nn.silu, rngs=rngs
         )
         csp = functools.partial(
-            CSPRepLayer, spec, 2 * channels, channels, blocks=csp_blocks, rngs=rngs
+            CSPRepLayer, norm, 2 * channels, channels, blocks=csp_blocks, rngs=rngs
         )
         self.factors = tuple(b // a for a, b in zip(strides[:-1], strides[1:], strict=True))
         self.lateral = nnx.List([silu() for _ in self.factors])

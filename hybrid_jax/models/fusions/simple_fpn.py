@@ -26,12 +26,12 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm, map_norm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec, map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.transformer import gelu
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.ops.rescale import average_pool
-from hybrid_jax.specs import ResNetSpec, ViTSpec
+from hybrid_jax.specs import Dtype, ResNetSpec, ViTSpec
 
 
 @FUSIONS.register("simple_fpn")
@@ -80,7 +80,7 @@ class SimpleFPN(nnx.Module):
         self.levels = nnx.List(
             [
                 Level(
-                    resnet_spec,
+                    NormSpec.of(resnet_spec),
                     width,
                     activation=gelu(vit_spec),
                     out_channels=self.channels[s],
@@ -117,7 +117,7 @@ class Level(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: int,
         *,
         activation: Callable[[jax.Array], jax.Array],
@@ -129,12 +129,12 @@ class Level(nnx.Module):
         ups, norms = [], []
         for number in range(doublings):
             if number:
-                norms.append(map_norm(spec, in_channels, rngs=rngs))
-            ups.append(Doubling(spec, in_channels, in_channels // 2, rngs=rngs))
+                norms.append(map_norm(norm, in_channels, rngs=rngs))
+            ups.append(Doubling(in_channels, in_channels // 2, dtype=norm.dtype, rngs=rngs))
             in_channels //= 2
         self.ups, self.norms = nnx.List(ups), nnx.List(norms)
         self.activation = activation
-        conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
+        conv = functools.partial(ConvNorm, norm, activation=None, rngs=rngs)
         self.reduce = conv(in_channels, out_channels)
         self.smooth = conv(
             out_channels, out_channels, kernel=3, scale_init=0.0 if zero_init else 1.0
@@ -159,10 +159,10 @@ class Doubling(nnx.Module):
     acts on single cells, followed by depth-to-space.
     """
 
-    def __init__(self, spec: ResNetSpec, in_channels: int, out_channels: int, *, rngs):
-        self.conv = Conv(
-            in_channels, 4 * out_channels, kernel=1, dtype=spec.dtype, rngs=rngs
-        )
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dtype: Dtype, rngs: nnx.Rngs
+    ):
+        self.conv = Conv(in_channels, 4 * out_channels, kernel=1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B h w C_in"]) -> Float[Array, "B 2*h 2*w C_out"]:
         """Maps (B, h, w, C_in) to (B, 2h, 2w, C_out)."""

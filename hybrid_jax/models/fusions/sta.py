@@ -31,7 +31,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of, hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import gelu
 from hybrid_jax.models.resnet.resnet import ResNet
 from hybrid_jax.models.vit.vit import ViT
@@ -83,7 +83,7 @@ class SpatialTuningAdapter(nnx.Module):
         self.join = nnx.List(
             [
                 ConvNorm(
-                    resnet_spec,
+                    NormSpec.of(resnet_spec),
                     vit_spec.width + detail_channels[stride],
                     channels,
                     activation=None,
@@ -140,7 +140,7 @@ class LightDetail(nnx.Module):
         for channels in LIGHT_CHANNELS.values():
             convs.append(
                 ConvNorm(
-                    spec,
+                    NormSpec.of(spec),
                     in_channels,
                     channels,
                     kernel=3,

@@ -36,6 +36,7 @@ from hybrid_jax.models.adapters.adapter_options import plan_adapter
 from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import hw_of
+from hybrid_jax.models.layers.conv_norm import NormSpec
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
 from hybrid_jax.models.layers.token_pyramid import JoinedPyramid, to_maps, to_tokens
 from hybrid_jax.models.layers.transformer import LayerScale, layer_norm
@@ -112,7 +113,7 @@ class ViTAdapter(AdaptedViT):
         )
         self.extractors = nnx.List([extractor() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
-            plan.resnet,
+            NormSpec.of(plan.resnet),
             strides=plan.strides,
             vit_stride=self.stride,
             width=self.width,

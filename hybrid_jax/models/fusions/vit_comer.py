@@ -42,7 +42,7 @@ from hybrid_jax.models.adapters.adapter_options import plan_adapter
 from hybrid_jax.models.adapters.conv_ffn import ConvFFN
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.deformable import DeformableAttention, cell_centers_px
 from hybrid_jax.models.layers.token_pyramid import (
@@ -107,6 +107,7 @@ class ViTCoMer(AdaptedViT):
         levels = plan.strides[1:]
         _check(vit_spec, levels=levels, mrfp_ratio=mrfp_ratio)
         super().__init__(plan, vit_spec, image_size=image_size, rngs=rngs)
+        norm = NormSpec.of(plan.resnet)
         mix = functools.partial(
             Mix,
             vit_spec,
@@ -118,16 +119,13 @@ class ViTCoMer(AdaptedViT):
             rngs=rngs,
         )
         self.mrfp = nnx.List(
-            [
-                MRFP(plan.resnet, vit_spec, levels, ratio=mrfp_ratio, rngs=rngs)
-                for _ in self.groups
-            ]
+            [MRFP(norm, vit_spec, levels, ratio=mrfp_ratio, rngs=rngs) for _ in self.groups]
         )
         self.to_vit = nnx.List([mix() for _ in self.groups])
         self.scales = nnx.List([LayerScale(self.width, initial=0.0) for _ in self.groups])
         self.to_levels = nnx.List([mix() for _ in range(len(self.groups) + extra)])
         self.join = JoinedPyramid(
-            plan.resnet,
+            norm,
             strides=plan.strides,
             vit_stride=self.stride,
             width=self.width,
@@ -169,20 +167,20 @@ class MRFP(nnx.Module):
     """Multi-receptive-field feature pyramid: 3x3 and 5x5 depthwise convolutions.
 
     Args:
-        resnet: gives the norm of the convolutions.
+        norm: of the convolutions.
         vit: gives D and the linear layers.
         strides: strides of the levels; each level has its own kernels.
         ratio: hidden width as a fraction of D; rounded to an even number.
     """
 
-    def __init__(self, resnet: ResNetSpec, vit: ViTSpec, strides, *, ratio, rngs):
+    def __init__(self, norm: NormSpec, vit: ViTSpec, strides, *, ratio, rngs):
         half = round(vit.width * ratio) // 2
         self.norm = layer_norm(vit, rngs=rngs)
         # No bias: batch norm subtracts the mean of each channel, which would cancel it.
         self.fc1 = Conv(vit.width, 2 * half, kernel=1, dtype=vit.dtype, rngs=rngs)
         conv = functools.partial(
             ConvNorm,
-            resnet,
+            norm,
             half,
             half,
             groups=half,

@@ -29,7 +29,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.detr.box_head import inverse_sigmoid
 from hybrid_jax.models.detr.decoder import DETRDecoder
-from hybrid_jax.models.detr.denoising import Denoising, NoisedQueries, group_bias
+from hybrid_jax.models.detr.denoising import Denoising, NoisedQueries, group_mask
 from hybrid_jax.models.detr.encoder import DETREncoder
 from hybrid_jax.models.detr.memory import Memory, MemoryMaker
 from hybrid_jax.models.detr.query_selection import QuerySelection
@@ -157,7 +157,7 @@ class DETR(nnx.Module):
         if self.encoder is not None:
             memory = self.encoder(memory, key=keys[0] if train else None)
         x, places, proposals = self._queries(memory)
-        bias, noised = None, None
+        mask, noised = None, None
         if self.denoising is not None and targets is not None and key is not None:
             noising_key = keys[1]
             assert noising_key is not None  # as `key`
@@ -167,10 +167,10 @@ class DETR(nnx.Module):
                 targets["box_mask"],
                 key=noising_key,
             )
-            bias = group_bias(noised.group, queries=x.shape[1])
+            mask = group_mask(noised.group, queries=x.shape[1])
             x = jnp.concatenate([noised.queries.astype(x.dtype), x], axis=1)
             places = jnp.concatenate([noised.references, places], axis=1)
-        sets = self.decoder(x, places, memory, bias=bias, key=keys[2] if train else None)
+        sets = self.decoder(x, places, memory, mask=mask, key=keys[2] if train else None)
         denoising = None
         if noised is not None:
             sets, denoising = _parted(sets, noised)

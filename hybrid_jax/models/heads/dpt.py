@@ -19,10 +19,10 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.dpt_fusion import Decoder, Reassemble, upsample_by
 from hybrid_jax.models.decoders.pixel_logits import PixelClassifier, class_logits
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import dropout
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import Dtype, ResNetSpec
+from hybrid_jax.specs import Dtype
 
 
 @HEADS.register("dpt")
@@ -76,7 +76,7 @@ class DPT(nnx.Module):
         auxiliary: bool = False,
         dropout: float = 0.1,
     ):
-        spec = ResNetSpec(norm=norm, dtype=dtype)
+        map_norm = NormSpec(norm=norm, dtype=dtype)
         self.levels, self.taps = tuple(sorted(strides)), tuple(taps)
         tapped = tapped_levels(self.levels, self.taps, token_stride=token_stride)
         wide = tuple(reassemble_channels) or (width,) * len(tapped)
@@ -94,12 +94,12 @@ class DPT(nnx.Module):
         )
         in_channels = (*(channels[s] for s in self.levels), *wide)
         kind = dict(residual_norm=residual_norm, align_corners=align_corners, rngs=rngs)
-        self.decoder = Decoder(spec, in_channels, hidden_dim, **kind)
-        self.conv = ConvNorm(spec, hidden_dim, hidden_dim, kernel=3, rngs=rngs)
+        self.decoder = Decoder(map_norm, in_channels, hidden_dim, **kind)
+        self.conv = ConvNorm(map_norm, hidden_dim, hidden_dim, kernel=3, rngs=rngs)
         self.logits = class_logits(hidden_dim, num_classes, rngs=rngs)
         kind = dict(num_classes=num_classes, dropout=dropout, rngs=rngs)
         self.auxiliary = (
-            PixelClassifier(spec, hidden_dim, hidden_dim, **kind) if auxiliary else None
+            PixelClassifier(map_norm, hidden_dim, hidden_dim, **kind) if auxiliary else None
         )
         self.finest = min((*self.levels, *tapped))
         self.align_corners, self.dropout = align_corners, dropout

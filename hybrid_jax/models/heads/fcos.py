@@ -21,11 +21,11 @@ from hybrid_jax.array_types import Array, Map, Maps
 from hybrid_jax.contracts import Features
 from hybrid_jax.models.decoders.fpn import FPN
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.layers.conv_norm import ConvNorm, group_count
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec, group_count
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.normalization import GroupNorm
 from hybrid_jax.outputs import DenseDetectionOutputs
-from hybrid_jax.specs import Dtype, ResNetSpec
+from hybrid_jax.specs import Dtype
 
 # Initial probability of each class (Lin et al., 2017, focal loss): with a larger one the
 # loss of the many empty cells dominates the first steps.
@@ -67,14 +67,14 @@ class FCOS(nnx.Module):
         neck: Literal["fpn", "none"] = "fpn",
     ):
         self.strides = tuple(sorted(strides))
-        spec = ResNetSpec(dtype=dtype)  # the necks' GroupNorm and dtype
+        norm = NormSpec(dtype=dtype)
         if neck == "fpn":
-            self.neck = FPN(spec, channels, tower_channels, levels=self.strides, rngs=rngs)
+            self.neck = FPN(norm, channels, tower_channels, levels=self.strides, rngs=rngs)
         else:
             self.neck = None
             self.project = nnx.List(
                 [
-                    ConvNorm(spec, channels[stride], tower_channels, rngs=rngs)
+                    ConvNorm(norm, channels[stride], tower_channels, rngs=rngs)
                     for stride in self.strides
                 ]
             )

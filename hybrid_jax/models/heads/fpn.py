@@ -21,11 +21,11 @@ from hybrid_jax.models.decoders.pixel_logits import PixelClassifier, class_logit
 from hybrid_jax.models.decoders.pyramid_pooling import PyramidPooling
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import dropout
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import Dtype, ResNetSpec
+from hybrid_jax.specs import Dtype
 
 
 @HEADS.register("fpn")
@@ -60,18 +60,18 @@ class FPNHead(nnx.Module):
         auxiliary: bool = True,
         dropout: float = 0.1,
     ):
-        spec = ResNetSpec(dtype=dtype)
+        norm = NormSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]
-        self.pooling = PyramidPooling(spec, channels[top], hidden_dim, rngs=rngs)
+        self.pooling = PyramidPooling(norm, channels[top], hidden_dim, rngs=rngs)
         in_channels = {s: channels[s] for s in self.levels} | {top: hidden_dim}
-        self.pyramid = FPN(spec, in_channels, hidden_dim, levels=self.levels, rngs=rngs)
-        self.fuse = ConvNorm(spec, hidden_dim, hidden_dim, kernel=3, rngs=rngs)
+        self.pyramid = FPN(norm, in_channels, hidden_dim, levels=self.levels, rngs=rngs)
+        self.fuse = ConvNorm(norm, hidden_dim, hidden_dim, kernel=3, rngs=rngs)
         self.logits = class_logits(hidden_dim, num_classes, rngs=rngs)
         self.auxiliary_stride = 16 if 16 in self.levels else top
         self.auxiliary = (
             PixelClassifier(
-                spec,
+                norm,
                 channels[self.auxiliary_stride],
                 hidden_dim,
                 num_classes=num_classes,

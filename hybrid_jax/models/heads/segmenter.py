@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hybrid_jax.array_types import AttentionMask, PixelMask, Tokens
 from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
@@ -24,7 +25,6 @@ from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import Dtype, ViTSpec
 
 # Added to the attention logits of padding: its exponential is zero; bfloat16 can hold it.
-_MASKED = -1e9
 
 
 @HEADS.register("segmenter")
@@ -98,23 +98,21 @@ class Segmenter(nnx.Module):
         K = self.classes.shape[0]
         classes = jnp.broadcast_to(self.classes[...].astype(x.dtype), (B, K, D))
         tokens = jnp.concatenate([x.reshape(B, h * w, D), classes], axis=1)
-        bias = self._bias(features.mask, tokens)
+        mask = self._key_mask(features.mask, tokens)
         for number, block in enumerate(self.blocks):
             chosen = jax.random.fold_in(key, number) if train and key is not None else None
-            tokens = block(tokens, key=chosen, bias=bias)
+            tokens = block(tokens, key=chosen, mask=mask)
         tokens = self.norm(tokens)
         patches = self.patch(tokens[:, : h * w]).astype(jnp.float32)
         classes = self.mask(tokens[:, h * w :]).astype(jnp.float32)
         logits = jnp.einsum("bnd,bkd->bnk", patches, classes) / math.sqrt(D)
         return SegmentationOutputs(logits.reshape(B, h, w, K), stride=self.stride)
 
-    def _bias(self, mask: jax.Array | None, tokens: jax.Array) -> jax.Array | None:
-        """Returns (B, 1, N + K, N + K), far below zero where a key is padding."""
+    def _key_mask(self, mask: PixelMask | None, tokens: Tokens) -> AttentionMask | None:
+        """Returns (B, 1, 1, N + K), False where a key is padding."""
         if mask is None:
             return None
         B, N, _ = tokens.shape
         real = cell_mask(mask, stride=self.stride).reshape(B, -1)
         real = jnp.pad(real, ((0, 0), (0, N - real.shape[1])), constant_values=True)
-        bias = jnp.where(real, 0.0, _MASKED).astype(tokens.dtype)
-        # Fused kernels need a bias of the full (N, N) shape.
-        return jnp.broadcast_to(bias[:, None, None], (B, 1, N, N))
+        return real[:, None, None]

@@ -20,11 +20,11 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.rescale import upsample
 from hybrid_jax.outputs import SegmentationOutputs
-from hybrid_jax.specs import Dtype, ResNetSpec
+from hybrid_jax.specs import Dtype
 
 
 @HEADS.register("transunet")
@@ -62,7 +62,7 @@ class TransUNet(nnx.Module):
         bottleneck: int = 512,
         decoder_channels: tuple[int, ...] = (256, 128, 64, 16),
     ):
-        spec = ResNetSpec(dtype=dtype)
+        norm = NormSpec(dtype=dtype)
         self.levels = tuple(sorted(strides))
         top = self.levels[-1]
         doubled = all(2 * a == b for a, b in itertools.pairwise(self.levels))
@@ -75,12 +75,12 @@ class TransUNet(nnx.Module):
                 f"{self.levels[0]}; got strides {self.levels} and decoder_channels "
                 f"{tuple(decoder_channels)}."
             )
-        self.begin = ConvNorm(spec, channels[top], bottleneck, kernel=3, rngs=rngs)
+        self.begin = ConvNorm(norm, channels[top], bottleneck, kernel=3, rngs=rngs)
         stages, before = [], bottleneck
         for stride, wide in zip(reached, decoder_channels, strict=True):
             skip = channels[stride] if stride in self.levels else 0
-            first = ConvNorm(spec, before + skip, wide, kernel=3, rngs=rngs)
-            second = ConvNorm(spec, wide, wide, kernel=3, rngs=rngs)
+            first = ConvNorm(norm, before + skip, wide, kernel=3, rngs=rngs)
+            second = ConvNorm(norm, wide, wide, kernel=3, rngs=rngs)
             stages.append(nnx.List([first, second]))
             before = wide
         self.reached = tuple(reached)

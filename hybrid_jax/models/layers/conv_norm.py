@@ -1,21 +1,52 @@
 """Convolution, norm and activation: the building block of necks and fusions."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 from flax import nnx
 
+from hybrid_jax.errors import UserError
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.models.layers.folding import FoldedNorm, Norm
 from hybrid_jax.models.layers.normalization import BatchNorm, GroupNorm
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.specs import Dtype, ResNetSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormSpec:
+    """The norm and the compute dtype of convolutions outside of a ResNet's own blocks.
+
+    Attributes:
+        norm: "group" or "batch".
+        eps: of GroupNorm, added to the variance.
+        dtype: compute dtype.
+
+    Raises:
+        UserError: another norm.
+    """
+
+    norm: Literal["group", "batch"] = "group"
+    eps: float = 1e-6
+    dtype: Dtype = "float32"
+
+    def __post_init__(self):
+        if self.norm not in ("group", "batch"):
+            raise UserError(f"norm: expected 'group' or 'batch', got {self.norm!r}.")
+
+    @classmethod
+    def of(cls, spec: ResNetSpec) -> "NormSpec":
+        """Returns what the spec says of them."""
+        eps = {"vit_jax": 1e-6, "timm": 1e-5}[spec.numerics]
+        return cls(norm=spec.norm, eps=eps, dtype=spec.dtype)
 
 
 class ConvNorm(nnx.Module):
     """A convolution without bias, a norm and an activation.
 
     Args:
-        spec: gives the norm, its epsilon and the dtype; kernels are not standardized.
+        norm: which, and the dtype; kernels are not standardized.
         activation: applied last; None for none.
         groups: groups of the convolution; equal to both channel counts for depthwise.
         scale_init: initial scale of the norm; 0.0 makes a residual branch start at zero.
@@ -23,7 +54,7 @@ class ConvNorm(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: int,
         out_channels: int,
         *,
@@ -41,10 +72,10 @@ class ConvNorm(nnx.Module):
             stride=stride,
             padding="end" if kernel == stride > 1 else "centered",
             groups=groups,
-            dtype=spec.dtype,
+            dtype=norm.dtype,
             rngs=rngs,
         )
-        self.norm = map_norm(spec, out_channels, scale_init=scale_init, rngs=rngs)
+        self.norm = map_norm(norm, out_channels, scale_init=scale_init, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -63,20 +94,20 @@ class ConvNorm(nnx.Module):
 
 
 def map_norm(
-    spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0
+    norm: NormSpec, channels: int, *, rngs: nnx.Rngs, scale_init: float = 1.0
 ) -> Norm:
-    """Returns the spec's kind of norm for any number of channels.
+    """Returns the kind of norm that is asked for, of any number of channels.
 
     GroupNorm has 32 groups from 128 channels on, and fewer below, see `group_count`.
     """
-    if spec.norm == "batch":
-        return BatchNorm(channels, scale_init=scale_init, dtype=spec.dtype, rngs=rngs)
+    if norm.norm == "batch":
+        return BatchNorm(channels, scale_init=scale_init, dtype=norm.dtype, rngs=rngs)
     return GroupNorm(
         channels,
-        eps={"vit_jax": 1e-6, "timm": 1e-5}[spec.numerics],
+        eps=norm.eps,
         scale_init=scale_init,
         groups=group_count(channels),
-        dtype=spec.dtype,
+        dtype=norm.dtype,
     )
 
 

@@ -5,8 +5,7 @@ import functools
 import jax
 from flax import nnx
 
-from hybrid_jax.models.layers.conv_norm import ConvNorm
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 
 
 class RepVGG(nnx.Module):
@@ -16,8 +15,8 @@ class RepVGG(nnx.Module):
     `models/layers/folding.py` replaces it by that.
     """
 
-    def __init__(self, spec: ResNetSpec, channels: int, *, rngs: nnx.Rngs):
-        conv = functools.partial(ConvNorm, spec, activation=None, rngs=rngs)
+    def __init__(self, norm: NormSpec, channels: int, *, rngs: nnx.Rngs):
+        conv = functools.partial(ConvNorm, norm, activation=None, rngs=rngs)
         self.conv3 = conv(channels, channels, kernel=3)
         self.conv1 = conv(channels, channels)
 
@@ -59,18 +58,18 @@ class CSPRepLayer(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         in_channels: int,
         out_channels: int,
         *,
         blocks: int,
         rngs: nnx.Rngs,
     ):
-        view = functools.partial(ConvNorm, spec, activation=jax.nn.silu, rngs=rngs)
+        view = functools.partial(ConvNorm, norm, activation=jax.nn.silu, rngs=rngs)
         self.deep = view(in_channels, out_channels)
         self.flat = view(in_channels, out_channels)
         self.blocks = nnx.List(
-            [RepVGG(spec, out_channels, rngs=rngs) for _ in range(blocks)]
+            [RepVGG(norm, out_channels, rngs=rngs) for _ in range(blocks)]
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.models.layers.conv_norm import map_norm
+from hybrid_jax.models.layers.conv_norm import NormSpec, map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.rescale import to_stride, upsample
-from hybrid_jax.specs import ResNetSpec
 
 
 def to_tokens(maps: dict[int, jax.Array]) -> jax.Array:
@@ -44,7 +43,7 @@ class JoinedPyramid(nnx.Module):
     At the ViT's own stride the norm starts at zero, so that this map starts as the ViT's.
 
     Args:
-        spec: gives the norm and the dtype.
+        norm: of the maps, and the dtype.
         strides: of the maps, fine to coarse.
         vit_stride: stride of the ViT's map, one of `strides`.
         width: D of all maps.
@@ -52,7 +51,7 @@ class JoinedPyramid(nnx.Module):
 
     def __init__(
         self,
-        spec: ResNetSpec,
+        norm: NormSpec,
         *,
         strides: tuple[int, ...],
         vit_stride: int,
@@ -60,10 +59,10 @@ class JoinedPyramid(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.strides, self.vit_stride = strides, vit_stride
-        self.lift = Conv(width, width, kernel=1, dtype=spec.dtype, rngs=rngs)
+        self.lift = Conv(width, width, kernel=1, dtype=norm.dtype, rngs=rngs)
         self.norms = nnx.List(
             [
-                map_norm(spec, width, scale_init=float(s != vit_stride), rngs=rngs)
+                map_norm(norm, width, scale_init=float(s != vit_stride), rngs=rngs)
                 for s in strides
             ]
         )

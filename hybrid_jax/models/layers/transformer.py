@@ -97,9 +97,10 @@ class Attention(nnx.Module):
         self.out = linear(spec, spec.width, spec.width, rngs=rngs)
         self.num_heads = spec.num_heads
 
-    def __call__(self, x: jax.Array, *, rotation=None, bias=None) -> jax.Array:
+    def __call__(self, x: jax.Array, *, rotation=None, bias=None, mask=None) -> jax.Array:
         query, key, value = self.project(x, rotation=rotation)
-        return self.out(attention(query, key, value, bias=bias).reshape(x.shape))
+        y = attention(query, key, value, bias=bias, mask=mask)
+        return self.out(y.reshape(x.shape))
 
     def project(self, x: jax.Array, *, rotation=None) -> tuple[jax.Array, ...]:
         """Maps tokens (B, N, D) to query, key and value (B, N, heads, d), rotated."""
@@ -165,6 +166,7 @@ class Block(nnx.Module):
         key: jax.Array | None = None,
         rotation=None,
         bias=None,
+        mask=None,
         attend=None,
         drop_path: jax.Array | None = None,
     ) -> jax.Array:
@@ -174,6 +176,7 @@ class Block(nnx.Module):
             key: switches dropout and drop path on.
             rotation: cosines and sines of rotary positions, see `ops.positions.rope2d`.
             bias: added to the attention logits, broadcastable to (B, heads, N, N).
+            mask: False hides a key from a query; of the same shape.
             attend: replaces self-attention over all tokens: `attend(attn, tokens)` gets
                 this block's attention layer (None if not built) and the normed tokens, and
                 returns (B, N, D).
@@ -186,7 +189,7 @@ class Block(nnx.Module):
         y = self.norm1(x)
         if attend is None:
             assert self.attn is not None
-            y = self.attn(y, rotation=rotation, bias=bias)
+            y = self.attn(y, rotation=rotation, bias=bias, mask=mask)
         else:
             y = attend(self.attn, y)
         x = x + _branch(y, self.scale1, rate=rate, key=key_attn)

@@ -5,12 +5,14 @@ import contextvars
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 
 from hybrid_jax.array_types import (
     AnyBias,
     AnyKeys,
     AnyQueries,
     AttentionBias,
+    AttentionMask,
     Keys,
     Queries,
 )
@@ -21,6 +23,8 @@ KERNELS = ("auto", "xla", "cudnn", "tokamax")
 
 # Tokens. Half of the smallest tile (64 x 64) of cuDNN's kernels; not measured.
 _SHORTEST = 32
+# Added to the logits of hidden keys: its exponential is zero, and float16 can hold it.
+_HIDDEN = -3e4
 
 _KERNEL: contextvars.ContextVar[str] = contextvars.ContextVar("kernel", default="auto")
 _STAND_IN: contextvars.ContextVar[Callable[..., jax.Array] | None] = contextvars.ContextVar(
@@ -58,7 +62,12 @@ def attention_by(stand_in: Callable[..., jax.Array]) -> Iterator[None]:
 
 
 def attention(
-    query: Queries, key: Keys, value: Keys, *, bias: AttentionBias | None = None
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    *,
+    bias: AttentionBias | None = None,
+    mask: AttentionMask | None = None,
 ) -> Queries:
     """Returns the attention of every query to every key.
 
@@ -70,10 +79,14 @@ def attention(
         key: (B, M, heads, d).
         value: (B, M, heads, d).
         bias: added to the logits, broadcastable to (B, heads, N, M).
+        mask: False hides a key from a query, broadcastable to the same shape. A query
+            from which all keys are hidden attends to all of them.
 
     Returns:
         (B, N, heads, d); the softmax runs in float32 for any dtype.
     """
+    if mask is not None:
+        bias = _with_hidden(bias, mask, dtype=query.dtype)
     if (stand_in := _STAND_IN.get()) is not None:
         return stand_in(query, key, value, bias=bias)
     kernel = chosen_kernel(query, key, bias=bias)
@@ -84,6 +97,12 @@ def attention(
     if platform() == "tpu":
         return stored_weights.attention(query, key, value, bias=bias)
     return jax.nn.dot_product_attention(query, key, value, bias, implementation="xla")
+
+
+def _with_hidden(bias, mask, *, dtype) -> jax.Array:
+    """Returns the bias that also hides keys: not every kernel takes a mask of its own."""
+    hidden = jnp.where(mask, 0.0, _HIDDEN).astype(dtype)
+    return hidden if bias is None else bias + hidden
 
 
 def chosen_kernel(query: AnyQueries, key: AnyKeys, *, bias: AnyBias | None = None) -> str:

@@ -10,9 +10,6 @@ from jaxtyping import Bool, Float
 from hybrid_jax.array_types import Array, Map, Queries
 from hybrid_jax.ops.attention.dot_product import attention
 
-# Added to the logits of padding: its exponential is zero; bfloat16 can hold it.
-_MASKED = -1e9
-
 
 def to_windows(x: Map, *, window_size: int) -> Float[Array, "B n {window_size}**2 C"]:
     """Splits (B, h, w, C) into windows (B, n, window_size**2, C), row by row.
@@ -89,14 +86,11 @@ def windowed_attention(
         )
         for x, windows in ((key, k), (value, v))
     )
-    bias = _padding_bias(grids, window_size=window_size, prefix=prefix)
-    if bias is not None:
-        # Fused kernels need a bias of the full shape.
-        bias = jnp.asarray(bias, query.dtype)[None, :, None, None]
-        bias = jnp.broadcast_to(bias, (B, n, 1, area, prefix + area))
-        bias = bias.reshape(B * n, 1, area, prefix + area)
+    mask = _key_mask(grids, window_size=window_size, prefix=prefix)
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (B, *mask.shape)).reshape(B * n, 1, 1, -1)
     q, k, v = (x.reshape(B * n, -1, heads, d) for x in (q, k, v))
-    out = attention(q, k, v, bias=bias).reshape(B, n, area, heads * d)
+    out = attention(q, k, v, mask=mask).reshape(B, n, area, heads * d)
     tokens = [
         part.reshape(B, -1, heads, d)
         for part in _all_grids(out, grids, window_size=window_size)
@@ -127,10 +121,9 @@ def _all_grids(x, grids, *, window_size):
     return maps
 
 
-def _padding_bias(grids, *, window_size, prefix):
-    """Returns the bias (n, P + window_size**2) of padding; None without padding."""
+def _key_mask(grids, *, window_size, prefix) -> np.ndarray | None:
+    """Returns (n, P + window_size**2) bool, False for padding; None without padding."""
     real = np.concatenate([real_cells(hw, window_size=window_size) for hw in grids])
     if real.all():
         return None
-    real = np.concatenate([np.ones((len(real), prefix), bool), real], axis=1)
-    return np.where(real, 0.0, _MASKED)
+    return np.concatenate([np.ones((len(real), prefix), bool), real], axis=1)

@@ -10,7 +10,7 @@ from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.fpn import FPN
-from hybrid_jax.specs import ResNetSpec
+from hybrid_jax.models.layers.conv_norm import NormSpec
 
 CHANNELS = {4: 5, 8: 6, 16: 7, 32: 8}
 # The maps of a 75 x 101 image.
@@ -21,7 +21,7 @@ def shapes(levels):
     """Describes a pyramid of four channels without filling its parameters."""
     return nnx.eval_shape(
         lambda: FPN(
-            ResNetSpec(norm="batch"), CHANNELS, 4, levels=levels, rngs=nnx.Rngs(params=0)
+            NormSpec(norm="batch"), CHANNELS, 4, levels=levels, rngs=nnx.Rngs(params=0)
         )
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 from parameters import random_like
 
-from hybrid_jax.models.detr.denoising import Denoising, group_bias
+from hybrid_jax.models.detr.denoising import Denoising, group_mask
 from hybrid_jax.models.detr.memory import Memory
 from hybrid_jax.models.detr.query_selection import QuerySelection, anchor_boxes
 from hybrid_jax.specs import ViTSpec
@@ -111,9 +111,9 @@ def test_noise_is_as_strong_as_said():
 
 def test_only_what_may_be_seen_is():
     group = np.array([[0, 0, 1, 1], [0, 0, 0, 0]])
-    bias = np.asarray(group_bias(jnp.asarray(group), queries=3))
-    assert bias.shape == (2, 1, 7, 7)
+    mask = np.asarray(group_mask(jnp.asarray(group), queries=3))
+    assert mask.shape == (2, 1, 7, 7)
+    assert mask.dtype == bool
     for image, asks, asked in np.ndindex(2, 7, 7):
         both = asks < 4 and asked < 4 and group[image, asks] == group[image, asked]
-        assert (bias[image, 0, asks, asked] == 0.0) == (asked >= 4 or both)
-        assert bias[image, 0, asks, asked] in (0.0, np.float32(-3e4))
+        assert mask[image, 0, asks, asked] == (asked >= 4 or both)

@@ -107,7 +107,7 @@ def test_scales_follow_the_strides_and_the_patch_size(patch, strides, channels, 
 
 
 def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
-    graph, state = nnx.split(SpatialGate(RESNET, rngs=nnx.Rngs(params=0)))
+    graph, state = nnx.split(SpatialGate(dtype="float32", rngs=nnx.Rngs(params=0)))
     kernel = jnp.zeros((7, 7, 2, 1)).at[3, 3, 0, 0].set(1.0)  # reads the maximum alone
     state["conv"]["kernel"] = nnx.Param(kernel)
     x = jnp.array([2.0, -1.0, 2.0, 0.5]).reshape(1, 1, 1, 4)

@@ -15,6 +15,7 @@ from parameters import as_float64, random_like
 from hybrid_jax import create_model
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions.vit_comer import MRFP, ViTCoMer
+from hybrid_jax.models.layers.conv_norm import NormSpec
 from hybrid_jax.models.layers.token_pyramid import to_maps, to_tokens
 from hybrid_jax.ops.rescale import average_pool, upsample
 
@@ -35,9 +36,7 @@ def build(*, resnet=small_fusion.RESNET, vit=small_fusion.VIT, **options):
 
 def test_mrfp_equals_a_loop_over_taps():
     vit = dataclasses.replace(small_fusion.VIT, width=8, num_heads=2)
-    module = MRFP(
-        small_fusion.RESNET, vit, tuple(SHAPES), ratio=1.0, rngs=nnx.Rngs(params=0)
-    )
+    module = MRFP(NormSpec(), vit, tuple(SHAPES), ratio=1.0, rngs=nnx.Rngs(params=0))
     graph, state = nnx.split(module)
     state = random_like(state)
     p = as_float64(state)

@@ -15,14 +15,14 @@ from task_steps import build_model_of
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.dpt_fusion import ResidualUnit
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.layers.conv_norm import ConvNorm
+from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.folding import FoldedNorm, fold
 from hybrid_jax.models.layers.normalization import BatchNorm, GroupNorm
 from hybrid_jax.models.resnet.bottleneck import Bottleneck
 from hybrid_jax.models.resnet.resnet import ResNet
-from hybrid_jax.specs import ResNetSpec
 
 BATCH = dataclasses.replace(RESNET, norm="batch")
+NORM = NormSpec(norm="batch")
 RESNETS = {
     "batch": dict(norm="batch"),
     "batch, deep, pooled": dict(norm="batch", root="deep", shortcut="pooled"),
@@ -47,7 +47,7 @@ def test_every_kind_of_resnet_gives_the_same_folded(kind):
 
 def test_residual_unit_with_norms_gives_the_same_folded():
     unit = random_module(
-        lambda: ResidualUnit(BATCH, 8, residual_norm=True, rngs=nnx.Rngs(params=0))
+        lambda: ResidualUnit(NORM, 8, residual_norm=True, rngs=nnx.Rngs(params=0))
     )
     check_folding_changes_nothing(unit, images(2, 5, 7, 8))
     assert all(isinstance(norm, FoldedNorm) for norm in unit.norms)
@@ -55,7 +55,7 @@ def test_residual_unit_with_norms_gives_the_same_folded():
 
 @pytest.mark.parametrize("options", [dict(groups=8), dict(kernel=3, stride=2), {}])
 def test_conv_norm_is_one_convolution_with_a_bias(options):
-    pair = random_module(lambda: ConvNorm(BATCH, 8, 8, rngs=nnx.Rngs(params=0), **options))
+    pair = random_module(lambda: ConvNorm(NORM, 8, 8, rngs=nnx.Rngs(params=0), **options))
     pair.norm.fixed = True  # as a frozen one is
     check_folding_changes_nothing(pair, images(2, 5, 7, 8))
     assert set(nnx.to_pure_dict(nnx.state(pair))) == {"conv"}
@@ -63,13 +63,13 @@ def test_conv_norm_is_one_convolution_with_a_bias(options):
 
 
 def test_conv_of_a_bias_of_its_own_keeps_it():
-    pair = random_module(lambda: ConvNorm(BATCH, 4, 6, rngs=nnx.Rngs(params=0)))
+    pair = random_module(lambda: ConvNorm(NORM, 4, 6, rngs=nnx.Rngs(params=0)))
     pair.conv.bias = nnx.data(nnx.Param(jnp.arange(6.0)))
     check_folding_changes_nothing(pair, images(2, 5, 7, 4))
 
 
 def test_group_norm_stays_with_its_statistics_of_each_image():
-    pair = random_module(lambda: ConvNorm(RESNET, 8, 16, rngs=nnx.Rngs(params=0)))
+    pair = random_module(lambda: ConvNorm(NormSpec(), 8, 16, rngs=nnx.Rngs(params=0)))
     before = nnx.state(pair)
     check_folding_changes_nothing(pair, images(2, 5, 7, 8))
     assert isinstance(pair.norm, GroupNorm)
@@ -89,7 +89,7 @@ def test_norm_without_a_convolution_before_it_stays():
 
 
 def test_arrays_stay_float32_under_bfloat16():
-    spec = ResNetSpec(norm="batch", dtype="bfloat16")
+    spec = NormSpec(norm="batch", dtype="bfloat16")
     pair = random_module(lambda: ConvNorm(spec, 8, 8, rngs=nnx.Rngs(params=0)))
     x = images(2, 5, 7, 8)
     expected = outputs_of(pair, x).astype(jnp.float32)
@@ -120,7 +120,7 @@ def test_head_with_batch_norm_gives_the_same_folded():
 
 
 def test_folded_part_does_not_train():
-    pair = random_module(lambda: ConvNorm(BATCH, 4, 4, rngs=nnx.Rngs(params=0)))
+    pair = random_module(lambda: ConvNorm(NORM, 4, 4, rngs=nnx.Rngs(params=0)))
     fold(pair)
     with pytest.raises(UserError, match="expected False in a model folded"):
         pair(images(1, 2, 2, 4), train=True)

@@ -7,14 +7,14 @@ from flax import nnx
 from folding_guarantee import check_folding_changes_nothing, random_module
 from parameters import names_and_leaves
 
+from hybrid_jax.models.layers.conv_norm import NormSpec
 from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.models.layers.repvgg import CSPRepLayer, RepVGG
-from hybrid_jax.specs import ResNetSpec
 
-BATCH = ResNetSpec(norm="batch")
+BATCH = NormSpec(norm="batch")
 
 
-@pytest.mark.parametrize("spec", [BATCH, ResNetSpec()], ids=["batch", "group"])
+@pytest.mark.parametrize("spec", [BATCH, NormSpec()], ids=["batch", "group"])
 def test_block_gives_the_same_folded(spec):
     block = random_module(lambda: RepVGG(spec, 32, rngs=nnx.Rngs(params=0)))
     check_folding_changes_nothing(

@@ -9,17 +9,17 @@ import pytest
 from flax import nnx
 from parameters import as_float64, random_like
 
+from hybrid_jax.models.layers.conv_norm import NormSpec
 from hybrid_jax.models.layers.token_pyramid import (
     JoinedPyramid,
     add_to_level,
     to_maps,
     to_tokens,
 )
-from hybrid_jax.specs import ResNetSpec
 
 WIDTH = 6
 # BatchNorm: running statistics stand in the state, and no groups need to be known.
-SPEC = ResNetSpec(blocks=(1, 1), width=8, norm="batch")
+NORM = NormSpec(norm="batch")
 IMAGE = (41, 75)  # no multiple of any stride
 
 
@@ -67,7 +67,7 @@ def normalize(x, p, *, train):
 
 def build(strides, vit_stride):
     return JoinedPyramid(
-        SPEC, strides=strides, vit_stride=vit_stride, width=WIDTH, rngs=nnx.Rngs(params=0)
+        NORM, strides=strides, vit_stride=vit_stride, width=WIDTH, rngs=nnx.Rngs(params=0)
     )
 
 

@@ -44,6 +44,20 @@ def test_bias_is_added_to_the_logits(shape):
     np.testing.assert_allclose(ours, reference(*inputs(), bias), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_mask_hides_keys_and_goes_with_a_bias(dtype):
+    query, key, value = inputs(dtype)
+    mask = np.ones((2, 1, 1, 7), bool)
+    mask[0, ..., 4] = False
+    bias = np.random.default_rng(1).standard_normal((1, 3, 5, 7)).astype(dtype)
+    hidden = attention(query, key, value, bias=jnp.asarray(bias), mask=jnp.asarray(mask))
+    without = (np.delete(x, 4, 1) for x in (key, value))
+    exact = reference(query, *without, np.delete(bias, 4, -1))
+    atol = 1e-6 if dtype == np.float32 else 2e-3
+    np.testing.assert_allclose(hidden[0], exact[0], atol=atol)
+    np.testing.assert_allclose(hidden[1], reference(query, key, value, bias)[1], atol=atol)
+
+
 def test_bias_of_minus_infinity_hides_a_key():
     bias = np.zeros((1, 1, 5, 7), np.float32)
     bias[..., 4] = -np.inf
