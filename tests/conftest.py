@@ -38,6 +38,7 @@ def pytest_collection_finish():
     import quick_tracing
 
     quick_tracing.give_tracers_a_short_answer()
+    quick_tracing.share_contexts()
     quick_tracing.collect_garbage_rarely()
 
 

@@ -1,15 +1,18 @@
 """What makes Python quick where programs are traced: a third of the suite's time."""
 
 import gc
+import itertools
 import os
 import pathlib
 import resource
 
 import jax
+from jax._src.interpreters import mlir
 
 # A traced program is millions of small objects that live for a while. At Python's own
 # thresholds (700, 10, 10) reading them again and again takes a fifth of all time.
 _THRESHOLDS = (100_000, 50, 100)
+_PROGRAMS_A_CONTEXT = 200
 
 
 def collect_garbage_rarely() -> None:
@@ -31,6 +34,24 @@ def give_tracers_a_short_answer() -> None:
         raise AttributeError(f"{type(tracer).__name__} has no sharding")
 
     jax.core.Tracer.sharding = property(sharding)
+
+
+def share_contexts() -> None:
+    """Lowers many programs in one context of MLIR, where JAX makes one for each.
+
+    Loading the dialects into a new context takes longer than lowering, for a program of
+    one operation: the suite has thousands. Constants live as long as their context does,
+    so there is a new one now and then.
+    """
+    make, made = mlir.make_ir_context, itertools.count()
+    newest = []
+
+    def shared() -> mlir.ir.Context:
+        if next(made) % _PROGRAMS_A_CONTEXT == 0:
+            newest[:] = [make()]
+        return newest[0]
+
+    mlir.make_ir_context = shared
 
 
 def resident_bytes() -> int:

@@ -57,7 +57,7 @@ def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
     """Returns this process's environment, with `devices` instead of eight."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
     return os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/quick_start")]),
         "XLA_FLAGS": xla_flags(devices=devices),
         "JAX_PLATFORMS": "cpu",
         "HJ_CACHE": cache,

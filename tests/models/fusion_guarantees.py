@@ -8,6 +8,7 @@ fusions made to fail.
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,20 +54,12 @@ def check_contract(fusion, *, hw=BUILT_FOR, dtype="float32", image_dtype=None, *
     specs = dict(resnet=RESNET, vit=VIT) | specs
     specs = {name: dataclasses.replace(spec, dtype=dtype) for name, spec in specs.items()}
     built = build(fusion, **specs)
-    orders = []
-
-    def apply(params, images):
-        features = built.apply(params, images, train=False)
-        assert isinstance(features, Features), f"{type(features)} is not Features"
-        orders.append(list(features.maps))
-        return features
-
-    images = jax.ShapeDtypeStruct((2, *hw, 3), jnp.dtype(image_dtype or dtype))
-    features = jax.eval_shape(apply, built.params, images)
+    traced = _eval_trace(built, hw=hw, image_dtype=image_dtype or dtype)
+    features, order = traced.features, traced.order
     channels, width = built.module.channels, built.module.width
-    assert orders[0] == sorted(orders[0]), f"maps are not fine to coarse: {orders[0]}"
-    assert list(channels) == orders[0], (
-        f"`channels` promises strides {list(channels)}, the maps have {orders[0]}"
+    assert order == sorted(order), f"maps are not fine to coarse: {order}"
+    assert list(channels) == order, (
+        f"`channels` promises strides {list(channels)}, the maps have {order}"
     )
     for stride, array in features.maps.items():
         h, w = (math.ceil(side / stride) for side in hw)
@@ -94,7 +87,7 @@ def check_parameters_are_float32(fusion):
 
 def check_gradient_reaches_everything(fusion):
     """A random reading of the outputs depends on every parameter."""
-    unread = _unread_parameters(build(fusion))
+    unread = _unread_parameters(fusion)
     assert not unread, (
         f"no gradient reaches {len(unread)} parameters, which nothing reads: "
         f"{', '.join(unread[:8])}"
@@ -125,14 +118,37 @@ def check_gradient_reaches_everything(fusion):
         )
 
 
-def _unread_parameters(built):
+def _unread_parameters(fusion):
     """Returns the names of parameters that no output depends on, in a traced program."""
-    images = jax.ShapeDtypeStruct((2, *BUILT_FOR, 3), jnp.float32)
-    apply = functools.partial(built.apply, train=False)
-    jaxpr = jax.make_jaxpr(apply)(built.params, images).jaxpr
+    built = build(fusion)
+    jaxpr = _eval_trace(built, hw=BUILT_FOR, image_dtype="float32").jaxpr
     _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     names = names_and_leaves(built.params)
     return [name for name, read in zip(names, used, strict=False) if not read]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """Eval mode, traced: the program, the shapes of what it gives, its maps' strides."""
+
+    jaxpr: Any
+    features: Features
+    order: list[int]
+
+
+@functools.lru_cache(maxsize=8)  # those of one fusion, of which two checks read one
+def _eval_trace(built, *, hw, image_dtype):
+    orders = []
+
+    def apply(params, images):
+        features = built.apply(params, images, train=False)
+        assert isinstance(features, Features), f"{type(features)} is not Features"
+        orders.append(list(features.maps))
+        return features
+
+    images = jax.ShapeDtypeStruct((2, *hw, 3), jnp.dtype(image_dtype))
+    traced = jax.make_jaxpr(apply, return_shape=True)(built.params, images)
+    return _Trace(traced[0].jaxpr, traced[1], orders[0])
 
 
 def check_examples_do_not_mix(fusion, *, hw=OTHER_HW):
@@ -169,7 +185,7 @@ def check_drops_follow_the_key(fusion):
 
 
 def _program(fusion, *, train, keyed):
-    built = build(fusion)
+    built = build(fusion, **COMPUTED)
 
     def apply(params, images, key):
         return built.apply(params, images, train=train, key=key if keyed else None)

@@ -27,7 +27,7 @@ OTHER_SIZES = ((97, 131), (65, 33))
 OTHER_HW = OTHER_SIZES[1]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Built:
     """One fusion, taken apart so that pure functions can run it.
 
@@ -44,9 +44,13 @@ class Built:
     forward: object
 
 
-@functools.cache
 def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
-    """Describes a fusion made for BUILT_FOR with its default options."""
+    """Describes a fusion made for BUILT_FOR with its default options; each once."""
+    return _build(fusion, resnet, vit)
+
+
+@functools.cache
+def _build(fusion, resnet, vit):
     module = nnx.eval_shape(lambda: construct(fusion, resnet=resnet, vit=vit))
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     rest = random_like(rest)

@@ -18,7 +18,8 @@ from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_fusion
 
-# Every kind of part, each at least once; kinds of different parts share a program.
+# Every kind of part, each at least once; kinds of different parts share a program. All
+# four stages are there where stages differ from one another.
 PART_VARIANTS = {
     "batch-mean-sincos-remat": dict(
         resnet=dict(norm="batch", root="deep", shortcut="pooled", remat="dots"),
@@ -58,8 +59,12 @@ def test_fusion_computes_in_the_spec_dtype_whatever_the_images_at_a_smaller_size
 @pytest.mark.parametrize("variant", PART_VARIANTS)
 def test_fusion_takes_every_kind_of_part(fusion, variant):
     options = PART_VARIANTS[variant]
-    resnet = dataclasses.replace(small_fusion.RESNET, **options.get("resnet", {}))
-    vit = dataclasses.replace(small_fusion.VIT, **options.get("vit", {}))
+    parts = dict(resnet=small_fusion.RESNET, vit=small_fusion.VIT)
+    if "output_stride" not in options["resnet"]:
+        parts = small_fusion.COMPUTED
+    resnet, vit = (
+        dataclasses.replace(parts[name], **options[name]) for name in ("resnet", "vit")
+    )
     guarantees.check_contract(fusion, resnet=resnet, vit=vit, hw=(97, 131))
 
 
@@ -131,7 +136,7 @@ def tree_mode():
 
 @pytest.mark.usefixtures("tree_mode")
 def test_fusion_is_clean_in_tree_mode(fusion):
-    module = nnx.eval_shape(lambda: small_fusion.construct(fusion))
+    module = nnx.eval_shape(lambda: small_fusion.construct(fusion, **small_fusion.COMPUTED))
     graph, state = nnx.split(module)
     images = jax.ShapeDtypeStruct((2, *small_fusion.BUILT_FOR, 3), jnp.float32)
     features = jax.eval_shape(

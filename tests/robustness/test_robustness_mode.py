@@ -1,5 +1,6 @@
 """`--mode=robustness`: the scores of corrupted images, the files, and the baseline."""
 
+import functools
 import json
 import shutil
 
@@ -55,23 +56,32 @@ def opened():
         yield sources
 
 
+@pytest.fixture(scope="module")
+def measured_of(opened, tmp_path_factory):
+    """task -> (config, workdir, what was found) of an untrained model, measured once."""
+
+    @functools.cache
+    def measure(task):
+        path = epath.Path(tmp_path_factory.mktemp(task))
+        config = config_of(task)
+        saved(path, config)
+        return config, path, measure_robustness(config, str(path), **FEW)
+
+    return measure
+
+
 @pytest.fixture(scope="module", params=TASKS)
-def measured(request, tmp_path_factory):
-    """(task, config, workdir, what was found) of an untrained model of each task."""
-    path = epath.Path(tmp_path_factory.mktemp(request.param))
-    config = config_of(request.param)
-    saved(path, config)
-    return request.param, config, path, measure_robustness(config, str(path), **FEW)
+def measured(request, measured_of):
+    """(task, config, workdir, what was found) of a model of each task."""
+    return request.param, *measured_of(request.param)
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """(config, workdir) of a run that has been measured."""
-    path = epath.Path(tmp_path_factory.mktemp("classifier"))
-    config = config_of("classification")
-    saved(path, config)
-    measure_robustness(config, str(path), **FEW)
-    return config, path
+def classifier(measured_of, tmp_path_factory):
+    """(config, workdir) of a run that has been measured, which tests may change."""
+    config, path, _ = measured_of("classification")
+    copy = tmp_path_factory.mktemp("classifier") / "run"
+    return config, epath.Path(shutil.copytree(path, copy))
 
 
 def test_clean_pass_is_evaluation(measured):
