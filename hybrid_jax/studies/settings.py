@@ -178,7 +178,7 @@ def _baselines(variants: Mapping[str, Any], study: Mapping[str, Any]) -> dict[st
             raise UserError(
                 f"config.study.baselines: no variant {name!r}.{nearest(name, variants)}"
             )
-    found: dict[str, str] = dict.fromkeys(variants, study["baseline"])
+    found = dict.fromkeys(variants, str(study["baseline"]))
     found |= {name: name for name in own.values()} | own
     for name, baseline in found.items():
         if found[baseline] != baseline:
