@@ -67,10 +67,8 @@ def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
 
 def run(words: list[str], *, devices: int = 1, **options) -> subprocess.CompletedProcess:
     """Runs a command to its end."""
-    options.setdefault("env", environment(devices=devices))
-    return subprocess.run(
-        words, capture_output=True, text=True, timeout=TIMEOUT, check=False, **options
-    )
+    options = dict(env=environment(devices=devices), timeout=TIMEOUT) | options
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
 def run_well(words: list[str], **options) -> subprocess.CompletedProcess:

@@ -21,6 +21,8 @@ TINY = {
     "model.vit_options.mlp_dim": 32,
     "model.fusion_options.sequential.stride": 8,
 }
+# So that a coupled pair of branches compiles in a minute.
+FEW_BLOCKS = {"model.resnet_options.blocks": "(1,1)", "model.vit_options.depth": 2}
 ONE_STEP = {"train.steps": 1, "train.batch_size": 4, "log.tensorboard": False}
 # The Python of the README at the same size, in the options of `create_model`.
 TINY_MODEL = dict(
@@ -35,7 +37,7 @@ class Step:
     """How one command is run.
 
     Attributes:
-        changes: keys of the config, for a run of one step at the README's size.
+        changes: keys of the config, for a run of one step with `-m slow`.
         tiny: more of them for the default suite; None if it runs with `-m slow` only.
         needs: the command of a run that the README says there is, in the same words.
     """
@@ -58,7 +60,7 @@ STEPS = {
     f"{MAIN}r26_vit_b16.py --mode=explain --input=photos/": Step(ONE_STEP, TINY),
     "python -m hybrid_jax.main --help": Step(tiny={}),
     f"{MAIN}r26_vit_s16.py:folder=/data/birds,size=224,fusion=conformer": Step(
-        {"train.steps": 1, "train.batch_size": 2}
+        {"train.steps": 1, "train.batch_size": 2} | FEW_BLOCKS
     ),
     f"{MAIN}shapes_detection.py": Step({"train.steps": 1, "train.batch_size": 2}),
     f"{BCCD} --mode=check": Step(tiny={}),

@@ -1,7 +1,7 @@
 """All that the README tells people to type, run: commands in order, and its Python.
 
 In the default suite models are tiny and forks of one process run them; with `-m slow` each
-command is a process of its own, with the README's models, and one step is trained.
+command is a process of its own, with larger models, and one step is trained.
 """
 
 import json
@@ -14,6 +14,7 @@ import readme_steps
 import small_run
 from readme_steps import STEPS
 
+SECONDS_AT_MOST = 1800  # of a command that hangs
 # `load_pretrained` would download: its arguments are checked, and a new model returned.
 BEFORE = f"""
 import functools, inspect
@@ -74,7 +75,9 @@ def test_readme_runs_at_its_own_size(tmp_path):
             continue
         for asked in filter(None, (step.needs, command)):
             words = readme_steps.words(asked, step.changes or {}, data=data)
-            done = small_run.run_well([sys.executable, *words[1:]], cwd=tmp_path)
+            done = small_run.run_well(
+                [sys.executable, *words[1:]], cwd=tmp_path, timeout=SECONDS_AT_MOST
+            )
             print(asked, "\n", done.stdout[-300:])
     runs = {path.name for path in (tmp_path / "runs").iterdir()}
     assert {"r26_vit_b16", "shapes_detection"} < runs
