@@ -51,7 +51,7 @@ def test_amounts_of_data(tmp_path):
     assert "less resnet_2" in table
 
 
-@pytest.mark.slow  # a donor, its export, three trainings and three evaluations
+@pytest.mark.slow  # a donor, its export, two trainings and two evaluations
 @pytest.mark.parametrize(("half", "form"), [("resnet", "safetensors"), ("vit", "npz")])
 def test_grafts(tmp_path, half, form):
     donor = tmp_path / "donor"
@@ -62,14 +62,13 @@ def test_grafts(tmp_path, half, form):
     runs = carry_out(
         tmp_path,
         f"studies/grafting_cifar:half={half},donor={donor},digits",
-        keep=("scratch", "frozen", "layer_decay"),
+        keep=("scratch", "frozen"),
     )
     outputs = {name: (run / "output.txt").read_text() for name, run in runs.items()}
     assert "loaded" not in outputs["scratch"]
-    for name in ("frozen", "layer_decay"):
-        lines = outputs[name].splitlines()
-        [loaded] = [line for line in lines if line.startswith(f"{half} ")]
-        assert " arrays " in loaded
+    lines = outputs["frozen"].splitlines()
+    [loaded] = [line for line in lines if line.startswith(f"{half} ")]
+    assert " arrays " in loaded
 
 
 @pytest.mark.slow  # two trainings and two evaluations of 1,000 images each
