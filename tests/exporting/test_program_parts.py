@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from hybrid_jax.exporting.named_outputs import meanings, named_outputs
 
 import hybrid_jax
 from hybrid_jax.exporting.export_run import _folded_model
-from hybrid_jax.exporting.named_outputs import meanings, named_outputs
 from hybrid_jax.exporting.program import PLATFORMS, Program, exported
 from hybrid_jax.outputs import BoxSet, SetDetectionOutputs
 
