@@ -6,11 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from hybrid_jax.exporting.named_outputs import meanings, named_outputs
+from saved_run import config_of
 
 import hybrid_jax
+from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.exporting.export_run import _folded_model
-from hybrid_jax.exporting.program import PLATFORMS, Program, exported
+from hybrid_jax.exporting.program import (
+    PLATFORMS,
+    Program,
+    exported,
+    meanings,
+    named_outputs,
+    whole_program,
+)
+from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.outputs import BoxSet, SetDetectionOutputs
 
 
@@ -52,3 +61,22 @@ def test_averaged_parameters_are_written():
     assert folded.is_folded
     stem = jax.tree.leaves(nnx.state(folded.backbone.resnet.stem, nnx.Param))
     assert any(jnp.abs(leaf).max() > 0 for leaf in stem)
+
+
+def test_whole_program_normalizes_as_the_run_does(monkeypatch):
+    changes = {"model.normalization": "imagenet", "data.image_size": (32, 32)}
+    config = config_of("classification", changes)
+    policies = []
+
+    def recorded(image, *, policy):
+        policies.append(policy)
+        return normalize_image(image, policy=policy)
+
+    monkeypatch.setattr("hybrid_jax.exporting.program.normalize_image", recorded)
+    options = dict(resnet_options=dict(blocks=(1,), width=32), fusion="resnet")
+    model = hybrid_jax.create_model("tiny", num_classes=3, image_size=32, **options)
+    info = DatasetInfo(num_classes=3, class_names=("a", "b", "c"))
+    program = whole_program(model, config, info)
+    images = jax.ShapeDtypeStruct((1, 40, 30, 3), "uint8")
+    jax.eval_shape(program.function, program.weights, images)
+    assert policies == ["imagenet"]
