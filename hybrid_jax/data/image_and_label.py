@@ -25,8 +25,8 @@ def check_image(example: Example, *, where: str) -> None:
     else:
         got = "none" if image is None else f"a {type(image).__name__}"
     raise BadImageError(
-        f"{where}: image: expected a numpy array (H, W, 3) uint8, got {got}. The source "
-        f"has to return it so; `as_rgb` in data/formats/decode.py gives gray three channels."
+        f"{where}: image: expected a numpy array (H, W, 3) uint8, got {got}. Let "
+        f"the source return it so; `as_rgb` in data/formats/decode.py turns gray to RGB."
     )
 
 

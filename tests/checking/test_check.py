@@ -127,7 +127,8 @@ class _Own:
 
     def __getitem__(self, index):
         image = random_image(index)
-        return {"image": image[..., 0] if index == 3 else image, "label": self.labels[index]}
+        image = image[..., 0] if index == 3 else image
+        return {"image": image, "label": self.labels[index]}
 
 
 def test_labels_and_images_of_ones_own_source_are_counted(tmp_path, monkeypatch):
