@@ -124,7 +124,8 @@ def _data_name(word: str) -> str:
     known = (*_NAMES, *(f"{kind}=..." for kind in _PLACES))
     raise UserError(
         f"config argument {word!r}: unknown data.{nearest(word, (*_NAMES, *_KEYS))} "
-        f"Known: {', '.join(known)}."
+        f"Known: {', '.join(known)}. A source of your own is named by "
+        f"--config.data.name=KIND:LOCATION instead."
     )
 
 

@@ -96,7 +96,8 @@ def _labeled_names(source: Source) -> Sequence[tuple[int, str]]:
         except BadImageError:
             found.append((-1, str(index)))
         else:
-            found.append((int(example["label"]), str(example.get("image_id", index))))
+            label = example.get("label", -1)
+            found.append((int(label), str(example.get("image_id", index))))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import UserError, nearest
 
 
@@ -30,4 +31,13 @@ def check_location(name: str, *, location: str, example: str) -> None:
         raise UserError(
             f"data {name!r}: expected a location after a colon, e.g. "
             f"data.name={name + ':' + example!r}, got none."
+        )
+
+
+def check_class_names(name: str, *, info: DatasetInfo) -> None:
+    """Raises `UserError` if the classes of labels have names, but not one each."""
+    if info.class_names and len(info.class_names) != info.num_classes:
+        raise UserError(
+            f"data {name!r}: info: expected one of class_names for each of the "
+            f"{info.num_classes} classes (num_classes), got {len(info.class_names)}."
         )

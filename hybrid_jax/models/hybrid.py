@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import chex
 import jax
 from flax import nnx
 
@@ -14,9 +13,10 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.decoders.pyramid_adapter import PyramidAdapter
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
-from hybrid_jax.models.image_grid import grid_of, hw_of
+from hybrid_jax.models.image_grid import hw_of
 from hybrid_jax.models.layers.replaced import with_quick_counts
 from hybrid_jax.models.options import check_options
+from hybrid_jax.models.part_answers import check_features, check_outputs, naming_strides
 from hybrid_jax.models.vit.taps import check_taps, recording
 from hybrid_jax.ops.attention.dot_product import attention_kernel
 from hybrid_jax.ops.padding_mask import rectangle_mask
@@ -97,7 +97,12 @@ class Hybrid(nnx.Module):
             features = dataclasses.replace(features, mask=mask)
         reads_targets = getattr(self.head, "reads_targets", False)
         more: dict[str, Any] = dict(targets=targets) if reads_targets and train else {}
-        return self.head(features, train=train, key=keys[1], **more)
+        with naming_strides(
+            type(self.head).__name__, declared=self.head.strides, given=features.maps
+        ):
+            outputs = self.head(features, train=train, key=keys[1], **more)
+        check_outputs(self.head, outputs)
+        return outputs
 
     def features(
         self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
@@ -106,32 +111,13 @@ class Hybrid(nnx.Module):
         hw = hw_of(images)
         with recording(getattr(self.head, "taps", ())) as taps:
             features = self.backbone(images, train=train, key=key)
-        _check_promised(self.backbone, features, images)
+        check_features(self.backbone, features, images)
         blocks = taps.features(image_hw=hw, strides=self.backbone.channels)
         features = dataclasses.replace(features, intermediates=blocks)
         if self.pyramid is None:
             return features
         maps = self.pyramid(features.maps, image_hw=hw, train=train)
         return dataclasses.replace(features, maps=maps)
-
-
-def _check_promised(backbone: Fusion, features: Features, images: jax.Array) -> None:
-    """Raises `AssertionError` if a fusion returns other shapes than it promises.
-
-    Shapes are known while the model is traced, so a compiled step does not pay for it.
-    """
-    B, H, W, _ = images.shape
-    name = type(backbone).__name__
-    chex.assert_shape(
-        features.pooled, (B, backbone.width), custom_message=f"pooled of {name}"
-    )
-    chex.assert_equal(set(features.maps), set(backbone.channels))
-    for stride, channels in backbone.channels.items():
-        chex.assert_shape(
-            features.maps[stride],
-            (B, *grid_of((H, W), stride), channels),
-            custom_message=f"map of stride {stride} of {name}, (B, h, w, C)",
-        )
 
 
 def build_model(
@@ -170,14 +156,15 @@ def build_model(
     if not set(wanted) <= set(channels):
         pyramid = PyramidAdapter(channels, wanted=wanted, dtype=model["dtype"], rngs=rngs)
         channels = pyramid.channels
-    head = entry(
-        channels,
-        width=backbone.width,
-        num_classes=num_classes,
-        dtype=model["dtype"],
-        rngs=rngs,
-        **options,
-    )
+    with naming_strides(repr(model["head"]), declared=wanted, given=channels):
+        head = entry(
+            channels,
+            width=backbone.width,
+            num_classes=num_classes,
+            dtype=model["dtype"],
+            rngs=rngs,
+            **options,
+        )
     check_taps(backbone, getattr(head, "taps", ()))
     return Hybrid(backbone, head, pyramid=pyramid, attention=model["attention"])
 

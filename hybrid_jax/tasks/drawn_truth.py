@@ -30,7 +30,8 @@ def draw_truth(
     image, scale = scaled_image(example["image"], side_px=side_px)
     if target == "label":
         label = int(example["label"])
-        name = info.class_names[label] if info.class_names else str(label)
+        is_named = 0 <= label < len(info.class_names)
+        name = info.class_names[label] if is_named else str(label)
         return draw_lines(image, [name])
     if target == "boxes":
         boxes, labels = example["boxes_xyxy_px"] * scale, example["box_labels"]

@@ -6,14 +6,16 @@ import json
 import numpy as np
 import pytest
 from checked_data import WRITERS
-from data_examples import truncate, write_class_folders
+from data_examples import random_image, truncate, write_class_folders
 from dense_examples import write_image, write_mask
 from PIL import Image
 from small_run import command, run
 
 from hybrid_jax.checking.check import check
 from hybrid_jax.config import changed, defaults
+from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.data.formats import decode
+from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError
 
 
@@ -110,6 +112,38 @@ def test_images_that_cannot_be_read_are_named(tmp_path):
     assert report["splits"]["train"]["readable"] == 5
     skip = changed(config, {"data.on_bad_image": "skip"})
     assert check(skip, str(tmp_path / "run"))["problems"] == []
+
+
+class _Own:
+    """Four images of two classes, of which the last two are not what they should be."""
+
+    info = DatasetInfo(num_classes=2, class_names=("a", "b"))
+
+    def __init__(self, location, *, split):
+        self.labels = (0, 1, -1, 6)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        image = random_image(index)
+        image = image[..., 0] if index == 3 else image
+        return {"image": image, "label": self.labels[index]}
+
+
+def test_labels_and_images_of_ones_own_source_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES._entries, "own", _Own)
+    with pytest.raises(UserError, match="train: 1 images cannot be read") as error:
+        check(_config("own", "classification"), str(tmp_path / "run"))
+    assert "train: 1 annotations are faulty, and a run ends" in str(error.value)
+    summary = json.loads((tmp_path / "run/check.json").read_text())["splits"]["train"]
+    assert summary["readable"] == 2
+    (label,) = summary["faults"]["annotation"]["examples"]
+    (image,) = summary["faults"]["image"]["examples"]
+    assert label.startswith("data 'own', train, example 2: label: expected an integer")
+    assert image.startswith("data 'own', train, example 3: image: expected a numpy array")
+    skip = dict(on_bad_image="skip", on_bad_annotation="skip")
+    assert check(_config("own", "classification", **skip), str(tmp_path))["problems"] == []
 
 
 def test_same_pixels_in_two_splits_and_under_two_labels(tmp_path, capsys):

@@ -149,6 +149,7 @@ def test_argument_sets_the_head_and_its_options():
         ("coco", "expected coco=<path or name>, e.g. coco=(/data/images,"),
         ("seg=", "expected seg=<path or name>"),
         ("cocoo", "unknown data. Known: digits"),
+        ("own:npy=/data", "A source of your own is named by --config.data.name=KIND:L"),
     ],
 )
 def test_boxes_or_masks_that_cannot_be_found_are_quoted(argument, message):

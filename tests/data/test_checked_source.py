@@ -1,10 +1,11 @@
 """What is checked and renumbered in sources, so that all who read them see the same."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
-from data_examples import data_config
+from data_examples import data_config, random_image
 from dense_examples import INFO, ListedSource, example
 
 from hybrid_jax.contracts import DatasetInfo
@@ -12,7 +13,7 @@ from hybrid_jax.data import sources
 from hybrid_jax.data.checked_source import CheckedSource
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.data.sources.shapes import ShapesSource
-from hybrid_jax.errors import BadAnnotationError, UserError
+from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 DEGENERATE = np.float32([[2, 3, 12, 9], [10, 5, 10, 20]])
 
@@ -79,8 +80,6 @@ def test_reduced_masks_start_at_the_first_class():
 
 
 def test_config_chooses_what_is_checked(monkeypatch):
-    plain = ListedSource([example()], info=DatasetInfo(3))
-    assert _open(plain, monkeypatch) is plain
     raising = _open(_faulty(), monkeypatch)
     with pytest.raises(BadAnnotationError):
         raising[1]
@@ -116,3 +115,56 @@ def test_generated_shapes_have_no_faults():
     source = CheckedSource(drawn, skip=False)
     assert all(source[i]["faulty"] == 0 for i in range(8))
     assert source.annotations(3)["original_hw"] == (64, 64)
+
+
+def _labeled(**changes) -> ListedSource:
+    labeled = {"image": random_image(), "label": 1} | changes
+    known = {key: value for key, value in labeled.items() if value is not None}
+    return ListedSource([known], info=DatasetInfo(2))
+
+
+@pytest.mark.parametrize("on_bad", ["raise", "skip"])
+@pytest.mark.parametrize("label", [2, -1, 1.0, None, "1", np.float32(0), [0, 1]])
+def test_label_that_is_no_class_is_refused(label, on_bad, monkeypatch):
+    opened = _open(_labeled(label=label), monkeypatch, on_bad_annotation=on_bad)
+    got = "none" if label is None else repr(label)
+    message = (
+        "data 'digits', train, example 0: label: expected an integer from 0 to 1 "
+        f"(2 classes), got {got}. "
+    )
+    for read in (opened.__getitem__, opened.annotations):
+        with pytest.raises(BadAnnotationError, match=re.escape(message)):
+            read(0)
+
+
+@pytest.mark.parametrize("label", [0, 1, np.int64(1), np.array(1, np.uint8)])
+def test_label_of_any_integer_type_is_taken(label, monkeypatch):
+    opened = _open(_labeled(label=label), monkeypatch)
+    assert opened[0]["label"] == label
+    assert opened.annotations(0)["original_hw"] == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (random_image()[..., 0], "(20, 30) uint8"),
+        (random_image()[..., :1], "(20, 30, 1) uint8"),
+        (random_image() / np.float32(255), "(20, 30, 3) float32"),
+        (random_image().tolist(), "a list"),
+        (None, "none"),
+    ],
+)
+def test_image_that_is_not_rgb_bytes_is_refused(image, got, monkeypatch):
+    opened = _open(_labeled(image=image), monkeypatch)
+    message = (
+        "data 'digits', train, example 0: image: expected a numpy array (H, W, 3) uint8, "
+        f"got {got}. "
+    )
+    with pytest.raises(BadImageError, match=re.escape(message)):
+        opened[0]
+
+
+def test_names_that_are_not_as_many_as_classes_are_refused(monkeypatch):
+    few = ListedSource([], info=DatasetInfo(3, class_names=("a", "b")))
+    with pytest.raises(UserError, match="one of class_names for each of the 3 .* got 2"):
+        _open(few, monkeypatch)

@@ -1,5 +1,8 @@
+import pathlib
+
 import pytest
 
+from hybrid_jax.data import sources
 from hybrid_jax.data.sources import SOURCES, open_source
 from hybrid_jax.errors import UserError
 
@@ -12,23 +15,16 @@ def test_unknown_kind_lists_all():
 
 
 def test_sources_are_found_by_their_files():
-    assert SOURCES.names() == (
-        "coco",
-        "coco_seg",
-        "csv",
-        "digits",
-        "folder",
-        "hf_dataset",
-        "mnist",
-        "records",
-        "seg",
-        "shapes",
-        "shapes128",
-        "tfds",
-        "voc",
-        "voc_seg",
-        "yolo",
+    files = pathlib.Path(sources.__file__).parent.glob("*.py")
+    expected = {file.stem for file in files} - {"__init__"} | {"shapes128"}
+    own = {n for n in SOURCES.names() if not _is_of_the_package(SOURCES.get(n))}
+    assert set(SOURCES.names()) - own == expected, (
+        "a file of hybrid_jax/data/sources registers its source under its own name"
     )
+
+
+def _is_of_the_package(source) -> bool:
+    return source.__module__.startswith(f"{sources.__name__}.")
 
 
 @pytest.mark.parametrize("name", ["digits", "shapes", "shapes128"])

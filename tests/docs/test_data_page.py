@@ -50,4 +50,4 @@ def test_every_tree_is_tried():
 def test_every_source_is_on_the_page():
     headings = " ".join(re.findall(r"^## (.*)$", PAGE, re.M))
     missing = [n for n in SOURCES.names() if n not in headings and n != "shapes128"]
-    assert not missing
+    assert not missing, f"add a heading to docs/data.md for each of {missing}"

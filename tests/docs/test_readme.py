@@ -23,16 +23,20 @@ def test_readme_is_at_most_160_lines():
 def test_table_of_fusions_is_the_registry():
     rows = [line for line in section("Fusions").splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(named) == list(FUSIONS.names())
+    assert sorted(named) == list(FUSIONS.names()), (
+        "give each fusion one row of the table in README.md, below 'Fusions'"
+    )
 
 
 def test_number_of_fusions_is_right():
-    assert f"{len(FUSIONS.names())} fusions × 3 tasks" in README
+    count = f"{len(FUSIONS.names())} fusions × 3 tasks"
+    assert count in README, f"write {count!r} in README.md"
 
 
 def test_every_head_is_named():
     named = set(re.findall(r"`(\w+)`", section("Tasks and heads")))
-    assert set(HEADS.names()) <= named
+    missing = set(HEADS.names()) - named
+    assert not missing, f"name {missing} in README.md, below 'Tasks and heads'"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

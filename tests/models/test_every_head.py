@@ -102,7 +102,8 @@ def test_check_catches_a_head_that_reads_what_it_does_not_name():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(HEADS._entries, "greedy", Greedy)
-        with pytest.raises(KeyError, match="8"):
+        message = r"it reads the map of stride 8, but .* as in strides = \(8, 16\)"
+        with pytest.raises(UserError, match=message):
             check_head_takes("greedy", (((16, 24),), 8), sizes=((97, 131), (64, 96)))
 
 

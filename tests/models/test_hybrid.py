@@ -123,6 +123,36 @@ def test_mask_is_what_content_leaves_and_none_without_it():
     assert int(mask.sum()) == 24 * 40 + 17 * 26
 
 
+@pytest.mark.parametrize(
+    ("answer", "got"), [(jnp.ones((2, 7)), r"an array of shape \(2, 7\)"), ((), "a tuple")]
+)
+def test_head_or_fusion_of_another_answer_is_named(answer, got, monkeypatch):
+    monkeypatch.setattr(Plain, "__call__", lambda *_, **more: answer)
+    message = f"head Plain: expected outputs of the task 'classification' .* got {got}"
+    with pytest.raises(UserError, match=message):
+        build()(IMAGES)
+    monkeypatch.setattr(Grid, "__call__", lambda *_, **more: answer)
+    with pytest.raises(UserError, match=f"fusion Grid: expected Features .* got {got}"):
+        build()(IMAGES)
+
+
+def test_head_that_does_not_declare_a_stride_is_named(monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(UserError) as called:
+        patch.setattr(Plain, "__call__", lambda _, features, **more: features.maps[32])
+        build()(IMAGES)
+    with pytest.raises(UserError) as built:
+        monkeypatch.setattr(Plain, "__init__", lambda _, channels, **more: channels[32])
+        build()
+    for name, error in (("Plain", called), ("'plain'", built)):
+        assert str(error.value).startswith(
+            f"head {name}: it reads the map of stride 32, but declares strides = (8,). "
+            f"Declare it, as in strides = (8, 32); "
+        )
+    monkeypatch.setattr(Plain, "__init__", lambda _, channels, **more: {}["other"])
+    with pytest.raises(KeyError, match="other"):
+        build()
+
+
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("head", ["plain", "curious"])
 def test_targets_reach_heads_that_read_them_in_training_alone(head, train):

@@ -16,6 +16,7 @@ from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wr
 from hybrid_jax.data.formats.class_names import one_class_note
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.data.reading import reading_as
+from hybrid_jax.data.source_checks import check_class_names
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 
@@ -42,9 +43,7 @@ def open_source(name: str, *, split: str) -> Source:
 
 
 def open_split(data: ConfigDict, *, split: str) -> Source:
-    """Returns one split as a config wants it: annotations checked, ids of masks mapped.
-
-    Sources without boxes and masks come as they are.
+    """Returns one split as a config wants it: every example checked, ids of masks mapped.
 
     Args:
         data: the `data` branch of a config.
@@ -59,7 +58,8 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
             not to be skipped.
     """
     source = checked_split(data, split=split)
-    if isinstance(source, CheckedSource) and data.on_bad_annotation == "skip":
+    is_dense = source.info.box_names or source.info.segmentation_names
+    if is_dense and data.on_bad_annotation == "skip":
         with reading_as(data):
             look = first_look(source)
         refuse_mostly_wrong(look, name=data.name, split=split)
@@ -69,7 +69,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
     return source
 
 
-def checked_split(data: ConfigDict, *, split: str) -> Source:
+def checked_split(data: ConfigDict, *, split: str) -> CheckedSource:
     """Returns the same as `open_split`, however many of its annotations are faulty."""
     with reading_as(data):
         source = open_source(data.name, split=split)
@@ -91,11 +91,11 @@ def checked_split(data: ConfigDict, *, split: str) -> Source:
         source = MappedMasks(
             source, ignore_label=tuple(data.ignore_label), label_map=data.label_map
         )
-    if not (source.info.box_names or source.info.segmentation_names):
-        return source
+    check_class_names(data.name, info=source.info)
     checked = CheckedSource(
         source,
         skip=data.on_bad_annotation == "skip",
+        called=f"data {data.name!r}, {split}",
         reduce_zero_label=data.reduce_zero_label,
     )
     if note := one_class_note(checked.info.segmentation_names):
