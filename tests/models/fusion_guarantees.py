@@ -49,11 +49,13 @@ def _largest_difference(a: Features, b: Features) -> tuple[float, str]:
     return sizes[name], name
 
 
-def check_contract(fusion, *, hw=BUILT_FOR, dtype="float32", image_dtype=None, **specs):
+def check_contract(
+    fusion, *, hw=BUILT_FOR, built_for=BUILT_FOR, dtype="float32", image_dtype=None, **specs
+):
     """Maps and pooled have the promised strides, channels, shapes, order and dtype."""
     specs = dict(resnet=RESNET, vit=VIT) | specs
     specs = {name: dataclasses.replace(spec, dtype=dtype) for name, spec in specs.items()}
-    built = build(fusion, **specs)
+    built = build(fusion, built_for=built_for, **specs)
     traced = _eval_trace(built, hw=hw, image_dtype=image_dtype or dtype)
     features, order = traced.features, traced.order
     channels, width = built.module.channels, built.module.width
@@ -71,9 +73,11 @@ def check_contract(fusion, *, hw=BUILT_FOR, dtype="float32", image_dtype=None, *
     assert features.pooled.shape == (2, width), (
         f"pooled: expected {(2, width)}, got {features.pooled.shape}"
     )
-    for array in (*features.maps.values(), features.pooled):
+    maps = {f"map at stride {s}": array for s, array in features.maps.items()}
+    for name, array in (maps | {"pooled": features.pooled}).items():
         assert array.dtype == jnp.dtype(dtype), (
-            f"specs say {dtype}, an output of shape {array.shape} is {array.dtype}"
+            f"specs say {dtype}, {name} is {array.dtype}: give every layer of your own "
+            f"dtype=resnet_spec.dtype or dtype=vit_spec.dtype"
         )
 
 

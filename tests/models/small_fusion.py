@@ -23,7 +23,8 @@ COMPUTED = dict(
 )
 BUILT_FOR = (64, 96)
 # Multiples of nothing: larger and wide, smaller and tall. Of the latter all is computed.
-OTHER_SIZES = ((97, 131), (65, 33))
+AWKWARD = (97, 131)
+OTHER_SIZES = (AWKWARD, (65, 33))
 OTHER_HW = OTHER_SIZES[1]
 
 
@@ -44,14 +45,15 @@ class Built:
     forward: object
 
 
-def build(fusion, *, resnet=RESNET, vit=VIT) -> Built:
-    """Describes a fusion made for BUILT_FOR with its default options; each once."""
-    return _build(fusion, resnet, vit)
+def build(fusion, *, resnet=RESNET, vit=VIT, built_for=BUILT_FOR) -> Built:
+    """Describes a fusion with its default options; each once."""
+    return _build(fusion, resnet, vit, built_for)
 
 
 @functools.cache
-def _build(fusion, resnet, vit):
-    module = nnx.eval_shape(lambda: construct(fusion, resnet=resnet, vit=vit))
+def _build(fusion, resnet, vit, built_for):
+    parts = dict(resnet=resnet, vit=vit)
+    module = nnx.eval_shape(lambda: construct(fusion, **parts, built_for=built_for))
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     rest = random_like(rest)
 
@@ -66,10 +68,10 @@ def _build(fusion, resnet, vit):
     )
 
 
-def construct(fusion, *, resnet=RESNET, vit=VIT):
+def construct(fusion, *, resnet=RESNET, vit=VIT, built_for=BUILT_FOR):
     """Calls a fusion's constructor the way `build_fusion` does."""
     rngs = with_quick_counts(nnx.Rngs(params=0))
-    return fusion(resnet, vit, image_size=BUILT_FOR, rngs=rngs)
+    return fusion(resnet, vit, image_size=built_for, rngs=rngs)
 
 
 def example_images(hw=BUILT_FOR, *, seed=1):

@@ -11,6 +11,7 @@ import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
 from folding_guarantee import check_folding_changes_nothing, random_module
+from grid_guarantee import check_grids_cover_the_image
 from task_steps import check_head_takes, read_by
 
 from hybrid_jax.errors import UserError
@@ -65,7 +66,9 @@ def test_fusion_takes_every_kind_of_part(fusion, variant):
     resnet, vit = (
         dataclasses.replace(parts[name], **options[name]) for name in ("resnet", "vit")
     )
-    guarantees.check_contract(fusion, resnet=resnet, vit=vit, hw=(97, 131))
+    built = dict(built_for=small_fusion.AWKWARD, resnet=resnet, vit=vit)
+    guarantees.check_contract(fusion, hw=small_fusion.AWKWARD, **built)
+    check_grids_cover_the_image(fusion, **built)
 
 
 def test_fusion_parameters_are_float32_under_bfloat16(fusion):
@@ -173,8 +176,10 @@ def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion):
 
 
 def test_fusion_documents_its_wiring(fusion):
-    module = inspect.getmodule(fusion)
-    assert f"`{_name(fusion)}`" in (module.__doc__ or ""), "module docstring names it"
+    beginning = f"`{_name(fusion)}`: "
+    assert (inspect.getmodule(fusion).__doc__ or "").startswith(beginning), (
+        f"the docstring of the module begins with {beginning!r} and what it is"
+    )
 
 
 def test_unknown_option_is_one_line_with_the_nearest():

@@ -4,14 +4,21 @@ The fusion is `vit`: it has one map, so every other stride a head wants is made 
 other pairs take theirs in `test_every_pair_trains.py`.
 """
 
+import inspect
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_draws
+from flax import nnx
 from real_steps import DEAD, check_every_parameter_is_reached, gradient_sizes
 from task_steps import build_model_of, check_head_takes
 
+from hybrid_jax.contracts import BlockFeatures, Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.models.image_grid import grid_of
 from hybrid_jax.tasks import TASKS
 
 # At a second size their steps would take a minute of compilation; `check_head_takes`
@@ -80,6 +87,53 @@ def test_head_of_taps_needs_no_maps():
     assert build_model_of("vit", "dpt", options=options).pyramid is None
 
 
+def check_answers_in_float32_whatever_the_key(head):
+    """Under bfloat16 too, and in evaluation nothing is random; nothing is computed."""
+    entry = HEADS.get(head)
+    channels = dict.fromkeys(sorted({4, 8, 16, 32, *entry.strides}), 24)
+    built = dict(width=24, num_classes=5, dtype="bfloat16")
+    module = nnx.eval_shape(lambda: entry(channels, **built, rngs=nnx.Rngs(params=0)))
+    graph, state = nnx.split(module)
+    maps = {s: _bfloat16(2, *grid_of((97, 131), s), c) for s, c in channels.items()}
+    block = BlockFeatures(_bfloat16(2, *grid_of((97, 131), 16), 24), _bfloat16(2, 24))
+    blocks = (block,) * len(getattr(module, "taps", ()))
+    features = Features(maps, _bfloat16(2, 24), None, blocks, image_hw=(97, 131))
+    kinds = {}
+
+    def answer(state, features, key):
+        outputs = nnx.merge(graph, state)(features, train=False, key=key)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(outputs):
+            kinds[jax.tree_util.keystr(path)] = leaf.dtype
+        return outputs
+
+    program = random_draws.trace(answer, state, features)
+    for name, kind in kinds.items():
+        floating = jnp.issubdtype(kind, jnp.floating)
+        assert not floating or kind == jnp.float32, (
+            f"head {head!r}: outputs{name}: expected float32 whatever the dtype of the "
+            f"head, got {kind}: write .astype(jnp.float32)"
+        )
+    assert not program.reads_key, f"head {head!r}: train=False with a key depends on it"
+    assert not program.draws, f"head {head!r}: train=False draws: {program.draws}"
+
+
+def _bfloat16(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+
+
+@pytest.mark.parametrize("head", HEADS.names())
+def test_head_answers_in_float32_whatever_the_key(head):
+    check_answers_in_float32_whatever_the_key(head)
+
+
+@pytest.mark.parametrize("head", HEADS.names())
+def test_head_documents_what_it_is(head):
+    written = inspect.getmodule(HEADS.get(head)).__doc__ or ""
+    assert written.startswith(f"`{head}`: "), (
+        f"the docstring of the module begins with '`{head}`: ' and what it is"
+    )
+
+
 @pytest.mark.parametrize("name", HEADS.names())
 def test_head_is_for_a_task_that_there_is(name):
     assert HEADS.get(name).task in TASKS.names()
@@ -117,3 +171,27 @@ def test_check_catches_a_head_that_answers_in_bfloat16():
         patch.setitem(HEADS._entries, "coarse", Coarse)
         with pytest.raises(AssertionError, match="heads give float32"):
             check_head_takes("coarse", ((), 24), sizes=((97, 131), (64, 96)))
+
+
+class _Half(HEADS.get("linear")):
+    def __call__(self, features, **options):
+        outputs = super().__call__(features, **options)
+        return outputs.replace(logits=outputs.logits.astype(jnp.float16))
+
+
+class _Random(HEADS.get("linear")):
+    def __call__(self, features, *, train=False, key=None):
+        outputs = super().__call__(features, train=train)
+        noise = jax.random.normal(key, outputs.logits.shape)
+        return outputs.replace(logits=outputs.logits + noise)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [(_Half, ".logits: expected float32 .* float16"), (_Random, "key")],
+)
+def test_check_catches_a_head_of_half_precision_and_one_that_reads_the_key(entry, message):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(HEADS._entries, "broken", entry)
+        with pytest.raises(AssertionError, match=message):
+            check_answers_in_float32_whatever_the_key("broken")

@@ -230,7 +230,7 @@ CASES = [
     (PromisesOtherStrides, "check_contract", {}, "`channels` promises strides [8, 16]"),
     (GivesCoarseFirst, "check_contract", {}, "maps are not fine to coarse: [32, 16]"),
     (PoolsToAnotherWidth, "check_contract", {}, "pooled: expected (2, 8), got (2, 5)"),
-    (ForgetsTheDtype, "check_contract", dict(dtype="bfloat16"), "specs say bfloat16"),
+    (ForgetsTheDtype, "check_contract", dict(dtype="bfloat16"), "map at stride 16 is fl"),
     (ReturnsATuple, "check_contract", {}, "is not Features"),
     (
         StoresARandomStream,

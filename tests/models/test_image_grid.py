@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from grid_guarantee import check_grids_cover_the_image
 
 from hybrid_jax.models.image_grid import grid_of, hw_of
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -19,3 +20,15 @@ def test_grid_is_that_of_the_resnets_map(hw):
     )
     for stride, array in maps.items():
         assert hw_of(array) == grid_of(hw, stride)
+
+
+class _Floors(nnx.Module):
+    def __init__(self, resnet_spec, vit_spec, *, image_size, rngs):
+        H, W = image_size
+        self.position = nnx.Param(jnp.zeros((H // 16, W // 16, 8)))
+
+
+def test_check_catches_positions_that_do_not_cover_the_image():
+    with pytest.raises(AssertionError, match=r"position: .* a grid of \(6, 8\); one that"):
+        check_grids_cover_the_image(_Floors)
+    check_grids_cover_the_image(_Floors, built_for=(64, 96))
