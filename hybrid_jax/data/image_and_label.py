@@ -1,6 +1,7 @@
 """Whether the image and the label of an example are what every source promises."""
 
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def check_label(example: Example, *, info: DatasetInfo, where: str) -> None:
     """
     if not info.num_classes:
         return
-    label = example.get("label")
+    label: Any = example.get("label")
     try:
         if 0 <= operator.index(label) < info.num_classes:
             return

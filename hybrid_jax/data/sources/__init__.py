@@ -69,7 +69,7 @@ def open_split(data: ConfigDict, *, split: str) -> Source:
     return source
 
 
-def checked_split(data: ConfigDict, *, split: str) -> CheckedSource:
+def checked_split(data: ConfigDict, *, split: str) -> Source:
     """Returns the same as `open_split`, however many of its annotations are faulty."""
     with reading_as(data):
         source = open_source(data.name, split=split)
