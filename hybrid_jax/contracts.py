@@ -18,7 +18,9 @@ from typing import Any, ClassVar, Protocol, Required, TypedDict
 import jax
 import numpy as np
 from flax import struct
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
+from hybrid_jax.array_types import Array, Images, Maps, PixelMask, Vectors
 from hybrid_jax.outputs import Outputs
 
 
@@ -32,8 +34,8 @@ class BlockFeatures:
         stride: px per cell of the map.
     """
 
-    map: jax.Array
-    cls: jax.Array | None = None
+    map: Float[Array, "B h w D"]
+    cls: Vectors | None = None
     stride: int = struct.field(pytree_node=False, default=16)
 
 
@@ -51,9 +53,9 @@ class Features:
             None if only the maps are known.
     """
 
-    maps: dict[int, jax.Array]
-    pooled: jax.Array
-    mask: jax.Array | None = None
+    maps: Maps
+    pooled: Vectors
+    mask: PixelMask | None = None
     intermediates: tuple[BlockFeatures, ...] = ()
     image_hw: tuple[int, int] | None = struct.field(pytree_node=False, default=None)
 
@@ -61,38 +63,36 @@ class Features:
 class Batch(TypedDict, total=False):
     """A batch of the data pipeline; numpy arrays on the host.
 
-    Every batch has `image` (B, H, W, 3) uint8 and `mask` (B,) bool, False for rows that pad
-    the batch. Further keys depend on the targets of the task:
+    Every batch has `image` and `mask`, False for rows that pad the batch. Further keys
+    depend on the targets of the task:
 
-    - "label": `label` (B,) int32.
-    - "boxes": `boxes_xyxy_px` (B, M, 4) float32 in px of `image`; `box_labels` (B, M)
-      int32; `box_mask` (B, M) bool, False for rows without an object.
-    - "segmentation": `segmentation` (B, H, W) uint8, 255 for void.
+    - "label": `label`; "segmentation": `segmentation`, 255 for void.
+    - "boxes": `boxes_xyxy_px` in px of `image`, `box_labels`, and `box_mask`, False for
+      rows without an object.
 
-    Boxes and segmentation also have the geometry of `image`: `original_hw` (B, 2) int32;
-    `scale_yx` and `offset_yx` (B, 2) float32, such that px of `image` = original px * scale
-    + offset; `content_yxyx_px` (B, 4) int32, the part of `image` that is not padding (top,
-    left, bottom, right). The rest is (B,) int32: in evaluation `index`, the index of the
-    example in its source; and the `COUNTERS` below.
+    Boxes and segmentation also have the geometry of `image`: `original_hw`; `scale_yx` and
+    `offset_yx`, such that px of `image` = original px * scale + offset; `content_yxyx_px`,
+    the part of `image` that is not padding (top, left, bottom, right). In evaluation there
+    is `index`, the index of the example in its source. The rest are the `COUNTERS` below.
     """
 
-    image: Required[np.ndarray]
-    mask: Required[np.ndarray]
-    skipped: np.ndarray
-    label: np.ndarray
-    boxes_xyxy_px: np.ndarray
-    box_labels: np.ndarray
-    box_mask: np.ndarray
-    dropped: np.ndarray
-    cut_off: np.ndarray
-    vanished: np.ndarray
-    segmentation: np.ndarray
-    index: np.ndarray
-    original_hw: np.ndarray
-    scale_yx: np.ndarray
-    offset_yx: np.ndarray
-    content_yxyx_px: np.ndarray
-    faulty: np.ndarray
+    image: Required[UInt8[np.ndarray, "B H W 3"]]
+    mask: Required[Bool[np.ndarray, " B"]]
+    skipped: Int32[np.ndarray, " B"]
+    label: Int32[np.ndarray, " B"]
+    boxes_xyxy_px: Float32[np.ndarray, "B M 4"]
+    box_labels: Int32[np.ndarray, "B M"]
+    box_mask: Bool[np.ndarray, "B M"]
+    dropped: Int32[np.ndarray, " B"]
+    cut_off: Int32[np.ndarray, " B"]
+    vanished: Int32[np.ndarray, " B"]
+    segmentation: UInt8[np.ndarray, "B H W"]
+    index: Int32[np.ndarray, " B"]
+    original_hw: Int32[np.ndarray, "B 2"]
+    scale_yx: Float32[np.ndarray, "B 2"]
+    offset_yx: Float32[np.ndarray, "B 2"]
+    content_yxyx_px: Int32[np.ndarray, "B 4"]
+    faulty: Int32[np.ndarray, " B"]
 
 
 VOID = 255  # class id of void pixels in masks, which losses and scores ignore
@@ -181,7 +181,7 @@ class Fusion(Protocol):
     starts_as: ClassVar[str | None]
 
     def __call__(
-        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self, images: Images, *, train: bool = False, key: jax.Array | None = None
     ) -> Features: ...
 
 

@@ -33,7 +33,13 @@ def install() -> None:
 
 
 def check(function):
-    """Wraps a function in beartype, which also sees the fields of trees."""
+    """Wraps a function in beartype, which also sees the fields of trees.
+
+    Only shapes are compared: the library itself refuses options of another type, in words
+    that tests read, and arrays of numpy pass where JAX takes them.
+    """
+    hints = function.__annotations__
+    function.__annotations__ = {name: hints[name] for name in hints if _tells(hints[name])}
     checked = beartype(conf=_conf)(function)
 
     @functools.wraps(function)
@@ -49,6 +55,15 @@ def check(function):
                 raise
 
     return wrapper
+
+
+def _tells(hint) -> bool:
+    """Whether a type says a shape, or is a tree with fields that do."""
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    if getattr(hint, "__module__", None) in TREES:
+        return True
+    return any(_tells(part) for part in typing.get_args(hint))
 
 
 def _has_symbols(values) -> bool:

@@ -50,9 +50,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
-    announce_start(config)
     path = epath.Path(workdir).expanduser().absolute()
     experiment = prepare(config, workdir=path)
+    announce_start(config)
     refuse_unused_bits(experiment.source, config.data)
     eval_source = open_split(config.data, split=config.eval.split)
     record = record_of(experiment.source, eval_source, task=config.task.name)
