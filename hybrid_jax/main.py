@@ -98,7 +98,8 @@ def _explained(error: Exception, argv: list[str]) -> str:
     key = text.split("'")[1] if "'" in text else ""
     given = [word for word in argv if word.startswith("--config.") and key in word]
     text = text.replace("' Did", "'. Did")
-    return f"{', '.join(given)}: the config has no key {text}"
+    where = ". Only a study has it, see docs/studies.md." if key == "study" else ""
+    return f"{', '.join(given)}: the config has no key {text}{where}"
 
 
 def _workdir() -> str:

@@ -81,6 +81,10 @@ def test_help_lists_flags_and_modes():
             "--config.trian.steps=5: the config has no key 'trian'. "
             'Did you mean "train" instead of "trian"?',
         ),
+        (
+            [TINY, "--mode=study", "--config.study.plan_only"],
+            "Only a study has it, see docs/studies.md",
+        ),
         ([TINY, "--config.train.steps=many"], "flag --config.train.steps=many: invalid"),
         (
             [TINY, "--config.train.steps=-5"],
