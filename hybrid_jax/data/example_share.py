@@ -10,7 +10,7 @@ import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example, Source
 from hybrid_jax.data.formats.splits import name_hash
-from hybrid_jax.errors import BadImageError
+from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 # Which examples are taken is a fact of the data, and the same for every seed of a run.
 _SEED = 0
@@ -83,7 +83,8 @@ def _count(total: int, fraction: float) -> int:
 def _labeled_names(source: Source) -> Sequence[tuple[int, str]]:
     """Returns the label and the name of every example; reads all of them if it must.
 
-    Those that cannot be read, which a run may be told to pass over, have the label -1.
+    Those that cannot be read, or whose label is no integer, have the label -1: whether that
+    ends a run is decided where the example is used.
     """
     known = getattr(source, "labeled_names", None)
     if known is not None:
@@ -93,11 +94,12 @@ def _labeled_names(source: Source) -> Sequence[tuple[int, str]]:
     for index in range(len(source)):
         try:
             example = read(index)
-        except BadImageError:
+        except (BadImageError, BadAnnotationError):
             found.append((-1, str(index)))
         else:
-            label = example.get("label", -1)
-            found.append((int(label), str(example.get("image_id", index))))
+            label = example.get("label")
+            number = int(label) if isinstance(label, int | np.integer) else -1
+            found.append((number, str(example.get("image_id", index))))
     return found
 
 

@@ -62,9 +62,9 @@ def computations(text: str) -> Computations:
 def executions(found: Computations) -> dict[str, int]:
     """Returns how often each computation runs in one call of the program.
 
-    The body of a loop runs as often as the compiler notes, or as its condition says: a
-    counter that begins with a constant, goes up by one and stays below a constant, as
-    the TPU compiler's own loops have it. The body of any other loop is counted once.
+    The body of a loop runs as often as the compiler notes, or as its text says: a counter
+    that begins with a constant, goes up by a constant and stays below a constant, as the
+    TPU compiler's own loops have it. The body of any other loop is counted once.
     """
     factors: dict[str, list[tuple[str, int]]] = {}
     for caller, instructions in found.items():
@@ -92,20 +92,49 @@ def _rounds(
         return 1
     if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
         return int(noted[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
-    compared = _counter_and_limit(found.get(condition[1], ()) if condition else ())
+    compared = _counter_and_limit(_called("condition", loop, found))
     if compared is None:
         return 1
     index, limit = compared
+    first = _first_count(loop, index, neighbors)
+    step = _step_of_counter(_called("body", loop, found), index)
+    return 1 if first is None or step is None else max(-(-(limit - first) // step), 0)
+
+
+def _called(role: str, loop: Instruction, found: Computations) -> Sequence[Instruction]:
+    """Returns the computation that a loop has as its "condition" or "body"."""
+    name = re.search(rf"{role}=%?([\w.\-]+)", loop.rest)
+    return found.get(name[1], ()) if name else ()
+
+
+def _first_count(
+    loop: Instruction, index: int, neighbors: Sequence[Instruction]
+) -> int | None:
+    """Returns the constant that the counter begins with, if it is one."""
     named = {one.name: one for one in neighbors}
-    carried = named.get(loop.operands[0])
+    carried = next((named[name] for name in loop.operands if name in named), None)
     if carried is None or carried.opcode != "tuple":
-        return 1
+        return None
     begin = named.get(carried.operands[index])
     while begin is not None and begin.opcode == "copy":
         begin = named.get(begin.operands[0])
-    first = _constant(begin)
-    return 1 if first is None else max(limit - first, 0)
+    return _constant(begin)
+
+
+def _step_of_counter(body: Sequence[Instruction], index: int) -> int | None:
+    """Returns the positive constant that a round adds to the counter, if it does so."""
+    named = {one.name: one for one in body}
+    root = next((one for one in body if one.is_root), None)
+    if root is None or root.opcode != "tuple":
+        return None
+    added = named.get(root.operands[index])
+    if added is None or added.opcode != "add":
+        return None
+    parts = [named.get(name) for name in added.operands]
+    if not any(one and one.opcode == "get-tuple-element" for one in parts):
+        return None
+    steps = [number for one in parts if (number := _constant(one)) is not None]
+    return steps[0] if len(steps) == 1 and steps[0] > 0 else None
 
 
 def _counter_and_limit(condition: Sequence[Instruction]) -> tuple[int, int] | None:
@@ -114,8 +143,10 @@ def _counter_and_limit(condition: Sequence[Instruction]) -> tuple[int, int] | No
     root = next((one for one in condition if one.is_root), None)
     if root is None or root.opcode != "compare" or "direction=LT" not in root.rest:
         return None
-    counter, limit = (named.get(name) for name in root.operands)
-    number = _constant(limit)
+    compared = [named.get(name) for name in root.operands]
+    if len(compared) != 2:
+        return None
+    counter, number = compared[0], _constant(compared[1])
     if counter is None or counter.opcode != "get-tuple-element" or number is None:
         return None
     place = re.search(r"index=(\d+)", counter.rest)

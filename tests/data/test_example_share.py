@@ -12,6 +12,7 @@ from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.data.example_share import ExampleShare
 from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.data.sources.shapes import ShapesSource
+from hybrid_jax.errors import BadAnnotationError
 
 
 class Unlabeled:
@@ -135,6 +136,22 @@ def test_share_is_that_of_each_class_by_brute_force():
         shares[fraction] = expected
     assert shares[0.02] < shares[0.1] < shares[0.5] < shares[1.0] == set(names)
     assert {name[0] for name in shares[0.02]} == set("0123")
+
+
+def test_examples_that_cannot_be_used_are_a_class_of_their_own():
+    class Faulty(Labeled):
+        def __getitem__(self, index):
+            if index == 1:
+                raise BadAnnotationError("example 1: a bad box")
+            return super().__getitem__(index)
+
+    source = Faulty([0, 0, 1, 1])
+    source._labels[3] = None
+    share = ExampleShare(source, fraction=0.5)
+    indices = {i for i in range(4) if i in share._indices}
+    assert 0 in indices  # the one good example of its class
+    assert 2 in indices
+    assert len(indices & {1, 3}) == 1
 
 
 def test_share_does_not_depend_on_the_order_of_files():

@@ -16,7 +16,10 @@ PROGRAM = """HloModule m
   %x = f32[8]{0:T(128)} get-tuple-element(%p), index=0
   %moved = f32[8]{0} collective-permute(%x), channel_id=1, source_target_pairs={{0,1}}
   %sum = f32[8]{0} fusion(%moved), calls=%inner, config={"estimated_cycles":"30"}
-  ROOT %next = (f32[8], u32[], u32[]) tuple(%sum, %i, %j)
+  %i = u32[]{:T(128)} get-tuple-element(%p), index=1
+  %step = u32[]{:T(128)} constant(STEP)
+  %more = u32[]{:T(128)} ADD(%i, %step)
+  ROOT %next = (f32[8], u32[], u32[]) tuple(%sum, %more, %j)
 }
 
 %condition (p.1: (f32[8], u32[], u32[])) -> pred[] {
@@ -37,22 +40,27 @@ ENTRY %main (a: f32[8]) -> f32[8] {
 """
 
 
-def program(*, counter="%copied", direction="LT"):
-    return PROGRAM.replace("COUNTER", counter).replace("DIRECTION", direction)
+def program(*, counter="%copied", direction="LT", step=1, add="add"):
+    """Returns the program with another first count, end, or step of its loop."""
+    changed = PROGRAM.replace("COUNTER", counter).replace("DIRECTION", direction)
+    return changed.replace("STEP", str(step)).replace("ADD", add)
 
 
 @pytest.mark.parametrize("counter", ["%copied", "%zero"])
-def test_a_loop_that_its_condition_ends_runs_from_first_count_to_limit(
-    counter,
-):
-    text = program(counter=counter)
-    assert executions(computations(text))["body"] == 4  # 3, 4, 5, 6
+@pytest.mark.parametrize(("step", "rounds"), [(1, 4), (2, 2), (3, 2)])
+def test_a_loop_runs_from_its_first_count_to_its_limit(counter, step, rounds):
+    """3, 4, 5, 6; 3, 5; or 3, 6. The TPU compiler's unrolled loops count by two."""
+    text = program(counter=counter, step=step)
+    assert executions(computations(text))["body"] == rounds
     (moved,) = collectives(text)
-    assert (moved.times, moved.received_bytes) == (4, 4 * 32)
-    assert estimated_seconds(text) == (4 * 30 + 5) / CYCLES_PER_SECOND
+    assert (moved.times, moved.received_bytes) == (rounds, rounds * 32)
+    assert estimated_seconds(text) == (rounds * 30 + 5) / CYCLES_PER_SECOND
 
 
-@pytest.mark.parametrize("change", [dict(counter="%a"), dict(direction="NE")])
+@pytest.mark.parametrize(
+    "change",
+    [dict(counter="%a"), dict(direction="NE"), dict(add="multiply"), dict(step=-1)],
+)
 def test_a_loop_of_unknown_length_counts_once(change):
     assert executions(computations(program(**change)))["body"] == 1
 
