@@ -1,9 +1,9 @@
 """How many tokens: the ViT over a ResNet's map at stride 4, 8 or 16, at equal compute.
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/tokens_cifar:folder=DIR
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: one CPU core (AMD EPYC)
+Time:     about 35 min (15 runs)
+Result:   test top-1: stride 4 0.437, 8 0.384, 16 0.361 (docs/tips.md)
 
 64, 16 or 4 tokens of a photo of 32 px. What a coarser map saves goes into blocks.
 """
