@@ -64,8 +64,7 @@ def amounts(study: Study) -> list[list[str]]:
         fusion = variant["changes"]["model.fusion"]
         share = variant["changes"][_SHARE]
         shares.add(share)
-        bold = (variant.get("difference") or {}).get("excludes_zero")
-        cells[fusion, share] = f"**{_spread(variant)}**" if bold else _spread(variant)
+        cells[fusion, share] = _marked(variant)
     columns = sorted(shares)
     rows = [["fusion", *(f"{100 * share:g} %" for share in columns)]]
     for fusion in dict.fromkeys(fusion for fusion, _ in cells):
@@ -79,11 +78,22 @@ def evaluations(study: Study) -> list[list[str]]:
     rows = [["variant", "test", *names]]
     for name in _by_mean(study):
         variant = study["variants"][name]
-        cells = []
-        for found in (variant["evaluations"][key] for key in names):
-            bold = (found.get("difference") or {}).get("excludes_zero")
-            cells.append(f"**{_spread(found)}**" if bold else _spread(found))
+        cells = [_marked(variant["evaluations"][key]) for key in names]
         rows.append([f"`{name}`", _spread(variant), *cells])
+    return rows
+
+
+def views(study: Study) -> list[list[str]]:
+    """Returns rows: where the final runs look; empty where a variant has no such view."""
+    found = {
+        name: variant["localization"]["scores"]
+        for name, variant in study["variants"].items()
+    }
+    kinds = sorted({kind for scores in found.values() for kind in scores}, key=_view_order)
+    rows = [["variant", *(kind.replace("_", " ") for kind in kinds)]]
+    for name in _by_mean(study):
+        cells = (_marked(found[name][k]) if k in found[name] else "" for k in kinds)
+        rows.append([f"`{name}`", *cells])
     return rows
 
 
@@ -92,6 +102,7 @@ KINDS = {
     "trials": trials,
     "amounts": amounts,
     "evaluations": evaluations,
+    "views": views,
 }
 
 
@@ -145,6 +156,16 @@ def _spread(found: Mapping[str, Any]) -> str:
     deviation = found["deviation"]
     shown = f"{found['mean']:.3f}"
     return shown if deviation is None else f"{shown} ± {deviation:.3f}"
+
+
+def _marked(found: Mapping[str, Any]) -> str:
+    bold = (found.get("difference") or {}).get("excludes_zero")
+    return f"**{_spread(found)}**" if bold else _spread(found)
+
+
+def _view_order(kind: str) -> tuple[str, int]:
+    measure, _, view = kind.partition("_")
+    return measure, ("resnet", "transformer", "fused").index(view)
 
 
 def _difference(variant: Mapping[str, Any]) -> str:

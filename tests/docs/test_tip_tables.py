@@ -108,6 +108,23 @@ def test_amounts_have_a_column_for_each_share():
     ]
 
 
+def test_views_that_a_variant_lacks_are_empty():
+    both = {
+        "energy_transformer": _variant(0.6, low=0.1),
+        "energy_resnet": _variant(0.4, low=0),
+    }
+    variants = {
+        "hybrid": _variant(0.5, low=None) | {"localization": {"scores": both}},
+        "resnet": _variant(0.6, low=None)
+        | {"localization": {"scores": {"energy_resnet": _variant(0.5, low=None)}}},
+    }
+    assert tip_tables.views({"variants": variants}) == [
+        ["variant", "energy resnet", "energy transformer"],
+        ["`resnet`", "0.500 ± 0.010", ""],
+        ["`hybrid`", "0.400 ± 0.010", "**0.600 ± 0.010**"],
+    ]
+
+
 def test_every_result_file_is_read_by_a_table_or_named_in_the_page():
     page = PAGE.read_text(encoding="utf-8")
     for path in tip_tables.RESULTS.rglob("*.json"):
