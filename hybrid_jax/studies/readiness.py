@@ -48,7 +48,8 @@ def lengths_of(study: Study) -> Lengths:
     """Opens every split that a run or an evaluation reads, and finds all weights.
 
     Raises:
-        UserError: a split or a file of weights is not there; names who needs it.
+        UserError: a split or a file of weights is not there, or the data have no boxes and
+            localization is scored; names who needs it.
     """
     opened: dict[str, int] = {}
 
@@ -75,7 +76,17 @@ def lengths_of(study: Study) -> Lengths:
             )
             for evaluation, changes in study.evaluations.items()
         }
+        if study.localization:
+            _check_boxes(data, study.test_split, where=where)
     return Lengths(train, scored, validation)
+
+
+def _check_boxes(data: ConfigDict, split: str, *, where: str) -> None:
+    if not open_split(data, split=split).info.box_names:
+        raise UserError(
+            f"config.study.localization: {where}: the data {data.name!r} have no boxes, in "
+            f"which a model could be seen to look. Leave it out, or take data with boxes."
+        )
 
 
 def _experiments(study: Study) -> dict[str, ConfigDict]:

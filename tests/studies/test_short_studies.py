@@ -71,6 +71,22 @@ def test_grafts(tmp_path, half, form):
     assert " arrays " in loaded
 
 
+@pytest.mark.slow  # two trainings, and two evaluations of 1,000 images of each
+def test_views(tmp_path):
+    keep = ("resnet", "vit")
+    runs = carry_out(tmp_path, "studies/localization_shapes", keep=keep)
+    found = json.loads((tmp_path / "study" / "study.json").read_text())
+    own = dict(resnet="resnet", vit="transformer")
+    for name, variant in found["variants"].items():
+        views = variant["localization"]
+        assert list(views["of"]) == [own[name]]
+        assert 0.1 < views["uniform"] < 0.7
+        file = runs[name] / "localization_test.json"
+        [(view, row)] = json.loads(file.read_text())["views"].items()
+        assert views["scores"][f"energy_{view}"]["mean"] == row["energy_in_boxes"]
+        assert views["scores"][f"pointing_{view}"]["mean"] == row["pointing_game"]
+
+
 @pytest.mark.slow  # two trainings and two evaluations of 1,000 images each
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_boxes_and_masks(tmp_path, task):
