@@ -6,9 +6,9 @@ Time:     not yet measured
 Result:   not yet measured
 
 The images of the test split have boxes, which no model is trained on: each learns one of
-16 labels, and is scored by how much of what it looks at lies in boxes. All variants have the
-multiply-accumulates of the ResNet within 10 %. The ResNets have BatchNorm, since GroupNorm
-mixes all cells of a map and blurs where the evidence is (docs/explain.md).
+16 labels, and is scored by how much of what it looks at lies in boxes. All variants have
+the multiply-accumulates of the ResNet within 10 %. The ResNets have BatchNorm, since
+GroupNorm mixes all cells of a map and blurs where the evidence is (docs/explain.md).
 """
 
 from ml_collections import ConfigDict

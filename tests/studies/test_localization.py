@@ -41,13 +41,12 @@ def found(workdir):
 
 def energies(found, variant, view):
     """Returns the energy of a view by seed, from the stub itself."""
-    runs = [run for run in found["runs"] if run["final"] and run["variant"] == variant]
-    return [
-        views_of(dict(model=dict(fusion=variant), seed=run["seed"]))[view][
-            "energy_in_boxes"
-        ]
-        for run in runs
+    views = [
+        views_of(dict(model=dict(fusion=variant), seed=run["seed"]))
+        for run in found["runs"]
+        if run["final"] and run["variant"] == variant
     ]
+    return [of_run[view]["energy_in_boxes"] for of_run in views]
 
 
 def rows_of(found, variant):
