@@ -57,9 +57,8 @@ def localized(study: Study, final: Sequence[Outcome]) -> dict[str, dict[str, Any
         for name in study.variants
     }
     for score in NAMES:
-        baselines = baselines_of_view(
-            study, {n for n, own in has.items() if score in own}, has
-        )
+        owners = {name for name, own in has.items() if score in own}
+        baselines = baselines_of_view(study, owners, has)
         rows = compared(score, baselines, [_only(score, outcome) for outcome in final])
         for name, row in rows.items():
             result[name]["scores"][score] = dict(row, baseline=baselines[name])

@@ -24,11 +24,13 @@ class Lengths:
         train: variant -> in its training split, or the share of it that is used.
         scored: variant -> evaluation -> in the split that is scored.
         validation: variant -> in the split that settings are chosen on.
+        notes: what the sources say of themselves, such as how they were split.
     """
 
     train: Mapping[str, int]
     scored: Mapping[str, Mapping[str, int]]
     validation: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def training_data_fault(study: Study) -> str:
@@ -52,14 +54,17 @@ def lengths_of(study: Study) -> Lengths:
             localization is scored; names who needs it.
     """
     opened: dict[str, int] = {}
+    notes: dict[str, None] = {}
 
     def length(data: ConfigDict, split: str, *, where: str) -> int:
         key = json.dumps([data.to_dict(), split], sort_keys=True)
         if key not in opened:
             try:
-                opened[key] = len(open_split(data, split=split))
+                source = open_split(data, split=split)
             except UserError as error:
                 raise UserError(f"config.study: {where}: {error}") from error
+            opened[key] = len(source)
+            notes.update(dict.fromkeys(source.info.notes))
         return opened[key]
 
     train, scored, validation = {}, {}, {}
@@ -78,7 +83,7 @@ def lengths_of(study: Study) -> Lengths:
         }
         if study.localization:
             _check_boxes(data, study.test_split, where=where)
-    return Lengths(train, scored, validation)
+    return Lengths(train, scored, validation, tuple(notes))
 
 
 def _check_boxes(data: ConfigDict, split: str, *, where: str) -> None:

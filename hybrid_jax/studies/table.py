@@ -35,20 +35,19 @@ def result_tables(found: Mapping[str, Any]) -> list[list[list[str]]]:
     tables = [[header, *(_row(name, found) for name in found["variants"])]]
     names = [*found["evaluations"], *found["suites"]]
     if names:
-        for first, cell in (("variant", _with_deviation), (less, _difference)):
-            rows = [
-                [
-                    f"`{name}`",
-                    *(cell(name, variant["evaluations"][e], found) for e in names),
-                ]
-                for name, variant in found["variants"].items()
-            ]
-            tables.append([[first, *names], *rows])
+        scores, differences = [["variant", *names]], [[less, *names]]
+        for name, variant in found["variants"].items():
+            of = [variant["evaluations"][evaluation] for evaluation in names]
+            is_baseline = name == variant["baseline"]
+            scores.append([f"`{name}`", *map(_with_deviation, of)])
+            cells = ["" if is_baseline else _difference(one, found) for one in of]
+            differences.append([f"`{name}`", *cells])
+        tables += [scores, differences]
     if found.get("localization"):
         tables += localization_tables(
             found,
-            with_deviation=lambda scored: _with_deviation("", scored, found),
-            difference=lambda scored: _difference("", scored, found),
+            with_deviation=_with_deviation,
+            difference=lambda scored: _difference(scored, found),
         )
     return tables
 
@@ -76,8 +75,8 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
         _number(time["seconds"], ".0f"),
         _number(time["images_per_second"], ".0f"),
         _outcomes(variant),
-        _with_deviation(name, variant, found),
-        _difference(name, variant, found),
+        _with_deviation(variant),
+        "" if name == variant["baseline"] else _difference(variant, found),
     ]
 
 
@@ -107,8 +106,7 @@ def _outcomes(variant: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _with_deviation(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    del name, found  # which cells of differences are made of
+def _with_deviation(scored: Mapping[str, Any]) -> str:
     if scored["not_finite"]:
         return f"NaN in {scored['not_finite']} of {scored['scorings']}"
     if scored["mean"] is None:
@@ -117,10 +115,10 @@ def _with_deviation(name: str, scored: Mapping[str, Any], found: Mapping[str, An
     return f"{scored['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
-def _difference(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _difference(scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     difference = scored["difference"]
     if difference is None:
-        return "" if name == found["variants"][name]["baseline"] else "none"
+        return "none"
     if difference["low"] is None:
         return f"{difference['mean']:+.4f} (no interval)"
     text = (

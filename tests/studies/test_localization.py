@@ -129,6 +129,14 @@ def test_data_without_boxes_are_refused_before_anything_runs(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_views_without_a_common_seed_have_no_difference(found):
+    found = json.loads(json.dumps(found))
+    found["variants"]["sequential"]["localization"]["scores"]["energy_fused"].update(
+        difference=None
+    )
+    assert "| none |" in rows_of(found, "sequential")[-1]
+
+
 def test_its_name_is_taken(tmp_path):
     evaluations = {"localization": {"eval.split": "test"}}
     with pytest.raises(UserError, match="'localization' is the name of another score"):

@@ -3,7 +3,9 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_run import ROOT, environment, run_well
 
 SHORT = """
@@ -92,3 +94,16 @@ def test_views(tmp_path):
 def test_boxes_and_masks(tmp_path, task):
     keep = ("resnet", "conformer")
     carry_out(tmp_path, f"studies/dense_halves:shapes_{task}", keep=keep)
+
+
+@pytest.mark.slow  # two trainings and two evaluations
+def test_fusions_are_compared_on_a_folder(tmp_path):
+    photos = tmp_path / "photos"
+    for number, name in enumerate(("cat", "dog")):
+        (photos / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.full((40, 50, 3), 100 * number + i, np.uint8)
+            Image.fromarray(pixels).save(photos / name / f"{i}.png")
+    words = f"studies/compare:folder={photos},fusions=resnet+late_concat+conformer"
+    carry_out(tmp_path, words, keep=("resnet", "late_concat"))
+    assert (tmp_path / "study" / "plots" / "score_by_macs.svg").exists()

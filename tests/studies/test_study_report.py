@@ -61,7 +61,7 @@ def by_hand(*, missing):
         if (variant, seed) in missing:
             return run, bad | dict(score=None), {}
         score = 0.5 + 0.1 * (variant == "other") + 0.001 * seed * (variant == "other")
-        scored = good | dict(score=score, scores=dict(top1=score))
+        scored = good | dict(score=score, scores=dict(count=176.0))
         return run, scored, dict(test=scored)
 
     setting = study.settings["resnet"][0]
@@ -80,6 +80,12 @@ def test_what_is_left_of_a_variant_that_diverges_is_not_bold():
     text = row(by_hand(missing=[("other", 3)]), "other")
     assert "4 of 5, 1 diverged" in text
     assert "**" not in text
+
+
+def test_limits_of_intervals_and_times_are_told():
+    text = study_table(by_hand(missing=()))
+    assert "of the 5 seeds, not of the 176 images of `test`" in text
+    assert "`s` is the mean time in seconds" in text
 
 
 def test_pairs_are_of_equal_seeds():
