@@ -1,5 +1,6 @@
 """Whether what the runs of a study read is there, found out before any of them begins."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -7,8 +8,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.contracts import Source
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.pretrained.source import local_file
 from hybrid_jax.studies.changed_experiment import changed_experiment
 from hybrid_jax.studies.settings import Study
@@ -50,8 +52,8 @@ def lengths_of(study: Study) -> Lengths:
     """Opens every split that a run or an evaluation reads, and finds all weights.
 
     Raises:
-        UserError: a split or a file of weights is not there, or the data have no boxes and
-            localization is scored; names who needs it.
+        UserError: a split, its labels or a file of weights are not there, or the data have
+            no boxes and localization is scored; names who needs it.
     """
     opened: dict[str, int] = {}
     notes: dict[str, None] = {}
@@ -61,6 +63,7 @@ def lengths_of(study: Study) -> Lengths:
         if key not in opened:
             try:
                 source = open_split(data, split=split)
+                _look_at_first(source, data)
             except UserError as error:
                 raise UserError(f"config.study: {where}: {error}") from error
             opened[key] = len(source)
@@ -84,6 +87,16 @@ def lengths_of(study: Study) -> Lengths:
         if study.localization:
             _check_boxes(data, study.test_split, where=where)
     return Lengths(train, scored, validation, tuple(notes))
+
+
+def _look_at_first(source: Source, data: ConfigDict) -> None:
+    """Raises `BadAnnotationError` for a split whose labels are kept secret, as by -1."""
+    if data.on_bad_annotation == "skip" or not len(source):
+        return
+    annotations = getattr(source, "annotations", source.__getitem__)
+    # One image that cannot be read says nothing about the split.
+    with contextlib.suppress(BadImageError):
+        annotations(0)
 
 
 def _check_boxes(data: ConfigDict, split: str, *, where: str) -> None:

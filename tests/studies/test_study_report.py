@@ -5,6 +5,7 @@ import stub_study
 from stub_study import carry_out
 
 from hybrid_jax.config_files import folder, study_lines
+from hybrid_jax.data.sources.digits import DigitsSource
 from hybrid_jax.errors import UserError
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.settings import study_of
@@ -152,6 +153,31 @@ def test_what_is_missing_is_found_before_anything_runs(
     with pytest.raises(UserError, match=expected):
         carry_out(tmp_path, plan_only=plan_only, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_split_whose_labels_are_kept_secret_is_found_before_anything_runs(
+    tmp_path, monkeypatch
+):
+    class Secret(DigitsSource):
+        def __getitem__(self, index):
+            return super().__getitem__(index) | {"label": -1}
+
+    def opened(name, *, split):
+        assert name == "digits"
+        return (Secret if split == "test" else DigitsSource)(split=split)
+
+    monkeypatch.setattr("hybrid_jax.data.sources.open_source", opened)
+    expected = "evaluation 'test': .*expected an integer from 0 to 9 .*got -1"
+    with pytest.raises(UserError, match=expected):
+        carry_out(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluations_every_0_steps_are_refused():
+    config = stub_study.config(evaluations={})
+    config.eval.every = 0
+    with pytest.raises(UserError, match="config.eval.every: expected"):
+        study_of(config)
 
 
 @pytest.mark.parametrize("key", ["steps", "batch_size"])
