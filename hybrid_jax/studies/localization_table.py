@@ -27,23 +27,24 @@ def localization_tables(
         if any(name in of["localization"]["scores"] for of in found["variants"].values())
     ]
     scores = [["variant", *names, "uniform map"]]
-    less = [["variant", *(f"{name} less {_baseline(name, found)}" for name in names)]]
+    less: dict[str, list[str]] = {name: [] for name in names}
     for variant, row in found["variants"].items():
         views = row["localization"]
-        own = [views["scores"].get(name) for name in names]
+        own = {name: views["scores"].get(name) for name in names}
         uniform = "" if views["uniform"] is None else f"{views['uniform']:.4f}"
-        cells = ["" if one is None else with_deviation(one) for one in own]
+        cells = ["" if one is None else with_deviation(one) for one in own.values()]
         scores.append([f"`{variant}`", *cells, uniform])
-        less.append(
-            [
-                f"`{variant}`",
-                *(
-                    "" if one is None or one["baseline"] == variant else difference(one)
-                    for one in own
-                ),
-            ]
-        )
-    return [scores, less]
+        for name, one in own.items():
+            alone = one is None or one["baseline"] == variant
+            less[name].append("" if alone else difference(one))
+    # A view that one variant alone has is compared with nothing.
+    compared = {name: column for name, column in less.items() if any(column)}
+    columns = [
+        ["variant", *(f"`{variant}`" for variant in found["variants"])],
+        *([f"{n} less {_baseline(n, found)}", *cells] for n, cells in compared.items()),
+    ]
+    differences = [list(row) for row in zip(*columns, strict=True)]
+    return [scores, differences] if compared else [scores]
 
 
 def localization_note(found: Mapping[str, Any]) -> str:

@@ -50,8 +50,7 @@ def report(
             **by_evaluation[study.test_split][name],
             evaluations={
                 evaluation: by_variant[name]
-                for evaluation, by_variant in by_evaluation.items()
-                if evaluation != study.test_split
+                for evaluation, by_variant in _but_test(by_evaluation, study).items()
             },
             **(dict(localization=views[name]) if views else {}),
             time=_time(rows),
@@ -66,15 +65,16 @@ def report(
         seeds=list(study.seeds),
         trials=len(study.settings[study.baseline]),
         variants=variants,
-        evaluations={
-            name: dict(changes)
-            for name, changes in study.evaluations.items()
-            if name != study.test_split
-        },
+        evaluations=_but_test(study.evaluations, study),
         suites=list(study.suites),
         localization=study.localization,
         runs=_runs(tried, final, study),
     )
+
+
+def _but_test(evaluations: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Returns all but that of the test split, which has a place of its own."""
+    return {name: one for name, one in evaluations.items() if name != study.test_split}
 
 
 def _outcomes(

@@ -55,8 +55,9 @@ def _limits(found: Mapping[str, Any]) -> str:
     counts = sorted({int(test["scores"].get("count", 0)) for test in tests} - {0})
     images = " or ".join(f"{count:,}" for count in counts)
     of_images = f"the {images} images of `{found['test_split']}`" if images else "images"
+    seeds = len(found["seeds"])
     return (
-        f"Intervals are of the {len(found['seeds'])} seeds, not of {of_images}: other "
+        f"Intervals are of {seeds} seed{'s' * (seeds > 1)}, not of {of_images}: other "
         f"images of the kind would move all scores. `s` is the mean time in seconds of the "
         f"process of a final run, with its start and compilation, and `images/s` its speed "
         f"in training after the first step; runs that were interrupted are not in it. "
@@ -71,6 +72,6 @@ def _all_baselines(found: Mapping[str, Any]) -> str:
         if name != variant["baseline"]:
             of.setdefault(variant["baseline"], []).append(f"`{name}`")
     if len(of) < 2:
-        return f"`{found['baseline']}`"
+        return f"`{next(iter(of), found['baseline'])}`"
     parts = [f"`{name}` (for {', '.join(others)})" for name, others in of.items()]
     return "; ".join(parts)

@@ -85,8 +85,13 @@ def test_what_is_left_of_a_variant_that_diverges_is_not_bold():
 
 def test_limits_of_intervals_and_times_are_told():
     text = study_table(by_hand(missing=()))
-    assert "of the 5 seeds, not of the 176 images of `test`" in text
+    assert "of 5 seeds, not of the 176 images of `test`" in text
     assert "`s` is the mean time in seconds" in text
+
+
+def test_one_baseline_that_is_not_the_first_is_named():
+    found = by_hand(missing=()) | dict(baseline="another")
+    assert "Differences from `resnet` are" in study_table(found)
 
 
 def test_pairs_are_of_equal_seeds():
