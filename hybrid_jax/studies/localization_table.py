@@ -35,8 +35,10 @@ def localization_tables(
         cells = ["" if one is None else with_deviation(one) for one in own.values()]
         scores.append([f"`{variant}`", *cells, uniform])
         for name, one in own.items():
-            alone = one is None or one["baseline"] == variant
-            less[name].append("" if alone else difference(one))
+            if one is None or one["baseline"] == variant:
+                less[name].append("")
+            else:
+                less[name].append(difference(one))
     # A view that one variant alone has is compared with nothing.
     compared = {name: column for name, column in less.items() if any(column)}
     columns = [
