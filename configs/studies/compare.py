@@ -9,8 +9,8 @@ Result:   not yet measured
 `fusions=` names two or more, the first of which the others are compared with; all other
 words are as for any experiment, such as `size=128`, `steps=2000` or `batch=64`. Without
 them, images are of 64 px and a run has 600 steps of 32 images. The parts are those of
-`configs/tiny_fusions.py`. Sizes are not matched, but the table has them; that the study is
-to be refused where they differ says `--config.study.matched=macs`.
+`configs/tiny_fusions.py`. Sizes are not matched, but the table has them; with
+`--config.study.matched=macs` the study is refused where they differ by more than 10 %.
 
 A folder without a split for the test is shared out anew: of the images in it, or in its
 folder for training, a tenth is the test split and another tenth validation. The plan says
