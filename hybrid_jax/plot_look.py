@@ -19,9 +19,14 @@ DASHES = ("-", "--", ":")
 ABSENT = "no plots: matplotlib is not installed (pip install -e '.[plots]')"
 
 
+def has_matplotlib() -> bool:
+    """Returns whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def can_plot() -> bool:
     """Returns whether matplotlib is installed; if not, says so on the terminal."""
-    found = importlib.util.find_spec("matplotlib") is not None
+    found = has_matplotlib()
     if not found:
         print(ABSENT, flush=True)
     return found

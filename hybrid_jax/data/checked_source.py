@@ -31,6 +31,7 @@ class CheckedSource:
 
     Attributes:
         info: that of the source, with the names that are left.
+        share_digest: of which examples are a share (`ExampleShare`); "" for all.
 
     Raises:
         BadAnnotationError: `first_fault`, at once, if nothing is to be skipped.
@@ -51,6 +52,7 @@ class CheckedSource:
         self._skip = skip
         self._called = called
         self._reduce_zero_label = reduce_zero_label
+        self.share_digest: str = getattr(source, "share_digest", "")
         self.info: DatasetInfo = source.info
         if reduce_zero_label:
             names = source.info.segmentation_names[1:]

@@ -1,6 +1,7 @@
 """`data.train_fraction`: a part of the training examples."""
 
 import dataclasses
+import hashlib
 import math
 import pathlib
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ class ExampleShare:
 
     Attributes:
         info: that of the source, with a note.
+        share_digest: of the numbers of the examples, by which another choice is told.
     """
 
     def __init__(self, source: Source, *, fraction: float):
@@ -39,6 +41,8 @@ class ExampleShare:
         else:
             order = np.random.default_rng(_SEED).permutation(len(source))
             self._indices = np.sort(order[: _count(len(source), fraction)])
+        numbers = self._indices.astype("<i8").tobytes()
+        self.share_digest = hashlib.sha256(numbers).hexdigest()[:16]
         note = (
             f"{len(self):,} of {len(source):,} training examples are used "
             f"(data.train_fraction)"

@@ -30,11 +30,13 @@ class MappedMasks:
     Attributes:
         info: that of the source, with classes of the new ids.
         first_fault: that of the source, see `CheckedSource`.
+        share_digest: that of the source, see `CheckedSource`.
     """
 
     def __init__(self, source: Source, *, ignore_label: tuple[int, ...], label_map: str):
         self._source = source
         self.first_fault = getattr(source, "first_fault", None)
+        self.share_digest: str = getattr(source, "share_digest", "")
         names = source.info.segmentation_names
         self._new_id = np.arange(256, dtype=np.uint8)
         mapping = _mapping(label_map, names)

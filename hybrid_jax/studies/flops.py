@@ -82,10 +82,13 @@ def _passes(study: Study, variant: str, lengths: Lengths) -> float:
     for evaluation, changes in study.evaluations.items():
         share = _share_of_px(resolved(study, variant, changes, lengths=lengths))
         passes += share * lengths.scored[variant][evaluation]
-    if not study.suites:
+    if not (study.suites or study.localization):
         return passes
     share = _share_of_px(resolved(study, variant, {}, lengths=lengths))
     images = share * lengths.scored[variant][study.test_split]
+    passes += images * _GRADIENT * study.localization
+    if not study.suites:  # which would be all of them
+        return passes
     for suite, line, _ in passes_of(study.suites, task=study.base["task"]["name"]):
         gradients = 0 if suite == CLEAN.suite else SUITES.get(suite).gradients.get(line, 0)
         passes += images * (1 + _GRADIENT * gradients)

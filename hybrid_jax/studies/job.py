@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from hybrid_jax.config import to_json
 from hybrid_jax.studies import saved_experiment
 from hybrid_jax.studies.changed_experiment import changed_experiment
+from hybrid_jax.studies.localization import UNIFORM, view_scores
 from hybrid_jax.studies.plan import Run
-from hybrid_jax.studies.settings import ROBUSTNESS, Study
+from hybrid_jax.studies.settings import LOCALIZATION, ROBUSTNESS, Study
 from hybrid_jax.train.checkpoints.workdir import write_whole
 
 PROGRAM = (sys.executable, "-m", "hybrid_jax.main")
@@ -37,6 +38,7 @@ class Job:
         score: name of the score that counts.
         restore: "best" or "last": the checkpoint that counts.
         suites: of robustness, if they are what is scored.
+        views: whether it is what is scored where the model looks.
         changes: dotted ones of the evaluation; {} for a training.
     """
 
@@ -47,6 +49,7 @@ class Job:
     score: str
     restore: str
     suites: tuple[str, ...] = ()
+    views: bool = False
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -73,8 +76,9 @@ class Job:
     @property
     def _changes(self) -> dict[str, Any]:
         """What an evaluation of this name is: it may be another one in a later study."""
-        suites = dict(suites=self.suites) if self.suites else {}
-        return json.loads(json.dumps(dict(self.changes) | suites))
+        kind = dict(suites=self.suites) if self.suites else {}
+        kind |= dict(views=True) if self.views else {}
+        return json.loads(json.dumps(dict(self.changes) | kind))
 
     def command(self, program: Sequence[str]) -> list[str]:
         """Writes the experiment and returns the command line."""
@@ -87,6 +91,8 @@ class Job:
         ]
         if self.suites:
             return [*words, "--mode=robustness", f"--suites={','.join(self.suites)}"]
+        if self.views:
+            return [*words, "--mode=explain"]
         if self.evaluation is None:
             return words
         return [*words, "--mode=evaluate", f"--output={self._file('evaluation', 'json')}"]
@@ -107,7 +113,8 @@ class Job:
             None for a process that was asked to stop, whose work can go on. Else `status`
             ("finished", "diverged" or "failed"), `score` (None unless finished), `scores`
             of the last evaluation or of the split, and `time`; of an evaluation
-            `scored_with`, its changes and suites.
+            `scored_with`, its changes and suites; of views `of`, what each is, and
+            `examples`, how many images have boxes.
         """
         if code == 130:
             return None
@@ -121,6 +128,7 @@ class Job:
             outcome.update(status="finished", score=score, scores=report["scores"])
             if not math.isfinite(score):
                 outcome.update(status="diverged", score=None, scores={})
+            outcome |= {key: report[key] for key in _OF_VIEWS if key in report}
             time |= {key: report[key] for key in _TIMES if key in report}
         elif _DIVERGED in self.output_file.read_text(errors="replace"):
             outcome["status"] = "diverged"
@@ -135,6 +143,8 @@ class Job:
         """Returns the score that counts and what else the process has written."""
         if self.suites:
             return self._found_under_suites()
+        if self.views:
+            return self._found_of_views()
         if self.evaluation is not None:
             scores = json.loads(self._file("evaluation", "json").read_text())
             del scores["step"], scores["split"]
@@ -156,7 +166,17 @@ class Job:
             means[name] = statistics.fmean(one[self.score] for one in passes)
         return found["clean"][self.score], dict(scores=means)
 
+    def _found_of_views(self) -> tuple[float, dict[str, Any]]:
+        """Returns the score of a uniform map, and those of the views."""
+        split = self.experiment.eval.split
+        found = json.loads((self.folder / f"localization_{split}.json").read_text())
+        scores = view_scores(found)
+        kinds = {view: row["of"] for view, row in found["views"].items()}
+        report = dict(scores=scores, of=kinds, examples=found["examples"])
+        return scores[UNIFORM], report
 
+
+_OF_VIEWS = ("of", "examples")
 _TIMES = ("images_per_second", "seconds_to_start", "seconds_first_step", "batch_size")
 
 
@@ -182,3 +202,9 @@ def scoring_under_suites(run: Run, study: Study, runs: pathlib.Path) -> Job:
     """Returns the scoring of the test split under the study's suites of robustness."""
     test = scoring(run, study, runs, evaluation=study.test_split)
     return dataclasses.replace(test, evaluation=ROBUSTNESS, suites=study.suites)
+
+
+def scoring_of_views(run: Run, study: Study, runs: pathlib.Path) -> Job:
+    """Returns the scoring of where a run looks in the images of the test split."""
+    test = scoring(run, study, runs, evaluation=study.test_split)
+    return dataclasses.replace(test, evaluation=LOCALIZATION, score=UNIFORM, views=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from hybrid_jax.plot_look import ABSENT, has_matplotlib
 from hybrid_jax.studies.flops import HOW, flops_of, resolved
 from hybrid_jax.studies.plan import number_of_runs
 from hybrid_jax.studies.probe import StepTimes, expected_seconds
@@ -47,8 +48,11 @@ def plan_notes(
         f"{study.seeds[0]} on {study.validation_split!r}, the best of each variant with "
         f"seeds {seeds}, then {study.test_split!r} once"
     ]
+    if not has_matplotlib():
+        notes.append(ABSENT)
     if lengths is None:
         return [*notes, f"arithmetic and time are not known: {fault}"]
+    notes += [_data_line(study, lengths), *(f"data: {note}" for note in lengths.notes)]
     found = flops_of(study, sizes, lengths).values()
     kinds = ("training", "validation", "scoring")
     parts = {kind: sum(getattr(one, kind) for one in found) / 1e12 for kind in kinds}
@@ -71,3 +75,13 @@ def plan_notes(
         minutes = per_variant * sum(known) / study.jobs / 60
         notes.append(f"all runs: about {minutes:,.1f} min, evaluations not counted")
     return notes
+
+
+def _data_line(study: Study, lengths: Lengths) -> str:
+    """Returns how many examples the baseline is trained, chosen and scored on."""
+    name = study.baseline
+    return (
+        f"data: {lengths.train[name]:,} examples train, "
+        f"{lengths.validation[name]:,} of {study.validation_split!r} choose, and "
+        f"{lengths.scored[name][study.test_split]:,} of {study.test_split!r} score"
+    )

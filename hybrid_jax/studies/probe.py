@@ -1,6 +1,7 @@
 """How long a step and a run of each variant take, from a few steps of each."""
 
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,28 @@ from typing import Any
 from hybrid_jax.config import changed
 from hybrid_jax.studies.job import training
 from hybrid_jax.studies.plan import Run, trials
-from hybrid_jax.studies.run_lock import RunLock
+from hybrid_jax.studies.run_lock import RunLock, holder
 from hybrid_jax.studies.runner import Runner
 from hybrid_jax.studies.settings import Study
 from hybrid_jax.studies.sizes import Size
 
 STEPS = 20
 _POLL_SECONDS = 0.5
+# Tuned keys that leave the time of a step alone, and those that the size tells of.
+_SAME_TIME = (
+    "optimizer.learning_rate",
+    "optimizer.schedule",
+    "optimizer.warmup_fraction",
+    "optimizer.cooldown_fraction",
+    "optimizer.weight_decay",
+    "train.steps",
+    "train.epochs",
+    "model.resnet_options.",
+    "model.vit_options.",
+    "model.fusion_options.",
+)
+# Variant, size, and what else of its setting decides the time of a step.
+_Kind = tuple[str, Size, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +60,13 @@ def step_times(
 ) -> StepTimes:
     """Trains models of the study for 20 steps each and returns what their steps take.
 
-    A variant has one probe for each size of its settings. Results stay in the folder
-    `probe` of the workdir and are not measured again. One process measures all of them,
-    so that they are of one machine, and others on the workdir wait for it. As many probes
-    run at a time as runs will.
+    A variant has one probe for each size of its settings, and for settings that train
+    models of one size in different ways, such as other batches or a part frozen. Results
+    stay in the folder `probe` of the workdir and are not measured again. One process
+    measures all of them, so that they are of one machine, and others on the workdir wait
+    for it. As many probes run at a time as runs will.
     """
-    firsts = _first_of_each_size(study, sizes)
+    firsts = _first_of_each_kind(study, sizes)
     jobs = {
         key: training(_short(run), study, workdir / "probe") for key, run in firsts.items()
     }
@@ -63,7 +80,10 @@ def step_times(
         results = runner.run(list(jobs.values()))
     found = {key: _read(result) for key, result in zip(jobs, results, strict=True)}
     return {
-        variant: [found[variant, size] for size in sizes[variant]]
+        variant: [
+            found[_kind(variant, size, setting)]
+            for size, setting in zip(sizes[variant], study.settings[variant], strict=True)
+        ]
         for variant in study.variants
     }
 
@@ -98,19 +118,28 @@ def expected_seconds(
     }
 
 
-def _first_of_each_size(
+def _first_of_each_kind(
     study: Study, sizes: Mapping[str, Sequence[Size]]
-) -> dict[tuple[str, Size], Run]:
-    firsts: dict[tuple[str, Size], Run] = {}
+) -> dict[_Kind, Run]:
+    firsts: dict[_Kind, Run] = {}
     for run in trials(study):
         size = sizes[run.variant][study.settings[run.variant].index(run.setting)]
-        firsts.setdefault((run.variant, size), run)
+        firsts.setdefault(_kind(run.variant, size, run.setting), run)
     return firsts
+
+
+def _kind(variant: str, size: Size, setting: Mapping[str, Any]) -> _Kind:
+    rest = {k: v for k, v in setting.items() if not k.startswith(_SAME_TIME)}
+    return variant, size, json.dumps(rest, sort_keys=True)
 
 
 def _waited_for(folder: pathlib.Path) -> RunLock:
     """Returns the lock of a folder when no other process has it."""
+    said = False
     while (lock := RunLock.take(folder)) is None:
+        if not said:
+            print(f"waiting for the probes that {holder(folder)} measures", flush=True)
+        said = True
         time.sleep(_POLL_SECONDS)
     return lock
 

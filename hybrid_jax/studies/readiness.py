@@ -1,5 +1,6 @@
 """Whether what the runs of a study read is there, found out before any of them begins."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -7,8 +8,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.contracts import Source
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.errors import UserError
+from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.pretrained.source import local_file
 from hybrid_jax.studies.changed_experiment import changed_experiment
 from hybrid_jax.studies.settings import Study
@@ -24,11 +26,13 @@ class Lengths:
         train: variant -> in its training split, or the share of it that is used.
         scored: variant -> evaluation -> in the split that is scored.
         validation: variant -> in the split that settings are chosen on.
+        notes: what the sources say of themselves, such as how they were split.
     """
 
     train: Mapping[str, int]
     scored: Mapping[str, Mapping[str, int]]
     validation: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def training_data_fault(study: Study) -> str:
@@ -48,17 +52,22 @@ def lengths_of(study: Study) -> Lengths:
     """Opens every split that a run or an evaluation reads, and finds all weights.
 
     Raises:
-        UserError: a split or a file of weights is not there; names who needs it.
+        UserError: a split, its labels or a file of weights are not there, or the data have
+            no boxes and localization is scored; names who needs it.
     """
     opened: dict[str, int] = {}
+    notes: dict[str, None] = {}
 
     def length(data: ConfigDict, split: str, *, where: str) -> int:
         key = json.dumps([data.to_dict(), split], sort_keys=True)
         if key not in opened:
             try:
-                opened[key] = len(open_split(data, split=split))
+                source = open_split(data, split=split)
+                _look_at_first(source, data)
             except UserError as error:
                 raise UserError(f"config.study: {where}: {error}") from error
+            opened[key] = len(source)
+            notes.update(dict.fromkeys(source.info.notes))
         return opened[key]
 
     train, scored, validation = {}, {}, {}
@@ -75,7 +84,27 @@ def lengths_of(study: Study) -> Lengths:
             )
             for evaluation, changes in study.evaluations.items()
         }
-    return Lengths(train, scored, validation)
+        if study.localization:
+            _check_boxes(data, study.test_split, where=where)
+    return Lengths(train, scored, validation, tuple(notes))
+
+
+def _look_at_first(source: Source, data: ConfigDict) -> None:
+    """Raises `BadAnnotationError` for a split whose labels are kept secret, as by -1."""
+    if data.on_bad_annotation == "skip" or not len(source):
+        return
+    annotations = getattr(source, "annotations", source.__getitem__)
+    # One image that cannot be read says nothing about the split.
+    with contextlib.suppress(BadImageError):
+        annotations(0)
+
+
+def _check_boxes(data: ConfigDict, split: str, *, where: str) -> None:
+    if not open_split(data, split=split).info.box_names:
+        raise UserError(
+            f"config.study.localization: {where}: the data {data.name!r} have no boxes, in "
+            f"which a model could be seen to look. Leave it out, or take data with boxes."
+        )
 
 
 def _experiments(study: Study) -> dict[str, ConfigDict]:

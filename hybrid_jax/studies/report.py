@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.studies.choice import at_an_edge
-from hybrid_jax.studies.intervals import paired_interval
+from hybrid_jax.studies.comparison import Outcome, compared
+from hybrid_jax.studies.localization import localized
 from hybrid_jax.studies.plan import Run
 from hybrid_jax.studies.settings import Study
 from hybrid_jax.studies.sizes import Size
-
-# What became of one run: the run, its training, and its scorings by evaluation.
-Outcome = tuple[Run, Mapping[str, Any], Mapping[str, Mapping[str, Any]]]
 
 
 def report(
@@ -33,7 +31,8 @@ def report(
         final: runs of the chosen settings.
     """
     names = [*study.evaluations, *study.suites]
-    compared = {name: _compared(name, study, final) for name in names}
+    by_evaluation = {name: compared(name, study.baselines, final) for name in names}
+    views = localized(study, final) if study.localization else None
     variants = {}
     for name, setting in chosen.items():
         rows = [row for row in final if row[0].variant == name]
@@ -48,12 +47,12 @@ def report(
             edges=[] if setting is None else at_an_edge(setting, settings),
             seeds=len(study.seeds),
             outcomes=_outcomes(rows, [row for row in tried if row[0].variant == name]),
-            **compared[study.test_split][name],
+            **by_evaluation[study.test_split][name],
             evaluations={
                 evaluation: by_variant[name]
-                for evaluation, by_variant in compared.items()
-                if evaluation != study.test_split
+                for evaluation, by_variant in _but_test(by_evaluation, study).items()
             },
+            **(dict(localization=views[name]) if views else {}),
             time=_time(rows),
         )
     return dict(
@@ -66,84 +65,16 @@ def report(
         seeds=list(study.seeds),
         trials=len(study.settings[study.baseline]),
         variants=variants,
-        evaluations={
-            name: dict(changes)
-            for name, changes in study.evaluations.items()
-            if name != study.test_split
-        },
+        evaluations=_but_test(study.evaluations, study),
         suites=list(study.suites),
+        localization=study.localization,
         runs=_runs(tried, final, study),
     )
 
 
-def _compared(
-    evaluation: str, study: Study, final: Sequence[Outcome]
-) -> dict[str, dict[str, Any]]:
-    """Returns variant -> mean, deviation and difference from its baseline.
-
-    Of scores of which some are not finite there is no mean.
-    """
-    ends = {name: _ends(name, evaluation, final) for name in study.variants}
-    bad = {name: sum(s == "diverged" for s in ends[name]) for name in ends}
-    scores = {
-        name: {} if bad[name] else _scores(name, evaluation, final)
-        for name in study.variants
-    }
-    return {
-        name: dict(
-            **_summary(scores[name]),
-            not_finite=bad[name],
-            scorings=len(ends[name]),
-            difference=None
-            if name == baseline
-            else _difference(scores[name], scores[baseline]),
-        )
-        for name, baseline in study.baselines.items()
-    }
-
-
-def _ends(variant: str, evaluation: str, final: Sequence[Outcome]) -> list[str]:
-    """Returns how the scorings of a variant have ended."""
-    return [
-        scored[evaluation]["status"]
-        for run, _, scored in final
-        if run.variant == variant and evaluation in scored
-    ]
-
-
-def _scores(variant: str, evaluation: str, final: Sequence[Outcome]) -> dict[int, float]:
-    """Returns seed -> score, of the runs that have one."""
-    found = {
-        run.seed: scored[evaluation]["score"]
-        for run, _, scored in final
-        if run.variant == variant and evaluation in scored
-    }
-    return {seed: score for seed, score in found.items() if score is not None}
-
-
-def _summary(scores: Mapping[int, float]) -> dict[str, float | None]:
-    values = list(scores.values())
-    return dict(
-        mean=statistics.fmean(values) if values else None,
-        deviation=statistics.stdev(values) if len(values) > 1 else None,
-    )
-
-
-def _difference(
-    scores: Mapping[int, float], baseline: Mapping[int, float]
-) -> dict[str, Any] | None:
-    """Returns the interval over the seeds that both have; None without any."""
-    seeds = [seed for seed in baseline if seed in scores]
-    if not seeds:
-        return None
-    interval = paired_interval([scores[s] for s in seeds], [baseline[s] for s in seeds])
-    return dict(
-        mean=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        pairs=len(seeds),
-        excludes_zero=interval.excludes_zero,
-    )
+def _but_test(evaluations: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Returns all but that of the test split, which has a place of its own."""
+    return {name: one for name, one in evaluations.items() if name != study.test_split}
 
 
 def _outcomes(

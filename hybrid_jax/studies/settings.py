@@ -19,6 +19,8 @@ from hybrid_jax.train.checkpoints.workdir import flat
 _SET = ("train.batch_size", "data.image_size")
 # Name of the scoring under all suites, each of which is an evaluation of the report.
 ROBUSTNESS = "robustness"
+# Name of the scoring of where a model looks.
+LOCALIZATION = "localization"
 _MATCHED = ("params", "macs", "time", "none")
 # What may differ between the training of a model and its scoring.
 _EVALUATED = ("eval.", "task.", "model.vit_options.position_resize", "model.dtype")
@@ -39,6 +41,7 @@ class Study:
         test_split: scored once, at the end.
         evaluations: name -> dotted changes; the first is that of the test split, by name.
         suites: of robustness; each is one more evaluation, the mean over its passes.
+        localization: whether it is scored where final runs look, too.
         matched: "params", "macs", "time" (of a step, measured) or "none".
         tolerance: largest difference in it from the baseline, as a share.
         jobs: runs at a time.
@@ -58,6 +61,7 @@ class Study:
     test_split: str
     evaluations: Mapping[str, Mapping[str, Any]]
     suites: tuple[str, ...]
+    localization: bool
     matched: str
     tolerance: float
     jobs: int
@@ -161,10 +165,11 @@ def _suites(base: Mapping[str, Any], study: Mapping[str, Any]) -> tuple[str, ...
     suites = tuple(dict.fromkeys(study["suites"]))
     if suites:
         passes_of(suites, task=base["task"]["name"])
-    for name in (*suites, ROBUSTNESS) if suites else ():
+    for name in (LOCALIZATION, *((*suites, ROBUSTNESS) if suites else ())):
         if name in study["evaluations"]:
             raise UserError(
-                f"config.study.evaluations: {name!r} is the name of a suite. Give this "
+                f"config.study.evaluations: {name!r} is the name of "
+                f"{'another score' if name == LOCALIZATION else 'a suite'}. Give this "
                 f"evaluation another name."
             )
     return suites

@@ -14,7 +14,8 @@ from hybrid_jax.studies.probe import StepTimes
 from hybrid_jax.studies.readiness import Lengths
 from hybrid_jax.studies.settings import Study
 from hybrid_jax.studies.sizes import Size
-from hybrid_jax.studies.table import result_notes, result_tables, study_table
+from hybrid_jax.studies.table import result_tables, study_table
+from hybrid_jax.studies.table_notes import result_notes
 
 Rows = Sequence[Sequence[str]]
 _BOLD = re.compile(r"\*\*(.+?)\*\*")

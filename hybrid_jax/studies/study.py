@@ -10,7 +10,13 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.studies.choice import choose
-from hybrid_jax.studies.job import PROGRAM, scoring, scoring_under_suites, training
+from hybrid_jax.studies.job import (
+    PROGRAM,
+    scoring,
+    scoring_of_views,
+    scoring_under_suites,
+    training,
+)
 from hybrid_jax.studies.matching import check_matched
 from hybrid_jax.studies.plan import finals, own_first, trials
 from hybrid_jax.studies.plots.save_plots import save_plots
@@ -18,7 +24,7 @@ from hybrid_jax.studies.probe import step_times, with_times
 from hybrid_jax.studies.readiness import lengths_of, training_data_fault
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.runner import Runner
-from hybrid_jax.studies.settings import Study, study_of
+from hybrid_jax.studies.settings import LOCALIZATION, Study, study_of
 from hybrid_jax.studies.shown import show_plan, show_result
 from hybrid_jax.studies.sizes import Size, SizeOf, size_of, sizes_of
 from hybrid_jax.studies.table import study_table
@@ -111,6 +117,10 @@ def _carried_out(
         for run, result in zip(good, runner.run(jobs), strict=True):
             for suite in study.suites:
                 scores[run.name][suite] = _of_suite(result, suite)
+    if study.localization:
+        jobs = [scoring_of_views(run, study, runs) for run in good]
+        for run, result in zip(good, runner.run(jobs), strict=True):
+            scores[run.name][LOCALIZATION] = result
     return report(
         study,
         sizes=sizes,

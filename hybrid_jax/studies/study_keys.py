@@ -19,6 +19,9 @@ def study_keys() -> dict[str, Any]:
         # Suites of `--mode=robustness`, as ("rotation", "noise"): final runs are scored
         # under them on the test split.
         suites=(),
+        # Whether final runs are scored by where in the images of the test split they look:
+        # `--mode=explain` without images. The data need boxes.
+        localization=False,
         # "params", "macs", "time" (of a training step, measured before anything else runs)
         # or "none": what variants have alike.
         matched="params",

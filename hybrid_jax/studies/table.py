@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybrid_jax.studies.localization_table import localization_tables
 from hybrid_jax.studies.short_keys import short_keys
+from hybrid_jax.studies.table_notes import result_notes
 
 _COLUMNS = ("variant", "setting", "M params", "GMAC", "s", "images/s", "runs")
 
@@ -25,22 +27,28 @@ def result_tables(found: Mapping[str, Any]) -> list[list[list[str]]]:
     """Returns the tables of a report, each a header and rows of Markdown cells.
 
     The second and the third are of further evaluations, if there are any: their scores,
-    and the differences from the baseline.
+    and the differences from the baseline. The last two are of where variants look, if that
+    was scored.
     """
     less = f"less {_baseline_named(found)}"
     header = [*_COLUMNS, f"{found['test_split']} {found['score']}", less]
     tables = [[header, *(_row(name, found) for name in found["variants"])]]
     names = [*found["evaluations"], *found["suites"]]
     if names:
-        for first, cell in (("variant", _with_deviation), (less, _difference)):
-            rows = [
-                [
-                    f"`{name}`",
-                    *(cell(name, variant["evaluations"][e], found) for e in names),
-                ]
-                for name, variant in found["variants"].items()
-            ]
-            tables.append([[first, *names], *rows])
+        scores, differences = [["variant", *names]], [[less, *names]]
+        for name, variant in found["variants"].items():
+            of = [variant["evaluations"][evaluation] for evaluation in names]
+            is_baseline = name == variant["baseline"]
+            scores.append([f"`{name}`", *map(_with_deviation, of)])
+            cells = ["" if is_baseline else _difference(one, found) for one in of]
+            differences.append([f"`{name}`", *cells])
+        tables += [scores, differences]
+    if found.get("localization"):
+        tables += localization_tables(
+            found,
+            with_deviation=_with_deviation,
+            difference=lambda scored: _difference(scored, found),
+        )
     return tables
 
 
@@ -67,8 +75,8 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
         _number(time["seconds"], ".0f"),
         _number(time["images_per_second"], ".0f"),
         _outcomes(variant),
-        _with_deviation(name, variant, found),
-        _difference(name, variant, found),
+        _with_deviation(variant),
+        "" if name == variant["baseline"] else _difference(variant, found),
     ]
 
 
@@ -98,8 +106,7 @@ def _outcomes(variant: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _with_deviation(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    del name, found  # which cells of differences are made of
+def _with_deviation(scored: Mapping[str, Any]) -> str:
     if scored["not_finite"]:
         return f"NaN in {scored['not_finite']} of {scored['scorings']}"
     if scored["mean"] is None:
@@ -108,10 +115,10 @@ def _with_deviation(name: str, scored: Mapping[str, Any], found: Mapping[str, An
     return f"{scored['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
-def _difference(name: str, scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _difference(scored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     difference = scored["difference"]
     if difference is None:
-        return "" if name == found["variants"][name]["baseline"] else "none"
+        return "none"
     if difference["low"] is None:
         return f"{difference['mean']:+.4f} (no interval)"
     text = (
@@ -125,54 +132,3 @@ def _is_bold(difference: Mapping[str, Any] | None, found: Mapping[str, Any]) -> 
         return False
     whole = difference["pairs"] == len(found["seeds"])
     return difference["excludes_zero"] and whole
-
-
-def result_notes(found: Mapping[str, Any]) -> list[str]:
-    """Returns lines that say what the tables of a report are made of."""
-    runs, seeds, trials = found["runs"], found["seeds"], found["trials"]
-    matched = (
-        "Sizes are not matched."
-        if found["matched"] == "none"
-        else f"Matched within {found['tolerance']:.0%} in {found['matched']}."
-    )
-    notes = [
-        f"{len(runs)} runs. Each variant had {trials} trial{'s' * (trials > 1)} with seed "
-        f"{seeds[0]}, chosen by {found['score']} on "
-        f"`{found['validation_split']}`; the chosen setting ran with seeds "
-        f"{', '.join(map(str, seeds))} and was scored once on "
-        f"`{found['test_split']}`: mean ± standard deviation. {matched}",
-        "",
-        f"Differences from {_all_baselines(found)} are of runs with the same seed, with "
-        f"95 % intervals of Student's t, for each variant alone; bold where they exclude 0 "
-        f"and every seed of both has finished.",
-    ]
-    for name, changes in found["evaluations"].items():
-        text = ", ".join(f"{key}={value}" for key, value in changes.items())
-        notes += ["", f"`{name}` is with {text}."]
-    if found["suites"]:
-        names = ", ".join(f"`{name}`" for name in found["suites"])
-        notes += [
-            "",
-            f"{names}: mean over all passes of the suite of robustness of this name on "
-            f"`{found['test_split']}`.",
-        ]
-    for name, variant in found["variants"].items():
-        for key in variant["edges"]:
-            notes += [
-                "",
-                f"`{name}`: {key}={variant['setting'][key]} is at the end of its grid; a "
-                f"wider one may serve it better.",
-            ]
-    return notes
-
-
-def _all_baselines(found: Mapping[str, Any]) -> str:
-    """Returns the baseline, or which variants each of several is that of."""
-    of: dict[str, list[str]] = {}
-    for name, variant in found["variants"].items():
-        if name != variant["baseline"]:
-            of.setdefault(variant["baseline"], []).append(f"`{name}`")
-    if len(of) < 2:
-        return f"`{found['baseline']}`"
-    parts = [f"`{name}` (for {', '.join(others)})" for name, others in of.items()]
-    return "; ".join(parts)

@@ -13,6 +13,7 @@ from hybrid_jax.data.example_share import ExampleShare
 from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.data.sources.shapes import ShapesSource
 from hybrid_jax.errors import BadAnnotationError
+from hybrid_jax.train.checkpoints.dataset_record import record_of
 
 
 class Unlabeled:
@@ -170,3 +171,13 @@ def test_sources_that_list_their_labels_say_what_their_examples_say(whole):
         labels = [source[i]["label"] for i in range(20)]
         assert [label for label, _ in source.labeled_names()[:20]] == labels
         assert len(source.labeled_names()) == len(source)
+
+
+def test_record_of_the_data_tells_one_share_from_another():
+    def digest(fraction):
+        data = changed(defaults("tiny"), {"data.train_fraction": fraction}).data
+        source = open_split(data, split="train")
+        return record_of(source, source, task="classification").share_digest
+
+    assert digest(1.0) == ""
+    assert len({digest(0.1), digest(0.1), digest(0.2)} - {""}) == 2

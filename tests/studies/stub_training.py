@@ -30,12 +30,31 @@ def scores_of(experiment: dict, split: str) -> dict[str, float]:
     return dict(top1=0.7 + effect + best + shared + own, count=100)
 
 
+def views_of(experiment: dict) -> dict[str, dict]:
+    """Returns the views that a fusion has, with two points for `sequential`."""
+    fusion, seed = experiment["model"]["fusion"], experiment["seed"]
+    base = 0.4 + 0.02 * (fusion == "sequential") + 0.05 * noise("view", seed)
+    kinds = dict(
+        resnet="Grad-CAM, stage3", transformer="attention rollout", fused="mean of both"
+    )
+    only = dict(resnet="resnet", vit="transformer").get(fusion)
+    return {
+        view: dict(
+            of=kind,
+            energy_in_boxes=base + 0.001 * noise(fusion, view, seed),
+            pointing_game=2 * base + 0.001 * noise("pointed", fusion, seed),
+        )
+        for view, kind in kinds.items()
+        if only in (None, view)
+    }
+
+
 def main() -> None:
     words = sys.argv[1:]
     flags = dict(word.removeprefix("--").split("=", 1) for word in words)
     workdir = pathlib.Path(flags["workdir"])
     experiment = json.loads(pathlib.Path(flags["config"].partition(":")[2]).read_text())
-    scoring = flags.get("mode") in ("evaluate", "robustness")
+    scoring = flags.get("mode") in ("evaluate", "robustness", "explain")
     split = experiment["eval"]["split"] if scoring else ""
     with open(workdir / f"starts{split}.txt", "a") as file:
         file.write(f"{os.getpid()}\n")
@@ -59,6 +78,10 @@ def main() -> None:
                 passes[0]["top1"] = math.nan
             found["suites"][name] = dict(lines=dict(one=dict(scores=passes)))
         (workdir / "robustness.json").write_text(json.dumps(found))
+        return
+    if flags.get("mode") == "explain":
+        found = dict(examples=90, uniform=0.25, views=views_of(experiment))
+        (workdir / f"localization_{split}.json").write_text(json.dumps(found))
         return
     if split:
         scores = dict(step=1, split=split, **scores_of(experiment, split))

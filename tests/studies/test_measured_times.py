@@ -74,6 +74,31 @@ def test_every_size_of_a_grid_is_measured(tmp_path, monkeypatch):
     assert len(probes(tmp_path)) == 3
 
 
+def test_settings_of_one_size_that_train_differently_are_measured_apart(tmp_path):
+    grid = {"train.batch_size": (8, 16), "optimizer.learning_rate": (1e-3, 1e-2)}
+    options = OPTIONS | dict(variants={"resnet": PAIR["resnet"]}, grid=grid)
+    carry_out(tmp_path, measure=size, plan_only=True, **options)
+    # One for each size of batch; rates leave the time alone.
+    experiments = [
+        json.loads(file.read_text()) for file in tmp_path.glob("probe/*/experiment.json")
+    ]
+    assert sorted(one["train"]["batch_size"] for one in experiments) == [8, 16]
+
+
+def test_waiting_for_the_probes_of_another_process_is_told(tmp_path, monkeypatch, capsys):
+    held, sleep = [RunLock.take(tmp_path / "probe")], time.sleep
+
+    def let_go(seconds):
+        if held:
+            held.pop().close()
+        sleep(seconds)
+
+    monkeypatch.setattr("hybrid_jax.studies.probe.time.sleep", let_go)
+    carry_out(tmp_path, measure=size, plan_only=True, **OPTIONS)
+    printed = capsys.readouterr().out
+    assert printed.count("waiting for the probes that process ") == 1
+
+
 def test_failed_probe_is_told(tmp_path):
     variants = PAIR | {"vit": {"model.fusion": "bifusion"}}
     with pytest.raises(UserError, match="a probe failed"):

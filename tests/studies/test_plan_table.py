@@ -7,6 +7,7 @@ import stub_study
 from rich.console import Console
 from stub_study import carry_out
 
+from hybrid_jax.plot_look import ABSENT
 from hybrid_jax.studies.flops import flops_of
 from hybrid_jax.studies.plan_table import plan_notes, plan_rows
 from hybrid_jax.studies.readiness import lengths_of
@@ -101,3 +102,12 @@ def test_tables_are_drawn_on_a_terminal_and_aligned_in_a_pipe():
     assert "\x1b[1mone\x1b[0m of two" in drawn
     lines = aligned([["variant", "n"], ["a", "1,000"], ["bcd", "12"]]).splitlines()
     assert lines == ["variant      n", "a        1,000", "bcd         12"]
+
+
+def test_plan_says_that_there_will_be_no_plots(monkeypatch):
+    study, lengths = planned()
+    noted = [plan_notes(study, SIZES, lengths, times=None, fault="")]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    noted.append(plan_notes(study, SIZES, lengths, times=None, fault=""))
+    assert ABSENT in noted[1]
+    assert noted[0] == [line for line in noted[1] if line != ABSENT] or ABSENT in noted[0]

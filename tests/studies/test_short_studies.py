@@ -3,7 +3,9 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_run import ROOT, environment, run_well
 
 SHORT = """
@@ -71,8 +73,37 @@ def test_grafts(tmp_path, half, form):
     assert " arrays " in loaded
 
 
+@pytest.mark.slow  # two trainings, and two evaluations of 1,000 images of each
+def test_views(tmp_path):
+    keep = ("resnet", "vit")
+    runs = carry_out(tmp_path, "studies/localization_shapes", keep=keep)
+    found = json.loads((tmp_path / "study" / "study.json").read_text())
+    own = dict(resnet="resnet", vit="transformer")
+    for name, variant in found["variants"].items():
+        views = variant["localization"]
+        assert list(views["of"]) == [own[name]]
+        assert 0.1 < views["uniform"] < 0.7
+        file = runs[name] / "localization_test.json"
+        [(view, row)] = json.loads(file.read_text())["views"].items()
+        assert views["scores"][f"energy_{view}"]["mean"] == row["energy_in_boxes"]
+        assert views["scores"][f"pointing_{view}"]["mean"] == row["pointing_game"]
+
+
 @pytest.mark.slow  # two trainings and two evaluations of 1,000 images each
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_boxes_and_masks(tmp_path, task):
     keep = ("resnet", "conformer")
     carry_out(tmp_path, f"studies/dense_halves:shapes_{task}", keep=keep)
+
+
+@pytest.mark.slow  # two trainings and two evaluations
+def test_fusions_are_compared_on_a_folder(tmp_path):
+    photos = tmp_path / "photos"
+    for number, name in enumerate(("cat", "dog")):
+        (photos / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.full((40, 50, 3), 100 * number + i, np.uint8)
+            Image.fromarray(pixels).save(photos / name / f"{i}.png")
+    words = f"studies/compare:folder={photos},fusions=resnet+late_concat+conformer"
+    carry_out(tmp_path, words, keep=("resnet", "late_concat"))
+    assert (tmp_path / "study" / "plots" / "score_by_macs.svg").exists()

@@ -5,6 +5,7 @@ import stub_study
 from stub_study import carry_out
 
 from hybrid_jax.config_files import folder, study_lines
+from hybrid_jax.data.sources.digits import DigitsSource
 from hybrid_jax.errors import UserError
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.settings import study_of
@@ -61,7 +62,8 @@ def by_hand(*, missing):
         if (variant, seed) in missing:
             return run, bad | dict(score=None), {}
         score = 0.5 + 0.1 * (variant == "other") + 0.001 * seed * (variant == "other")
-        return run, good | dict(score=score), dict(test=good | dict(score=score))
+        scored = good | dict(score=score, scores=dict(count=176.0))
+        return run, scored, dict(test=scored)
 
     setting = study.settings["resnet"][0]
     size = Size(1, 1)
@@ -79,6 +81,17 @@ def test_what_is_left_of_a_variant_that_diverges_is_not_bold():
     text = row(by_hand(missing=[("other", 3)]), "other")
     assert "4 of 5, 1 diverged" in text
     assert "**" not in text
+
+
+def test_limits_of_intervals_and_times_are_told():
+    text = study_table(by_hand(missing=()))
+    assert "of 5 seeds, not of the 176 images of `test`" in text
+    assert "`s` is the mean time in seconds" in text
+
+
+def test_one_baseline_that_is_not_the_first_is_named():
+    found = by_hand(missing=()) | dict(baseline="another")
+    assert "Differences from `resnet` are" in study_table(found)
 
 
 def test_pairs_are_of_equal_seeds():
@@ -145,6 +158,31 @@ def test_what_is_missing_is_found_before_anything_runs(
     with pytest.raises(UserError, match=expected):
         carry_out(tmp_path, plan_only=plan_only, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_split_whose_labels_are_kept_secret_is_found_before_anything_runs(
+    tmp_path, monkeypatch
+):
+    class Secret(DigitsSource):
+        def __getitem__(self, index):
+            return super().__getitem__(index) | {"label": -1}
+
+    def opened(name, *, split):
+        assert name == "digits"
+        return (Secret if split == "test" else DigitsSource)(split=split)
+
+    monkeypatch.setattr("hybrid_jax.data.sources.open_source", opened)
+    expected = "evaluation 'test': .*expected an integer from 0 to 9 .*got -1"
+    with pytest.raises(UserError, match=expected):
+        carry_out(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluations_every_0_steps_are_refused():
+    config = stub_study.config(evaluations={})
+    config.eval.every = 0
+    with pytest.raises(UserError, match="config.eval.every: expected"):
+        study_of(config)
 
 
 @pytest.mark.parametrize("key", ["steps", "batch_size"])

@@ -34,6 +34,7 @@ class DatasetRecord:
         train_examples: length of the training split.
         validation_examples: length of `config.eval.split`.
         channel_order: of the images.
+        share_digest: of which examples `data.train_fraction` takes; "" for all.
     """
 
     task: str
@@ -42,6 +43,7 @@ class DatasetRecord:
     train_examples: int
     validation_examples: int
     channel_order: str = CHANNEL_ORDER
+    share_digest: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -114,6 +116,7 @@ def record_of(train: Source, validation: Source, *, task: str) -> DatasetRecord:
         category_ids=tuple(train.info.box_category_ids) if "boxes" in targets else (),
         train_examples=len(train),
         validation_examples=len(validation),
+        share_digest=getattr(train, "share_digest", ""),
     )
 
 
@@ -182,10 +185,19 @@ def say_unrecorded(workdir: epath.Path, *, classes: str) -> None:
 
 def _say_new_length(saved: DatasetRecord, now: DatasetRecord) -> None:
     there, here = saved.train_examples, now.train_examples
-    if there != here and is_main_process():
+    if not is_main_process():
+        return
+    if there != here:
         print(
             f"note: {here:,} training examples, there were {there:,}: they come in another "
             f"order from here on",
+            flush=True,
+        )
+    elif saved.share_digest != now.share_digest:
+        print(
+            "note: data.train_fraction takes other training examples than those that this "
+            "run has seen, if an earlier version or another order of the data chose them; "
+            "use another --workdir to train on one share alone",
             flush=True,
         )
 

@@ -151,6 +151,17 @@ def test_more_examples_are_told_and_recorded(run, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_another_share_of_the_examples_is_told(run, capsys):
+    workdir, _ = map(epath.Path, run)
+    # An older version has written nothing of which examples a share holds.
+    now = dataclasses.replace(read_record(workdir), share_digest="0123456789abcdef")
+    for record_now, said in ((now, True), (now, False)):
+        claim_dataset(workdir, record_now, data="folder:images")
+        note = "note: data.train_fraction takes other training examples"
+        assert (note in capsys.readouterr().out) == said
+    assert read_record(workdir) == now
+
+
 @pytest.mark.parametrize("there", [True, False], ids=["data", "no_data"])
 def test_older_run_has_the_classes_of_its_data_or_numbers(run, capsys, tmp_path, there):
     workdir, folder = run
