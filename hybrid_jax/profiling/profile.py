@@ -24,6 +24,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
 from hybrid_jax.models.image_grid import hw_of
+from hybrid_jax.models.layers.compute_dtype import cast_dtypes
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.profiling.description import PARTS, Attention, Description
 from hybrid_jax.profiling.memory_estimate import residual_bytes, step_memory
@@ -40,7 +41,7 @@ from hybrid_jax.train.parallel.sharding import (
     state_shardings,
 )
 from hybrid_jax.train.reporting.forward_pass import IMAGES, trace_forward
-from hybrid_jax.train.state import TrainState, make_init, path_name
+from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
 from hybrid_jax.train.training_loss import training_loss
 
 
@@ -81,14 +82,23 @@ def describe(
     num_classes = task.num_classes(source.info)
     train, mesh = config.train, _planned_mesh(config, devices=devices)
     image_size = tuple(config.data.image_size)
+    rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    images = rows // train.accumulate
     optimizer, graph, shapes = _state(config, num_classes)
     features, flow = trace_forward(graph, shapes, image_size=image_size)
     parts = optimizer.split(shapes.params)
     with tracing_for(platform):
         loss = training_loss(graph, task, normalization=config.model.normalization)
-        row = _row(config, task)
-        residuals = residual_bytes(loss, *parts, shapes.mutable, batch=row)
-    rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+        on_tpu = platform == "tpu"
+        traced = images if on_tpu else 1
+        residuals = residual_bytes(
+            loss,
+            *parts,
+            shapes.mutable,
+            batch=_rows(config, task, count=traced),
+            images=traced,
+            on_tpu=on_tpu,
+        )
     notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
         model=_model(config.model),
@@ -104,13 +114,15 @@ def describe(
             shapes,
             state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
             residuals,
-            images=rows // train.accumulate,
+            images=images,
             accumulate=train.accumulate,
             frozen=paths_of(parts[1]),
+            dtypes=cast_dtypes(merge_model(graph, shapes.params, shapes.mutable)),
+            on_tpu=on_tpu,
         ),
         bytes_per_image=residuals.per_image,
         devices=dict(mesh.shape),
-        images_per_device=rows // train.accumulate,
+        images_per_device=images,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
     )
 
@@ -143,10 +155,12 @@ def _state(
     return optimizer, graph, shapes
 
 
-def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
-    """Returns the shapes of one row of a batch and of a random key."""
-    batch = blank_batch(config.data, targets=task.targets, batch_size=1)
-    return jax.eval_shape(lambda: (batch, jax.random.key(0)))
+def _rows(config: ConfigDict, task: Task, *, count: int) -> tuple[dict, Any]:
+    """Returns the shapes of rows of a batch and of a random key."""
+    row = blank_batch(config.data, targets=task.targets, batch_size=1)
+    row, key = jax.eval_shape(lambda: (row, jax.random.key(0)))
+    rows = {name: x.update(shape=(count, *x.shape[1:])) for name, x in row.items()}
+    return rows, key
 
 
 def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:
