@@ -1,12 +1,11 @@
 """Estimates the memory of a training step on each device from shapes.
 
 It is the state plus the larger of two: the residuals of the forward pass
-(`programs/residuals.py`) and workspace when the backward pass begins, or all gradients when
-it ends. `benchmarks/topology_table.py` compares it with the TPU compiler, whose figures
+(`programs/residuals.py`), weights put together and workspace when the backward pass begins,
+or all gradients when it ends. `benchmarks/topology_table.py` compares it with the TPU compiler, whose figures
 `--mode=profile --topology=` prints after a minute or more.
 
-Not counted: parameters that are gathered while they are used (fsdp), prefetched batches,
-the padding of tiles, and the memory that the mesh axis `tensor` saves.
+Not counted: prefetched batches, and the memory that the mesh axis `tensor` saves.
 """
 
 import dataclasses
