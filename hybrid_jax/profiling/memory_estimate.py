@@ -2,8 +2,8 @@
 
 It is the state plus the larger of two: the residuals of the forward pass
 (`programs/residuals.py`), weights put together and workspace when the backward pass begins,
-or all gradients when it ends. `benchmarks/topology_table.py` compares it with the TPU compiler, whose figures
-`--mode=profile --topology=` prints after a minute or more.
+or all gradients when it ends. `benchmarks/topology_table.py` compares it with the TPU
+compiler, whose figures `--mode=profile --topology=` prints after a minute or more.
 
 Not counted: prefetched batches, and the memory that the mesh axis `tensor` saves.
 """

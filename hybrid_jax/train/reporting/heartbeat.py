@@ -39,8 +39,8 @@ class Heartbeat:
 
     def __init__(
         self,
-        say: Callable[[str], None] = print_on_main,
         *,
+        say: Callable[[str], None] = print_on_main,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._say, self._clock = say, clock

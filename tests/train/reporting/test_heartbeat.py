@@ -44,7 +44,7 @@ def told_after(heartbeat, clock, told, seconds):
 
 def test_a_phase_is_told_of_at_growing_intervals(clock):
     told = []
-    heartbeat = Heartbeat(told.append, clock=clock)
+    heartbeat = Heartbeat(say=told.append, clock=clock)
     heartbeat.doing("compiling")
     seconds = (0, 14.9, 15, 16, 30, 59, 60, 61, 119, 120, 180, 239, 240, 300, 365.2)
     answers = told_after(heartbeat, clock, told, seconds)
@@ -60,7 +60,7 @@ def test_a_phase_is_told_of_at_growing_intervals(clock):
 
 
 def test_it_sleeps_until_the_next_line_is_due(clock):
-    heartbeat = Heartbeat([].append, clock=clock)
+    heartbeat = Heartbeat(say=[].append, clock=clock)
     assert heartbeat.beat() is None
     heartbeat.doing("compiling")
     assert heartbeat.beat() == 15
@@ -72,7 +72,7 @@ def test_it_sleeps_until_the_next_line_is_due(clock):
 
 def test_after_a_long_silence_there_is_one_line(clock):
     told = []
-    heartbeat = Heartbeat(told.append, clock=clock)
+    heartbeat = Heartbeat(say=told.append, clock=clock)
     heartbeat.doing("compiling")
     assert told_after(heartbeat, clock, told, (70, 71)) == [
         "still compiling: 1 min 10 s so far",
@@ -82,7 +82,7 @@ def test_after_a_long_silence_there_is_one_line(clock):
 
 def test_phases_of_normal_speed_are_not_told_of(clock):
     told = []
-    heartbeat = Heartbeat(told.append, clock=clock)
+    heartbeat = Heartbeat(say=told.append, clock=clock)
     for words in ("opening", "compiling", None, "evaluating"):
         heartbeat.doing(words)
         assert told_after(heartbeat, clock, told, (5, 14)) == ["", ""]
@@ -90,7 +90,7 @@ def test_phases_of_normal_speed_are_not_told_of(clock):
 
 def test_words_may_change_within_a_phase(clock):
     told, steps = [], [0]
-    heartbeat = Heartbeat(told.append, clock=clock)
+    heartbeat = Heartbeat(say=told.append, clock=clock)
     heartbeat.doing(lambda: f"training, step {steps[0]}")
     clock.now += 20
     steps[0] = 7
@@ -100,7 +100,7 @@ def test_words_may_change_within_a_phase(clock):
 
 def test_a_phase_goes_on_after_one_amid_it(clock):
     told = []
-    heartbeat = Heartbeat(told.append, clock=clock)
+    heartbeat = Heartbeat(say=told.append, clock=clock)
     heartbeat.doing("training")
     clock.now += 20
     with contextlib.suppress(OSError), heartbeat.during("evaluating"):
@@ -125,7 +125,7 @@ def test_status_can_be_read_while_a_line_is_said(clock):
         reader.start()
         reader.join(60)
 
-    heartbeat = Heartbeat(say, clock=clock)
+    heartbeat = Heartbeat(say=say, clock=clock)
     assert heartbeat.status() == ""
     heartbeat.doing("compiling")
     clock.now += 15
@@ -135,7 +135,7 @@ def test_status_can_be_read_while_a_line_is_said(clock):
 
 def test_a_thread_says_the_lines_and_ends_with_the_context():
     before, told = set(threading.enumerate()), queue.Queue()
-    with Heartbeat(told.put, clock=HastyClock()) as heartbeat:
+    with Heartbeat(say=told.put, clock=HastyClock()) as heartbeat:
         (thread,) = set(threading.enumerate()) - before
         heartbeat.say_by(lambda text: told.put(f"display: {text}"))
         heartbeat.doing("compiling")
@@ -154,7 +154,7 @@ def test_lines_that_nobody_reads_do_not_disturb_the_run(monkeypatch):
         tried.set()
         raise BrokenPipeError
 
-    with Heartbeat(say, clock=HastyClock()) as heartbeat:
+    with Heartbeat(say=say, clock=HastyClock()) as heartbeat:
         heartbeat.doing("compiling")
         assert tried.wait(60)
         heartbeat.doing("training")
