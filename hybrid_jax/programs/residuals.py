@@ -155,8 +155,9 @@ def _walk(
                 else None
                 for value in equation.outvars
             ]
-            if sources:
-                results[0].matrices = matrices(equation, operands, results[0])
+            first = results[0] if results else None
+            if first is not None:
+                first.matrices = matrices(equation, operands, first)
             arrays += [array for array in results if array is not None]
         known.update(zip(equation.outvars, results, strict=True))
     return [read(value) for value in jaxpr.outvars]
