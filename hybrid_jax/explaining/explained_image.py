@@ -11,6 +11,7 @@ from hybrid_jax.explaining.explanation import CellMap
 
 # px of the longer side of a picture: small images are enlarged, large ones reduced.
 _LEAST_PX, _MOST_PX = 320, 960
+_WHOLE_PX = 0.5  # of the model's input: less than this is lost by rounding alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,28 @@ class ExplainedImage:
 
     image_u8: np.ndarray
     sample: Sample
+
+    def crop_note(self) -> str:
+        """Returns which part of the image the model was given, "" for all of it."""
+        (height, width), size = self.image_u8.shape[:2], self.sample.hw
+        seen = [
+            min(side, (length - offset) / scale) - max(0.0, -offset / scale)
+            for side, length, offset, scale in zip(
+                (height, width),
+                size,
+                self.sample.offset_yx,
+                self.sample.scale_yx,
+                strict=True,
+            )
+        ]
+        lost = np.subtract((height, width), seen) * self.sample.scale_yx
+        if (lost <= _WHOLE_PX).all():
+            return ""
+        return (
+            f"The model was given the center of the image, {seen[1]:.0f} x {seen[0]:.0f} "
+            f"of {width} x {height} px (width x height). What has no color in the maps was "
+            f"cropped away."
+        )
 
     def picture(self, *, most_px: int = _MOST_PX) -> np.ndarray:
         """Returns the image with its longer side between 320 px (or less) and `most_px`."""

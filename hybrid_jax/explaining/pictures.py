@@ -30,7 +30,8 @@ def overview(image: ExplainedImage, found: Explanation, *, label: str) -> np.nda
         panels.append(Panel(image.with_heat(heat[0]), title))
     font = _font(picture)
     bar = color_bar(width_px=picture.shape[1], font_px=font)
-    return in_rows([panels, [bar]], notes=found.missing, font_px=font)
+    notes = [*filter(None, [image.crop_note()]), *found.missing]
+    return in_rows([panels, [bar]], notes=notes, font_px=font)
 
 
 def all_maps(image: ExplainedImage, found: Explanation) -> np.ndarray:
@@ -58,7 +59,8 @@ def all_maps(image: ExplainedImage, found: Explanation) -> np.ndarray:
                 for stride, energy in levels.items()
             ]
         )
-    return in_rows([row for row in rows if row], font_px=14)
+    notes = [*filter(None, [image.crop_note()])]
+    return in_rows([row for row in rows if row], notes=notes, font_px=14)
 
 
 def all_heads(image: ExplainedImage, found: Explanation) -> np.ndarray | None:
@@ -81,7 +83,8 @@ def all_heads(image: ExplainedImage, found: Explanation) -> np.ndarray | None:
         "What each head reads: of the class token where it is read, else the mean over all "
         "queries. px: mean attention distance, in px of the model's input."
     )
-    return in_rows(rows, notes=[note], font_px=12)
+    notes = [note, *filter(None, [image.crop_note()])]
+    return in_rows(rows, notes=notes, font_px=12)
 
 
 def positions(found: Explanation) -> np.ndarray | None:

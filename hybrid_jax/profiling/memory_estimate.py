@@ -1,22 +1,23 @@
 """Estimates the memory of a training step on each device from shapes.
 
 It is the state plus the larger of two: the residuals of the forward pass
-(`programs/residuals.py`) and workspace when the backward pass begins, or all gradients when
-it ends. `benchmarks/topology_table.py` compares it with the TPU compiler, whose figures
-`--mode=profile --topology=` prints after a minute or more.
+(`programs/residuals.py`), weights put together and workspace when the backward pass begins,
+or all gradients when it ends. `benchmarks/topology_table.py` compares it with the TPU
+compiler, whose figures `--mode=profile --topology=` prints after a minute or more.
 
-Not counted: parameters that are gathered while they are used (fsdp), prefetched batches,
-the padding of tiles, and the memory that the mesh axis `tensor` saves.
+Not counted: prefetched batches, and the memory that the mesh axis `tensor` saves.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import jax
+import numpy as np
 
 from hybrid_jax.programs.residuals import bytes_of, stored_residuals
+from hybrid_jax.programs.tiles import tiled_bytes
 from hybrid_jax.train.state import TrainState, path_name
 
 _BATCH, _PARAMETERS = frozenset({"batch"}), frozenset({"parameters"})
@@ -43,6 +44,7 @@ class StepMemory:
 
     Attributes:
         parameters: parameters and running statistics, as sharded.
+        gathered: parameters that lie in parts, put together (fsdp).
         optimizer: state of the optimizer.
         average: averaged parameters (EMA), if there are any.
         batch: one batch; each prefetched batch (`data.prefetch`) needs as much again.
@@ -60,13 +62,16 @@ class StepMemory:
     gradients: int
     activations: int
     workspace: int
+    gathered: int = 0
 
     @property
     def total(self) -> int:
         """The peak: activations are freed before all gradients exist."""
         state = self.parameters + self.optimizer + self.average
         throughout = state + self.batch + self.accumulated
-        return throughout + max(self.gradients, self.activations + self.workspace)
+        return throughout + max(
+            self.gradients, self.gathered + self.activations + self.workspace
+        )
 
 
 def step_memory(
@@ -77,6 +82,8 @@ def step_memory(
     images: int,
     accumulate: int,
     frozen: Set[str] = frozenset(),
+    dtypes: Mapping[str, Any] | None = None,
+    on_tpu: bool = False,
 ) -> StepMemory:
     """Returns the memory of a training step on one device.
 
@@ -87,17 +94,32 @@ def step_memory(
         images: images that one device processes at a time.
         accumulate: micro-batches per step.
         frozen: paths of parameters without gradients.
+        dtypes: of parameters that lie in parts, where they are put together; see
+            `models.layers.compute_dtype.cast_dtypes`.
+        on_tpu: whether arrays lie in tiles.
     """
+
+    def bytes_in(shape: tuple[int, ...], itemsize: int) -> int:
+        if on_tpu:
+            return tiled_bytes(shape, itemsize)
+        return math.prod(shape) * itemsize
 
     def held(part: str, *, without: Set[str] = frozenset()) -> int:
         leaves = jax.tree_util.tree_leaves_with_path(getattr(shapes, part))
         spread = jax.tree.leaves(getattr(shardings, part))
         return sum(
-            math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            bytes_in(sharding.shard_shape(leaf.shape), leaf.dtype.itemsize)
             for (path, leaf), sharding in zip(leaves, spread, strict=True)
             if path_name(path) not in without
         )
 
+    leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
+    spread = jax.tree.leaves(shardings.params)
+    gathered = sum(
+        bytes_in(leaf.shape, _itemsize((dtypes or {}).get(path_name(path), leaf.dtype)))
+        for (path, leaf), sharding in zip(leaves, spread, strict=True)
+        if "fsdp" in sharding.spec
+    )
     gradients = held("params", without=frozen)
     return StepMemory(
         parameters=held("params") + held("mutable"),
@@ -108,11 +130,21 @@ def step_memory(
         gradients=gradients,
         activations=residuals.per_image * images,
         workspace=residuals.workspace * images,
+        gathered=gathered,
     )
 
 
+def _itemsize(dtype: Any) -> int:
+    return np.dtype(dtype).itemsize
+
+
 def residual_bytes(
-    loss: Callable[..., Any], trained: Any, *others: Any, batch: Any
+    loss: Callable[..., Any],
+    trained: Any,
+    *others: Any,
+    batch: Any,
+    images: int = 1,
+    on_tpu: bool = False,
 ) -> ResidualBytes:
     """Traces a loss and returns the bytes of the residuals of its gradient.
 
@@ -122,7 +154,9 @@ def residual_bytes(
         loss: called as `loss(trained, *others, batch)` with trees of arrays.
         trained: shapes of the trained parameters.
         others: shapes of frozen parameters and of running statistics.
-        batch: shapes of one row of a batch.
+        batch: shapes of `images` rows of a batch.
+        images: as above. On TPUs the padding of tiles depends on them.
+        on_tpu: see `programs/residuals.py`.
     """
 
     def backward_inputs(trained, others, batch):
@@ -132,10 +166,14 @@ def residual_bytes(
     traced = jax.make_jaxpr(backward_inputs)(trained, others, batch)
     parameters = len(jax.tree.leaves((trained, others)))
     origins = [_PARAMETERS] * parameters + [_BATCH] * len(jax.tree.leaves(batch))
-    found = stored_residuals(traced, origins)
+    found = stored_residuals(traced, origins, on_tpu=on_tpu)
 
     # Arrays that depend on parameters only, such as casts to the compute dtype, are not
     # counted: none is alive at the peak of the benchmark's compiled programs.
-    per_image = sum(array.bytes for array in found.arrays if array.origin >= _BATCH)
-    row = sum(bytes_of(leaf) for leaf in jax.tree.leaves(batch))
-    return ResidualBytes(per_image=per_image, workspace=found.workspace(_BATCH), row=row)
+    stored = sum(array.held for array in found.arrays if array.origin >= _BATCH)
+    rows = sum(bytes_of(leaf) for leaf in jax.tree.leaves(batch))
+    return ResidualBytes(
+        per_image=stored // images,
+        workspace=found.workspace(_BATCH) // images,
+        row=rows // images,
+    )

@@ -24,9 +24,10 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.hybrid import build_model, part_specs
 from hybrid_jax.models.image_grid import hw_of
+from hybrid_jax.models.layers.compute_dtype import cast_dtypes
 from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.profiling.description import PARTS, Attention, Description
-from hybrid_jax.profiling.memory_estimate import residual_bytes, step_memory
+from hybrid_jax.profiling.memory_estimate import StepMemory, residual_bytes, step_memory
 from hybrid_jax.programs.flop_count import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.train.experiment import make_task
@@ -40,7 +41,7 @@ from hybrid_jax.train.parallel.sharding import (
     state_shardings,
 )
 from hybrid_jax.train.reporting.forward_pass import IMAGES, trace_forward
-from hybrid_jax.train.state import TrainState, make_init, path_name
+from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
 from hybrid_jax.train.training_loss import training_loss
 
 
@@ -79,16 +80,13 @@ def describe(
     source, missing = train_split_or_placeholder(config.data)
     task = make_task(config, source.info)
     num_classes = task.num_classes(source.info)
-    train, mesh = config.train, _planned_mesh(config, devices=devices)
-    image_size = tuple(config.data.image_size)
+    mesh = _planned_mesh(config, devices=devices)
+    images, image_size = _images(config, mesh), tuple(config.data.image_size)
     optimizer, graph, shapes = _state(config, num_classes)
     features, flow = trace_forward(graph, shapes, image_size=image_size)
-    parts = optimizer.split(shapes.params)
-    with tracing_for(platform):
-        loss = training_loss(graph, task, normalization=config.model.normalization)
-        row = _row(config, task)
-        residuals = residual_bytes(loss, *parts, shapes.mutable, batch=row)
-    rows = train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    memory = _memory(
+        config, mesh, task=task, state=(optimizer, graph, shapes), platform=platform
+    )
     notes = [f"described with {num_classes} classes, because {missing}"] if missing else []
     return Description(
         model=_model(config.model),
@@ -100,17 +98,10 @@ def describe(
         maps={s: (*hw_of(x), x.shape[-1]) for s, x in sorted(features.maps.items())},
         pooled=features.pooled.shape[-1],
         attention=_attentions(flow.products),
-        memory=step_memory(
-            shapes,
-            state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
-            residuals,
-            images=rows // train.accumulate,
-            accumulate=train.accumulate,
-            frozen=paths_of(parts[1]),
-        ),
-        bytes_per_image=residuals.per_image,
+        memory=memory,
+        bytes_per_image=memory.activations // images,
         devices=dict(mesh.shape),
-        images_per_device=rows // train.accumulate,
+        images_per_device=images,
         notes=(*notes, *dict.fromkeys(flow.uncounted)),
     )
 
@@ -143,10 +134,53 @@ def _state(
     return optimizer, graph, shapes
 
 
-def _row(config: ConfigDict, task: Task) -> tuple[dict, Any]:
-    """Returns the shapes of one row of a batch and of a random key."""
-    batch = blank_batch(config.data, targets=task.targets, batch_size=1)
-    return jax.eval_shape(lambda: (batch, jax.random.key(0)))
+def _memory(
+    config: ConfigDict,
+    mesh: Mesh | AbstractMesh,
+    *,
+    task: Task,
+    state: tuple[Optimizer, nnx.GraphDef, TrainState],
+    platform: str,
+) -> StepMemory:
+    """Returns the memory of a step on each device; `state` is of `_state`."""
+    optimizer, graph, shapes = state
+    images = _images(config, mesh)
+    parts = optimizer.split(shapes.params)
+    on_tpu = platform == "tpu"
+    traced = images if on_tpu else 1  # elsewhere every image takes the same
+    with tracing_for(platform):
+        residuals = residual_bytes(
+            training_loss(graph, task, normalization=config.model.normalization),
+            *parts,
+            shapes.mutable,
+            batch=_rows(config, task, count=traced),
+            images=traced,
+            on_tpu=on_tpu,
+        )
+    return step_memory(
+        shapes,
+        state_shardings(shapes, mesh, min_elements=config.mesh.fsdp_min_elements),
+        residuals,
+        images=images,
+        accumulate=config.train.accumulate,
+        frozen=paths_of(parts[1]),
+        dtypes=cast_dtypes(merge_model(graph, shapes.params, shapes.mutable)),
+        on_tpu=on_tpu,
+    )
+
+
+def _images(config: ConfigDict, mesh: Mesh | AbstractMesh) -> int:
+    """Returns how many images one device processes at a time."""
+    rows = config.train.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    return rows // config.train.accumulate
+
+
+def _rows(config: ConfigDict, task: Task, *, count: int) -> tuple[dict, Any]:
+    """Returns the shapes of rows of a batch and of a random key."""
+    row = blank_batch(config.data, targets=task.targets, batch_size=1)
+    row, key = jax.eval_shape(lambda: (row, jax.random.key(0)))
+    rows = {name: x.update(shape=(count, *x.shape[1:])) for name, x in row.items()}
+    return rows, key
 
 
 def _planned_mesh(config: ConfigDict, *, devices: int | None) -> Mesh | AbstractMesh:

@@ -151,6 +151,7 @@ def _estimated(description: Description, topology: str) -> StepCost:
     flops = training_flops_per_image(description.total_macs) * images / count
     parts = {
         "parameters": memory.parameters,
+        "gathered parameters": memory.gathered,
         "optimizer": memory.optimizer,
         "average": memory.average,
         "batch": memory.batch,

@@ -8,16 +8,21 @@ product follows, its output. So an array that the gradient reads is stored if it
 result or operand. Otherwise the arrays it can be recomputed from are stored, unless these
 are several arrays of at least its size.
 
-Not counted: the padding of tiles, and copies in another layout.
+On TPUs the operands of products and convolutions are computed as they are read, too, and
+need no memory; arrays there lie in tiles (`tiles.py`).
+
+Not counted: copies in another layout.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hybrid_jax.programs.flop_count import CONSTANT, Origin
 from hybrid_jax.programs.jaxprs import called
+from hybrid_jax.programs.tiles import lay_in_tiles, matrices
+from hybrid_jax.programs.traced_arrays import Array, joint, large, needed
 
 # Operations whose results are written to memory and not recomputed.
 _WRITTEN = (
@@ -56,45 +61,10 @@ _READS_MEMORY = (
     "pallas_call",
     "dot_product_attention",
 )
-# Operations that return the same numbers in another order, or fewer.
-_VIEWS = (
-    "reshape",
-    "squeeze",
-    "expand_dims",
-    "transpose",
-    "slice",
-    "split",
-    "broadcast_in_dim",
-    "rev",
-    "copy",
+# On TPUs, products and convolutions compute elementwise operands as they read them.
+_ON_TPU = tuple(
+    name for name in _READS_MEMORY if name not in ("dot_general", "conv_general_dilated")
 )
-
-
-@dataclasses.dataclass(eq=False)
-class Array:
-    """One array of a traced function.
-
-    Attributes:
-        bytes: size of the array.
-        origin: labels of the inputs that it depends on.
-        made_by: name of the operation; "" for an input.
-        sources: operands of the operation.
-        is_written: whether it is written to memory.
-    """
-
-    bytes: int
-    origin: Origin
-    made_by: str = ""
-    sources: list["Array"] = dataclasses.field(default_factory=list)
-    is_written: bool = False
-
-    @property
-    def stored(self) -> "Array":
-        """The array that this one is a view of, or itself."""
-        array = self
-        while array.made_by in _VIEWS and len(array.sources) == 1:
-            array = array.sources[0]
-        return array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,38 +89,43 @@ class Residuals:
             origin: only arrays with all of these labels are counted.
         """
         stored = {id(array) for array in self.arrays}
-        total = sum(a.bytes for a in self.arrays if a.origin >= origin)
+        total = sum(a.held for a in self.arrays if a.origin >= origin)
         behind, worst = 0, total
         for array in self.written:
             if array.origin >= origin:
-                behind += array.bytes if id(array) in stored else 0
-                worst = max(worst, behind + 2 * array.bytes)
+                behind += array.held if id(array) in stored else 0
+                worst = max(worst, behind + 2 * array.held)
         return worst - total
 
 
-def stored_residuals(jaxpr: Any, origins: Sequence[Origin]) -> Residuals:
+def stored_residuals(
+    jaxpr: Any, origins: Sequence[Origin], *, on_tpu: bool = False
+) -> Residuals:
     """Returns the arrays that are stored so that the outputs can be recomputed.
 
     Args:
         jaxpr: a (closed) jaxpr; its outputs are the arrays that the backward pass reads.
         origins: labels of each input. Inputs without labels are constants.
+        on_tpu: whether operands are fused into products and arrays lie in tiles.
     """
     inner = getattr(jaxpr, "jaxpr", jaxpr)
     arrays: list[Array] = []
     inputs = [
-        Array(bytes_of(value.aval), origin) if origin else None
+        Array(bytes_of(value.aval), origin, value.aval.shape) if origin else None
         for value, origin in zip(inner.invars, origins, strict=True)
     ]
     outputs = _walk(inner, inputs, arrays)
-    _mark_written(arrays)
+    _mark_written(arrays, read_memory=_ON_TPU if on_tpu else _READS_MEMORY)
+    if on_tpu:
+        lay_in_tiles(arrays)
     found: set[int] = set()
     read = {id(array): array.stored for array in outputs if array is not None}
     for array in (array.stored for array in arrays if id(array) in read):
-        needed = _needed(array, found)
-        if sum(a.bytes >= array.bytes for a in needed) > 1:
+        # On TPUs also where these are stored: what is fused into products reads few arrays.
+        if len(large(array) - (set() if on_tpu else found)) > 1:
+            array = joint(array)
             array.is_written = True  # one array instead of several of its size
-            needed = [array]
-        found |= {id(a) for a in needed}
+        found |= {id(a) for a in needed(array)}
     written = tuple(array for array in arrays if array.is_written)
     return Residuals(tuple(array for array in written if id(array) in found), written)
 
@@ -175,30 +150,20 @@ def _walk(
             sources = [array for array in operands if array is not None]
             origin = CONSTANT.union(*(array.origin for array in sources))
             results = [
-                Array(bytes_of(value.aval), origin, name, sources) if sources else None
+                Array(bytes_of(value.aval), origin, value.aval.shape, name, sources)
+                if sources
+                else None
                 for value in equation.outvars
             ]
+            first = results[0] if results else None
+            if first is not None:
+                first.matrices = matrices(equation, operands, first)
             arrays += [array for array in results if array is not None]
         known.update(zip(equation.outvars, results, strict=True))
     return [read(value) for value in jaxpr.outvars]
 
 
-def _needed(array: Array, found: Set[int]) -> list[Array]:
-    """Returns the written arrays, not in `found`, from which `array` can be recomputed."""
-    needed, waiting, seen = [], [array], set()
-    while waiting:
-        one = waiting.pop().stored
-        if id(one) in seen or id(one) in found or not one.made_by:
-            continue
-        seen.add(id(one))
-        if one.is_written:
-            needed.append(one)
-        else:
-            waiting += one.sources
-    return needed
-
-
-def _mark_written(arrays: Iterable[Array]) -> None:
+def _mark_written(arrays: Iterable[Array], *, read_memory: tuple[str, ...]) -> None:
     readers: dict[int, list[Array]] = {}
     for array in arrays:
         for source in array.sources:
@@ -206,9 +171,13 @@ def _mark_written(arrays: Iterable[Array]) -> None:
     for array in arrays:
         if array.made_by.startswith(_WRITTEN):
             _narrowed(array, readers).is_written = True
-        if array.made_by.startswith(_READS_MEMORY):
+        if array.made_by.startswith(read_memory):
             for source in array.sources:
                 source.stored.is_written = True
+        elif array.made_by == "conv_general_dilated":
+            for source in array.sources:
+                # An image is converted once: there is nothing else to read again.
+                source.stored.is_written |= not needed(source)
 
 
 def _narrowed(array: Array, readers: dict[int, list[Array]]) -> Array:

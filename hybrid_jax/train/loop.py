@@ -9,18 +9,16 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.first_look import first_look
-from hybrid_jax.data.reading import reading_as
-from hybrid_jax.data.sources import open_split
-from hybrid_jax.data.unused_bits import refuse_unused_bits
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
-from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
-from hybrid_jax.train.checkpoints.workdir import claim, forget_after, has_row
+from hybrid_jax.train.checkpoints.workdir import forget_after, has_row
 from hybrid_jax.train.evaluation import evaluate_split
-from hybrid_jax.train.experiment import Experiment, prepare
+from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.open_run import open_run
 from hybrid_jax.train.optimization.schedule import make_schedule
 from hybrid_jax.train.parallel.distributed import from_main_process, is_main_process
-from hybrid_jax.train.reporting.announce import announce, announce_start
+from hybrid_jax.train.reporting.announce import first_step_line, ready_line
+from hybrid_jax.train.reporting.counted_evaluation import CountedEvaluation
+from hybrid_jax.train.reporting.heartbeat import Heartbeat
 from hybrid_jax.train.reporting.log import RunLog
 from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
 from hybrid_jax.train.reporting.run_pictures import RunPictures
@@ -45,31 +43,21 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         The scores of the last evaluation.
 
     Raises:
-        UserError: see `experiment.prepare`, `workdir.claim`, `claim_dataset`,
-            `Checkpoints` and `check_finite`.
+        UserError: see `open_run`, `Checkpoints` and `check_finite`.
         KeyboardInterrupt: Ctrl-C; the step it came in has been saved.
     """
     started = time.perf_counter()
     path = epath.Path(workdir).expanduser().absolute()
-    experiment = prepare(config, workdir=path)
-    announce_start(config)
-    refuse_unused_bits(experiment.source, config.data)
-    eval_source = open_split(config.data, split=config.eval.split)
-    record = record_of(experiment.source, eval_source, task=config.task.name)
-    claim(path, experiment.config)
-    claim_dataset(path, record, data=config.data.name)
-    with reading_as(config.data):
-        announce(
-            experiment,
-            path,
-            record=record,
-            eval_notes=eval_source.info.notes,
-            sizes=first_look(experiment.source).sizes if is_main_process() else "",
-        )
-    kept = experiment.config.checkpoint
-    with Checkpoints(path, keep=kept.keep, best_metric=kept.best_metric) as checkpoints:
+    with ExitStack() as opened:
+        enter = opened.enter_context
+        heartbeat = enter(Heartbeat())
+        experiment, eval_source = open_run(config, path, heartbeat=heartbeat)
+        kept = experiment.config.checkpoint
+        checkpoints = enter(Checkpoints(path, keep=kept.keep, best_metric=kept.best_metric))
+        heartbeat.doing("looking for a checkpoint and restoring it")
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
         restored = state is not None
+        heartbeat.doing("compiling the initialization and running it")
         state = state if restored else experiment.new_state()
         start = int(state.step)
         forget_after(path, start)
@@ -81,10 +69,11 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
             eval_source=eval_source,
             start=start,
             restored=restored,
+            heartbeat=heartbeat,
         )
-        with closing(run):
-            run.ready(seconds=seconds_to_start)
-            return run.steps(state)
+        enter(closing(run))
+        run.ready(seconds=seconds_to_start)
+        return run.steps(state)
 
 
 class _Run:
@@ -99,12 +88,13 @@ class _Run:
         eval_source: Source,
         start: int,
         restored: bool,
+        heartbeat: Heartbeat,
     ):
         self.experiment = experiment
         self.config = config = experiment.config
-        self.workdir = workdir
-        self.checkpoints = checkpoints
-        self.start = start
+        self.workdir, self.checkpoints = workdir, checkpoints
+        self.heartbeat, self.eval_source = heartbeat, eval_source
+        self.start = self.at = start
         self.saved = start if restored else None
         self.unused_data = UnusedData()
         self.scores: dict[str, float] = {}
@@ -112,8 +102,8 @@ class _Run:
         self.schedule = make_schedule(config.optimizer, steps=config.train.steps)
         self.metrics = MetricsBuffer(schedule=self.schedule)
         self.train_step = experiment.jitted_train_step()
-        self.eval_step = experiment.jitted_eval_step()
-        self.eval_source = eval_source
+        step = experiment.jitted_eval_step()
+        self.eval_step = CountedEvaluation(step, eval_source, config=config.eval)
         with ExitStack() as opened:  # closes what there is, if the rest cannot be made
             enter = opened.enter_context
             self.stop = enter(closing(StopRequest()))
@@ -124,6 +114,7 @@ class _Run:
                 tensorboard=config.log.tensorboard,
                 progress=config.log.progress,
                 main_score=config.checkpoint.best_metric,
+                status=heartbeat.status,
             )
             enter(closing(log))
             self.pictures = RunPictures(experiment, workdir, source=eval_source, log=log)
@@ -133,16 +124,18 @@ class _Run:
                 batches=self.batches,
                 fastest=fastest_images_per_second(experiment),
             )
-            trace = StepTrace(workdir, config.profile.steps, say=log.say)
-            self.trace = enter(closing(trace))
+            self.trace = enter(
+                closing(StepTrace(workdir, config.profile.steps, say=log.say))
+            )
+            heartbeat.say_by(log.beat)
             self._opened = opened.pop_all()
 
     def ready(self, *, seconds: float) -> None:
-        """Says from which step it goes on, and that the first one, if any, takes longer."""
+        """Says from which step it goes on, and what takes long next."""
+        self.heartbeat.doing(None)
         self.facts["seconds_to_start"] = seconds
-        verb = "initialized" if self.saved is None else f"continued from step {self.start}"
-        wait = "; the first step compiles" if self.start < self.config.train.steps else ""
-        self.log.say(f"{verb} in {seconds:.1f} s{wait}")
+        more = self.start < self.config.train.steps
+        self.log.say(ready_line(self.saved, seconds=seconds, compiles=more))
 
     def steps(self, state: TrainState) -> dict[str, float]:
         """Runs from the state's step to the last, or until asked to stop."""
@@ -152,6 +145,7 @@ class _Run:
         if self.start >= total:
             return self._already_done(state)
         self.timer.restart()
+        self.heartbeat.doing("reading the first batch and compiling the training step")
         for step in range(self.start + 1, total + 1):
             every = functools.partial(_is_time, step, last=total)
             batch, counts = next(self.batches)
@@ -176,14 +170,18 @@ class _Run:
 
     def close(self) -> None:
         """Lets go of the trace, the data, the log and the signal handler."""
+        self.heartbeat.doing(None)
         self._opened.close()
 
     def _count(self, step: int, scalars: dict[str, jax.Array]) -> None:
         """Counts a step; keeps the compilation out of the speed, and a trace's end."""
+        self.at = step
         if step == self.start + 1:
+            self.heartbeat.doing("running the first step")
             jax.block_until_ready(scalars)
             seconds = self.facts["seconds_first_step"] = self.timer.seconds()
-            self.log.say(f"first step, compilation included: {seconds:.1f} s")
+            self.log.say(first_step_line(step, seconds=seconds, config=self.config))
+            self.heartbeat.doing(lambda: f"training, step {self.at}")
             self.timer.restart()
         else:
             self.timer.step()
@@ -195,6 +193,7 @@ class _Run:
 
     def _row(self, step: int) -> None:
         values = self.metrics.drain(last_saved=self.saved)
+        self.heartbeat.doing(None)  # from now on, rows tell
         pace = self.timer.values()  # once the steps it counts are done
         values["learning_rate"] = float(self.schedule(step - 1))
         values |= pace
@@ -245,7 +244,8 @@ class _Run:
         )
 
     def _scores_of(self, step: int, state: TrainState) -> dict[str, float]:
-        with self.log.aside():
+        self.eval_step.begin(step, say=self.log.say)
+        with self.heartbeat.during(self.eval_step.words), self.log.aside():
             return evaluate_split(
                 self.eval_step,
                 state,

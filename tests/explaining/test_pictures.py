@@ -7,14 +7,16 @@ from hybrid_jax.data.transforms.center_crop import CenterCrop
 from hybrid_jax.data.transforms.sample import sample_of
 from hybrid_jax.explaining.color_map import colored, overlaid, scaled
 from hybrid_jax.explaining.explained_image import ExplainedImage
+from hybrid_jax.explaining.explanation import CellMap, Explanation
 from hybrid_jax.explaining.panels import Panel, in_rows
+from hybrid_jax.explaining.pictures import all_maps, overview
 
 GREEN = (50, 200, 50)  # of no letter
 
 
-def explained(hw, *, size=(64, 64)):
+def explained(hw, *, size=(64, 64), share=0.8):
     image = np.full((*hw, 3), 128, np.uint8)
-    sample = CenterCrop(size, 0.8, "bilinear")(sample_of(dict(image=image), ()), None)
+    sample = CenterCrop(size, share, "bilinear")(sample_of(dict(image=image), ()), None)
     return ExplainedImage(image, sample)
 
 
@@ -65,6 +67,40 @@ def test_what_was_cropped_away_stays_gray():
     middle = picture.shape[0] // 2
     assert picture[middle, 2].tolist() == [128, 128, 128]
     assert np.ptp(picture[middle, picture.shape[1] // 2].astype(int)) > 10
+
+
+@pytest.mark.parametrize(
+    ("hw", "share", "part"),
+    [
+        ((64, 128), 0.8, "51 x 51 of 128 x 64 px"),  # 64 / 80 of the shorter side
+        ((100, 100), 0.8, "80 x 80 of 100 x 100 px"),
+        ((128, 64), 1.0, "64 x 64 of 64 x 128 px"),
+    ],
+)
+def test_a_crop_is_said(hw, share, part):
+    image = explained(hw, share=share)
+    assert f"the center of the image, {part} (width x height)" in image.crop_note()
+    found = Explanation(
+        classes=np.zeros(1, int),
+        scores=np.zeros(1),
+        cams=dict(stage4=CellMap(np.ones((1, 2, 2), np.float32), 32)),
+        reached=dict(stage4=True),
+        rollout=None,
+        attention=(),
+        levels={},
+        position_similarity=None,
+        image_hw=(64, 64),
+        missing=(),
+    )
+    more = overview(image, found, label="fox").shape[0]
+    whole = ExplainedImage(image.image_u8, sample_of(dict(image=image.image_u8), ()))
+    assert more > overview(whole, found, label="fox").shape[0]
+    assert all_maps(image, found).shape[0] > all_maps(whole, found).shape[0]
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (333, 333), (37, 37)])
+def test_nothing_is_said_of_a_whole_image(hw):
+    assert explained(hw, share=1.0).crop_note() == ""
 
 
 def test_panels_do_not_overlap_and_notes_are_below():

@@ -12,9 +12,10 @@ from small_run import small_config
 from hybrid_jax.models.hybrid import create_model
 from hybrid_jax.outputs import ClassificationOutputs
 from hybrid_jax.profiling.memory_estimate import ResidualBytes, residual_bytes, step_memory
+from hybrid_jax.programs.tiles import tiled_bytes
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.optimization.freezing import paths_of
-from hybrid_jax.train.state import make_init, merge_model
+from hybrid_jax.train.state import make_init, merge_model, path_name
 
 NOTHING = ResidualBytes(per_image=0)
 
@@ -131,6 +132,35 @@ def test_state_takes_what_a_device_really_holds(mesh):
     assert memory.average == held(state.ema)
     whole = sum(4 * math.prod(x.shape) for x in jax.tree.leaves(state.params))
     assert (memory.parameters < whole) == (mesh[1] > 1)
+
+
+def test_weights_in_parts_are_put_together_in_the_dtype_they_travel_in():
+    experiment = prepare(small_config({"mesh.fsdp": 8, "mesh.data": 1}))
+    shapes, spread = experiment.shapes, experiment.shardings
+    split = {
+        path_name(path): leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes.params)
+        if leaf.size >= 4096
+    }
+    assert len(split) > 2
+    half = next(iter(split))  # others stay as they are
+    dtypes = {half: jnp.bfloat16}
+    kept = dict(images=1, accumulate=1, dtypes=dtypes)
+    found = step_memory(shapes, spread, NOTHING, **kept)
+    assert found.gathered == 4 * sum(split.values()) - 2 * split[half]
+    much = step_memory(shapes, spread, ResidualBytes(per_image=10**9), **kept)
+    assert much.total - found.total == 10**9 + found.gathered - max(
+        found.gathered, found.gradients
+    )
+
+
+def test_small_arrays_take_whole_tiles_on_tpus():
+    experiment = prepare(small_config())
+    shapes, spread = experiment.shapes, experiment.shardings
+    found = step_memory(shapes, spread, NOTHING, images=0, accumulate=1, on_tpu=True)
+    leaves = jax.tree.leaves((shapes.params, shapes.mutable))
+    assert found.parameters == sum(tiled_bytes(leaf.shape, 4) for leaf in leaves)
+    assert found.parameters > 4 * sum(leaf.size for leaf in leaves)
 
 
 def test_frozen_parameters_have_no_gradients():

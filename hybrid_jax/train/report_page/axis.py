@@ -55,5 +55,6 @@ def axis_over(values: Iterable[float], *, count: int, is_log: bool = False) -> A
 def tick_text(value: float) -> str:
     """Returns a tick in few characters."""
     if value != 0 and not 1e-4 <= abs(value) < 1e5:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+        mantissa, exponent = f"{value:.5e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:.6g}"

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from hybrid_jax.train.report_page.class_scores import score_cell
 from hybrid_jax.train.report_page.config_table import config_differences
 from hybrid_jax.train.report_page.markup import Html, element, section, table
-from hybrid_jax.train.report_page.numbers import shown
+from hybrid_jax.train.report_page.numbers import shown, shown_score
 from hybrid_jax.train.report_page.page import document
 from hybrid_jax.train.report_page.run_curves import curves_of_runs
 from hybrid_jax.train.report_page.run_facts import cost_rows
 from hybrid_jax.train.report_page.run_files import RunFiles
+from hybrid_jax.train.report_page.run_names import short_names, whole_names
 
 
 def page_of_runs(runs: Sequence[RunFiles], *, notes: Sequence[str] = ()) -> str:
@@ -19,12 +20,13 @@ def page_of_runs(runs: Sequence[RunFiles], *, notes: Sequence[str] = ()) -> str:
         runs: at least one, in the order of the columns.
         notes: sentences that the page has at its top.
     """
-    names = _names(runs)
+    whole = _names(runs)
+    names = short_names(whole)
     sections = [
         section(
             "Result",
             *(element("p", note, class_="note") for note in notes),
-            _results(runs, names),
+            _results(runs, whole_names(whole)),
         ),
         section("Curves", curves_of_runs(runs, names)),
         section("Classes", _classes(runs, names)),
@@ -34,7 +36,7 @@ def page_of_runs(runs: Sequence[RunFiles], *, notes: Sequence[str] = ()) -> str:
             config_differences([run.settings for run in runs], names),
         ),
     ]
-    return document(f"{len(runs)} runs", ", ".join(names), sections)
+    return document(f"{len(runs)} runs", ", ".join(whole), sections)
 
 
 def _names(runs: Sequence[RunFiles]) -> list[str]:
@@ -46,7 +48,7 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
     ]
 
 
-def _results(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
+def _results(runs: Sequence[RunFiles], names: Sequence[Html]) -> Html:
     rows = []
     for run, name in zip(runs, names, strict=True):
         best = run.best()
@@ -57,14 +59,18 @@ def _results(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
             [
                 name,
                 run.main_score,
-                element("td", shown(best[1]) if best else "–", class_="main"),
+                element(
+                    "td",
+                    shown_score(run.main_score, best[1]) if best else "–",
+                    class_="main",
+                ),
                 shown(best[0]) if best else "–",
-                shown(last),
+                shown_score(run.main_score, last),
                 f"{reached} of {steps}",
             ]
         )
     head = ["run", "score", "best", "at step", "last", "steps"]
-    return table(head, rows, kind="sortable", label="Results")
+    return table(head, rows, kind="sortable runs", label="Results")
 
 
 def _classes(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
@@ -85,4 +91,4 @@ def _costs(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
     costs = [dict(cost_rows(run)) for run in runs]
     keys = dict.fromkeys(key for cost in costs for key in cost)
     rows = [[key, *(cost.get(key, "–") for cost in costs)] for key in keys]
-    return table(["", *names], rows, kind="facts", label="Costs") if rows else Html("")
+    return table(["", *names], rows, label="Costs") if rows else Html("")

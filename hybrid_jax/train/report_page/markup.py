@@ -4,7 +4,7 @@ import html
 import json
 from typing import Any, NamedTuple
 
-_WITHOUT_CONTENT = ("circle", "img", "input", "line", "meta", "polyline", "rect")
+_WITHOUT_CONTENT = ("circle", "img", "input", "line", "meta", "polyline", "rect", "wbr")
 
 
 class Html(str):

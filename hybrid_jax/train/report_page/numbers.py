@@ -2,7 +2,11 @@
 
 import datetime
 import math
+import re
 from typing import Any
+
+# Scores from 0 to 1 of all tasks; top1_color is of a factor of the labels.
+_SHARES = re.compile(r"top\d+(_\w+)?|ece|A[PR]\w*|mIoU|mAcc|aAcc|pixel_accuracy")
 
 
 def shown(value: Any) -> str:
@@ -18,6 +22,18 @@ def shown(value: Any) -> str:
     if 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:,.0f}"
+
+
+def shown_score(name: str, value: Any) -> str:
+    """Returns a score: in per cent if it is a share of something, else as a number.
+
+    Args:
+        name: of the score.
+        value: of it; None or not finite if it is not known.
+    """
+    if isinstance(value, int | float) and math.isfinite(value) and _SHARES.fullmatch(name):
+        return f"{100 * value:.2f} %"
+    return shown(value)
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ from hybrid_jax.train.report_page.run_facts import (
     reproduction,
 )
 from hybrid_jax.train.report_page.run_files import RunFiles, read_run
+from hybrid_jax.train.report_page.run_names import breakable, is_long
 
 PAGE_FILE = "report.html"
 _HERE = pathlib.Path(__file__).parent
@@ -96,7 +97,9 @@ def document(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         element("title", f"{title} – hybrid_jax"),
         element("style", Html(style)),
     ]
-    top = element("header", element("h1", title), element("p", subtitle))
+    size = "long" if is_long(title) else None
+    heading = element("h1", breakable(title), class_=size)
+    top = element("header", heading, element("p", breakable(subtitle)))
     links_bar = element("nav", *links, aria_label="Parts of the page")
     body = [top, links_bar, element("main", *parts), element("script", Html(script))]
     page = element("html", element("head", *head), element("body", *body), lang="en")

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 
 from hybrid_jax.train.report_page.case_cards import case_cards
 from hybrid_jax.train.report_page.markup import Html, element, joined, table
-from hybrid_jax.train.report_page.numbers import duration, in_short, shown
+from hybrid_jax.train.report_page.numbers import (
+    duration,
+    in_short,
+    shown,
+    shown_score,
+)
 from hybrid_jax.train.report_page.run_files import ABSENT, RunFiles
 
 _NAMED_CLASSES = 100
@@ -21,7 +26,7 @@ def headline(run: RunFiles) -> Html:
         parts.append(
             element(
                 "p",
-                element("strong", shown(value)),
+                element("strong", shown_score(run.main_score, value)),
                 f" {run.main_score} on {split}, best of the run, step {step}",
                 class_="score",
             )
@@ -29,7 +34,7 @@ def headline(run: RunFiles) -> Html:
     for split in run.splits:
         row = run.last_row(split)
         known = [key for key in run.keys(split) if row.get(key, ABSENT) != ABSENT]
-        words = [f"{key} {shown(row[key])}" for key in known]
+        words = [f"{key} {shown_score(key, row[key])}" for key in known]
         parts.append(element("p", f"Step {row['step']}, {split}: ", " · ".join(words)))
     parts.append(element("p", " · ".join(_in_short(run)), class_="soft"))
     parts += [element("p", note, class_="note") for note in run.notes]
@@ -44,7 +49,8 @@ def _in_short(run: RunFiles) -> list[str]:
         words.append(f"{in_short(sum(cost['parameters'].values()))} parameters")
     if cost.get("macs"):
         words.append(f"{in_short(cost['macs'])} multiply-accumulates an image")
-    words.append(f"{_size(run.settings.get('data.image_size'))} input")
+    size = _size(run.settings.get("data.image_size"))
+    words += [] if size is None else [f"{size} input"]
     if run.report.get("images_per_second"):
         words.append(f"{run.report['images_per_second']:,.4g} images/s")
     return words

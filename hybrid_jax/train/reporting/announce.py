@@ -1,6 +1,7 @@
-"""The first lines of a run, before anything takes long."""
+"""The first lines of a run, each before something that takes long."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from etils import epath
@@ -26,6 +27,33 @@ def announce_start(config: ConfigDict) -> None:
             f"compiling can take minutes",
             flush=True,
         )
+
+
+def ready_line(saved: int | None, *, seconds: float, compiles: bool) -> str:
+    """Returns that the state is there, and what takes long next.
+
+    Args:
+        saved: step that the run goes on from; None for a new one.
+        seconds: since the start.
+        compiles: whether there are steps to train.
+    """
+    verb = "initialized" if saved is None else f"continued from step {saved}"
+    wait = "; compiling the training step: seconds to minutes, once" * compiles
+    return f"{verb} in {seconds:.1f} s{wait}"
+
+
+def first_step_line(step: int, *, seconds: float, config: Mapping[str, Any]) -> str:
+    """Returns how long the first step took, and when the first row comes.
+
+    Args:
+        step: counted from 1.
+        seconds: of the step.
+        config: of the run.
+    """
+    every = config["log"]["every"]
+    row = min(-(-step // every) * every, config["train"]["steps"])
+    wait = f"; the first row comes with step {row}" if row > step else ""
+    return f"first step, compilation included: {seconds:.1f} s{wait}"
 
 
 def announce(

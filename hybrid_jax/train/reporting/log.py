@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class RunLog:
         tensorboard: whether to write event files.
         progress: whether to show the display where there is a terminal.
         main_score: the score whose best value the display has.
+        status: returns what is being done, for the display.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class RunLog:
         tensorboard: bool,
         progress: bool,
         main_score: str = "",
+        status: Callable[[], str] = str,
     ):
         self.active = is_main_process()
         self._steps = steps
@@ -60,7 +62,9 @@ class RunLog:
             # Here, so that nothing else needs it.
             from hybrid_jax.train.reporting.progress_display import ProgressDisplay
 
-            self._display = ProgressDisplay(start=start, steps=steps, score=main_score)
+            self._display = ProgressDisplay(
+                start=start, steps=steps, score=main_score, status=status
+            )
 
     @property
     def has_events(self) -> bool:
@@ -75,6 +79,13 @@ class RunLog:
             self._display.say(text)
         else:
             print(text, flush=True)
+
+    def beat(self, status: str) -> None:
+        """Prints what is being done, unless the display shows it."""
+        if self._display is None:
+            self.say(status)
+        else:
+            self._display.beat(status)
 
     def advance(self) -> None:
         """Moves the progress display by one step."""

@@ -3,12 +3,13 @@
 import contextlib
 import datetime
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
+from tqdm import tqdm
 
 from hybrid_jax.train.reporting.best_score import is_better
 
@@ -24,10 +25,15 @@ class ProgressDisplay:
         start: steps already done.
         steps: of the whole run.
         score: whose best value is shown.
+        status: returns what is being done and for how long, "" for nothing to show; called
+            by the thread that draws.
     """
 
-    def __init__(self, *, start: int, steps: int, score: str):
-        self._score = score
+    def __init__(
+        self, *, start: int, steps: int, score: str, status: Callable[[], str] = str
+    ):
+        self._score, self._status = score, status
+        self._is_away = False
         self._losses: list[float] = []
         self._now: list[str] = []
         self._best: tuple[float, int] | None = None
@@ -55,6 +61,12 @@ class ProgressDisplay:
         """Prints a line above."""
         self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def beat(self, status: str) -> None:
+        """Prints what is being done where the lines cannot show it: above another bar."""
+        if self._is_away:
+            with tqdm.external_write_mode(file=sys.stderr):
+                self.say(status)
+
     def advance(self) -> None:
         """Counts one step."""
         self._progress.advance(self._task)
@@ -79,9 +91,11 @@ class ProgressDisplay:
     def away(self) -> Iterator[None]:
         """Removes the lines while something else has the terminal."""
         self._live.stop()
+        self._is_away = True
         try:
             yield
         finally:
+            self._is_away = False
             self._live.start()
 
     def close(self) -> None:
@@ -89,7 +103,7 @@ class ProgressDisplay:
         self._live.stop()
 
     def _drawn(self) -> Group:
-        words = list(self._now)
+        words = [*filter(None, [self._status()]), *self._now]
         if self._best is not None:
             words.append(f"best {self._score} {self._best[0]:.4f} (step {self._best[1]})")
         line = Text("  ".join(words), no_wrap=True, overflow="ellipsis")

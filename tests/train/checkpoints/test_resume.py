@@ -253,7 +253,7 @@ def test_finished_run_has_nothing_to_train(uninterrupted, tmp_path):
     workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
     done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
     assert f"already at step {STEPS} of {STEPS}: nothing to train" in done.stdout
-    assert "the first step compiles" not in done.stdout
+    assert "compiling the training step" not in done.stdout
     assert_same_run(workdir, uninterrupted)
     assert saved_steps(workdir) == saved_steps(uninterrupted)
 

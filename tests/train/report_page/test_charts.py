@@ -71,6 +71,24 @@ def test_ticks_are_round_and_around_the_values(values):
     assert all(len(tick_text(tick)) <= 7 for tick in axis.ticks)
 
 
+@pytest.mark.parametrize("high", [1e-3, 5e-4, 1e-4, 3e-5, 1.1e-5, 7e-6, 2.5e6])
+@pytest.mark.parametrize("low", [0.0, 0.5])
+def test_no_two_ticks_have_the_same_text(low, high):
+    """A schedule of a learning rate goes from its peak to 0 or to some share of it."""
+    axis = axis_over((low * high, high), count=5)
+    texts = [tick_text(tick) for tick in axis.ticks]
+    assert len(set(texts)) == len(texts)
+    np.testing.assert_allclose(list(map(float, texts)), axis.ticks, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (7.5e-5, "7.5e-5"), (1e-5, "1e-5"), (2.5e6, "2.5e6"), (1e-10, "1e-10")],
+)
+def test_ticks_are_as_short_as_they_can_be(value, text):
+    assert tick_text(value) == text
+
+
 def test_calibration_error_is_that_of_the_scores():
     random = np.random.default_rng(0)
     count = random.integers(0, 20, 15)

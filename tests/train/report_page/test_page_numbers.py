@@ -7,15 +7,15 @@ from etils import epath
 
 from hybrid_jax.train.report_page.calibration_chart import calibration_chart
 from hybrid_jax.train.report_page.class_scores import confusion_table
-from hybrid_jax.train.report_page.numbers import duration
+from hybrid_jax.train.report_page.numbers import duration, shown_score
 from hybrid_jax.train.report_page.run_facts import cost_rows
 from hybrid_jax.train.report_page.run_files import RunFiles
 
 
-def run_of(rows, *, best_metric="top1", findings=()):
+def run_of(rows, *, best_metric="top1", findings=(), dataset=()):
     settings = {"checkpoint.best_metric": best_metric, "task.name": "classification"}
     place = epath.Path("/nowhere/run")
-    return RunFiles(place, settings, {}, {}, dict(findings), rows, ())
+    return RunFiles(place, settings, dict(dataset), {}, dict(findings), rows, ())
 
 
 def test_bars_of_a_calibration_are_as_high_as_the_share_right():
@@ -60,6 +60,38 @@ def test_scores_that_cannot_be_computed_are_no_points():
     values = (-1, 0.25, float("nan"), None, 0.5)
     rows = [dict(step=n, split="validation", APs=v) for n, v in enumerate(values)]
     assert run_of(rows).points("APs", split="validation") == [(1, 0.25), (4, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("top1", 1.0, "100.00 %"),
+        ("top1", 0.93785, "93.78 %"),  # half to even, as Python rounds
+        ("top1_color", 0.0, "0.00 %"),
+        ("AP50", 0.5, "50.00 %"),
+        ("mIoU", None, "–"),
+        ("ece", float("nan"), "–"),
+        ("loss", 1.0, "1"),
+        ("count", 1, "1"),
+        ("rmse", 1.0, "1"),  # of a task of one's own
+    ],
+)
+def test_shares_are_in_per_cent(name, value, text):
+    assert shown_score(name, value) == text
+
+
+@pytest.mark.parametrize("classes", [{"label": list("abcde")}, {"label": list("abcdef")}])
+def test_top5_of_five_classes_is_left_out(classes):
+    rows = [dict(step=10, split="validation", top1=0.5, top5=1.0)]
+    keys = run_of(rows, dataset=dict(classes=classes)).keys("validation")
+    assert keys == (["top1"] if len(classes["label"]) == 5 else ["top1", "top5"])
+
+
+@pytest.mark.parametrize("classes", [None, 3, {}, {"label": None}])
+def test_top5_of_unknown_classes_stays(classes):
+    rows = [dict(step=10, split="validation", top1=0.5, top5=1.0)]
+    keys = run_of(rows, dataset=dict(classes=classes)).keys("validation")
+    assert keys == ["top1", "top5"]
 
 
 def test_cost_has_all_parameters_and_the_time_of_all_steps():

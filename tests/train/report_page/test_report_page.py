@@ -12,8 +12,9 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.train.report_page.comparison import page_of_runs
 from hybrid_jax.train.report_page.page import write_page
 from hybrid_jax.train.report_page.run_files import read_run
+from hybrid_jax.train.report_page.run_names import breakable
 
-VOID = {"meta", "img", "line", "rect", "polyline", "circle", "input"}
+VOID = {"meta", "img", "line", "rect", "polyline", "circle", "input", "wbr"}
 
 
 class Elements(html.parser.HTMLParser):
@@ -67,8 +68,8 @@ def test_page_has_every_part(page):
 
 
 def test_page_says_the_best_score_and_the_last_ones(page):
-    assert "<strong>0.9000</strong> top1 on validation, best of the run, step 20" in page
-    assert "Step 40, validation: loss 1 · top1 0.8000 · count 30" in page
+    assert "<strong>90.00 %</strong> top1 on validation, best of the run, step 20" in page
+    assert "Step 40, validation: loss 1 · top1 80.00 % · count 30" in page
 
 
 def test_page_needs_no_network_and_is_small(page):
@@ -123,7 +124,7 @@ def test_page_of_a_run_with_one_evaluation(tmp_path):
     (path / "metrics.jsonl").write_text("".join(rows[:21]))
     page = page_of(path)
     Elements(page)
-    assert "0.9000" in page
+    assert "90.00 %" in page
 
 
 @pytest.mark.parametrize(
@@ -188,13 +189,37 @@ def test_runs_are_compared(tmp_path):
     page = page_of_runs([read_run(epath.Path(path)) for path in paths])
     Elements(page)
     (results,) = re.findall(r'aria-label="Results">(.*?)</table>', page, re.S)
-    assert re.findall(r'class="main">(.*?)<', results) == ["0.9000", "0.8000"]
+    assert re.findall(r'class="main">(.*?)<', results) == ["90.00 %", "80.00 %"]
     (keys,) = re.findall(r'aria-label="Keys that differ">(.*?)</table>', page, re.S)
     assert re.findall(r'<th scope="row">(.*?)</th>', keys) == ["seed"]
     assert "<figcaption>top1" in page
 
 
+def test_runs_with_long_names_are_told_apart(tmp_path):
+    names = [f"r26-folder=birds,fusion=cross_attention,seed={n}" for n in range(2)]
+    runs = [read_run(epath.Path(fake_workdir(tmp_path / name))) for name in names]
+    page = page_of_runs(runs)
+    Elements(page)
+    (costs,) = re.findall(r'aria-label="Costs">(.*?)</table>', page, re.S)
+    heads = re.findall(r'<th scope="col">(.*?)</th>', costs)
+    assert heads == ["", "1: r26-fold…attention,seed=0", "2: r26-fold…attention,seed=1"]
+    assert "facts" not in costs, "its head is not shown"
+    (results,) = re.findall(r'aria-label="Results">(.*?)</table>', page, re.S)
+    first, second = re.findall(r'<th scope="row">(.*?)</th>', results)
+    assert re.sub("<.*?>", "", first) == f"1: {names[0]}"
+    assert re.sub("<.*?>", "", second) == f"2: {names[1]}"
+
+
+def test_long_names_are_broken_after_commas_and_slashes():
+    assert breakable("a/<b>,,c") == (
+        '<span class="piece">a/</span><wbr/><span class="piece">&lt;b&gt;,,</span>'
+        '<wbr/><span class="piece">c</span>'
+    )
+    assert re.sub("<.*?>", "", breakable(",/a")) == ",/a"
+    assert breakable("") == ""
+
+
 def test_runs_of_the_same_name_are_told_apart(tmp_path):
     paths = [fake_workdir(tmp_path / name / "run") for name in "ab"]
     page = page_of_runs([read_run(epath.Path(path)) for path in paths])
-    assert "a/run, b/run" in page
+    assert "a/run, b/run" in re.sub("<.*?>", "", page)

@@ -9,7 +9,12 @@ from small_run import small_config
 
 from hybrid_jax.train.checkpoints.dataset_record import DatasetRecord
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.reporting.announce import announce, announce_start
+from hybrid_jax.train.reporting.announce import (
+    announce,
+    announce_start,
+    first_step_line,
+    ready_line,
+)
 
 
 def _record(names: tuple[str, ...]) -> DatasetRecord:
@@ -26,6 +31,36 @@ def test_a_run_says_at_once_what_it_begins(capsys):
     announce_start(small_config())
     told = capsys.readouterr().out
     assert told.startswith("starting sequential on digits; ")
+
+
+@pytest.mark.parametrize(
+    ("saved", "compiles", "line"),
+    [
+        (
+            None,
+            True,
+            "initialized in 5.6 s; compiling the training step: seconds to minutes, once",
+        ),
+        (30, False, "continued from step 30 in 5.6 s"),
+    ],
+)
+def test_what_compiles_next_is_told(saved, compiles, line):
+    assert ready_line(saved, seconds=5.62, compiles=compiles) == line
+
+
+@pytest.mark.parametrize(
+    ("step", "more"),
+    [
+        (1, "; the first row comes with step 10"),
+        (21, "; the first row comes with step 24"),
+        (20, ""),  # it comes at once
+        (24, ""),
+    ],
+)
+def test_the_first_row_is_announced(step, more):
+    config = {"log": {"every": 10}, "train": {"steps": 24}}
+    line = first_step_line(step, seconds=6.5, config=config)
+    assert line == f"first step, compilation included: 6.5 s{more}"
 
 
 @pytest.mark.parametrize(

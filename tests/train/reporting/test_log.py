@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 
 import pytest
 from etils import epath
+from tqdm import tqdm
 
 from hybrid_jax.train.reporting import log as log_module
 from hybrid_jax.train.reporting.log import RunLog
@@ -124,6 +126,36 @@ def test_on_a_terminal_there_is_a_display_instead_of_lines(tmp_path, capsys, mon
     assert capsys.readouterr().out == ""
 
 
+def test_display_shows_what_is_being_done_and_lines_only_beside_another_bar(
+    tmp_path, capsys, monkeypatch
+):
+    terminal, doing = Terminal(), ["compiling: 23 s"]
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    log = open_log(tmp_path, status=lambda: doing[0])
+    log.beat("still compiling: 15 s so far")
+    log.train_row(10, ROW)
+    assert "compiling: 23 s  loss 0.3000" in terminal.getvalue()
+    assert "still" not in terminal.getvalue()
+    doing[0] = ""
+    with log.aside():
+        bar = tqdm(total=3, desc="evaluating", file=terminal)
+        log.beat("still evaluating: 15 s so far")
+        bar.close()
+    shown = terminal.getvalue()
+    log.close()
+    # The bar is wiped off before the line and drawn again after it.
+    assert re.search(r"\r +\rstill evaluating: 15 s so far\n\r?evaluating:", shown)
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_display_a_beat_is_a_line(tmp_path, capsys):
+    log = open_log(tmp_path, status=lambda: "compiling: 23 s")
+    log.beat("still compiling: 15 s so far")
+    log.close()
+    assert capsys.readouterr() == ("still compiling: 15 s so far\n", "")
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [
@@ -151,6 +183,7 @@ def test_other_processes_write_and_say_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(log_module, "is_main_process", lambda: False)
     log = open_log(tmp_path, tensorboard=True)
     log.say("hello")
+    log.beat("still here")
     log.advance()
     log.train_row(10, ROW)
     log.scores(20, "validation", SCORES)
