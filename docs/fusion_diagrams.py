@@ -49,6 +49,12 @@ _FONT = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',san
 @functools.cache
 def wiring_of(name: str) -> Wiring:
     """Returns the wiring of a registered fusion, merged."""
+    return merged(traced_wiring(fusion_of(name), image_hw=(SIZE_PX, SIZE_PX)))
+
+
+@functools.cache
+def fusion_of(name: str) -> nnx.Module:
+    """Returns a registered fusion as it is drawn, its arrays only shapes."""
 
     def build():
         return hybrid_jax.create_model(
@@ -60,8 +66,7 @@ def wiring_of(name: str) -> Wiring:
             vit_options=VIT_OPTIONS,
         )
 
-    fusion = nnx.eval_shape(build).backbone
-    return merged(traced_wiring(fusion, image_hw=(SIZE_PX, SIZE_PX)))
+    return nnx.eval_shape(build).backbone
 
 
 def diagram(name: str, *, alone: bool = False) -> str:

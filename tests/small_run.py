@@ -1,7 +1,8 @@
 """The command line as a user runs it, on a model small enough to try often.
 
-Each command is a process of its own with as many pretend devices as it asks for. They
-share the compilation cache of `conftest.py`, so only the first one compiles.
+Each command is a process of its own with as many pretend devices as it asks for: a fork of
+one that has imported the library, see `forked_process.py`. They share the compilation cache
+of `conftest.py`, so only the first one compiles.
 """
 
 import json
@@ -9,14 +10,17 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
 import small_experiment
+from forked_process import ForkedProcess
 from ml_collections import ConfigDict
 from quick_compile import xla_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
+MAIN = (sys.executable, "-m", "hybrid_jax.main")
 TIMEOUT = 300  # seconds; a command takes about eight
 
 # Everything in a step and in the data that draws a random number.
@@ -45,7 +49,7 @@ def command(
 ) -> list[str]:
     """Returns the command line that runs `small_config(changes)` in `workdir`."""
     return [
-        *(sys.executable, "-m", "hybrid_jax.main"),
+        *MAIN,
         f"--config={small_experiment.__file__}",
         *(f"--config.{name}={value}" for name, value in (changes or {}).items()),
         f"--workdir={workdir}",
@@ -65,10 +69,37 @@ def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
     }
 
 
-def run(words: list[str], *, devices: int = 1, **options) -> subprocess.CompletedProcess:
-    """Runs a command to its end."""
-    options = dict(env=environment(devices=devices), timeout=TIMEOUT) | options
-    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+def run(
+    words: list[str], *, devices: int = 1, forked: bool = True, **options
+) -> subprocess.CompletedProcess:
+    """Runs a command to its end.
+
+    Args:
+        forked: whether a command of hybrid_jax may be a fork, which is quicker. False for
+            one that is to begin as a user's does.
+    """
+    options = dict(env=environment(devices=devices), timeout=TIMEOUT, cwd=None) | options
+    if not (forked and _can_be_forked(words, options["env"])):
+        return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    timeout = options.pop("timeout")
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as error:
+        process = ForkedProcess(words, stdout=output, stderr=error, **options)
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        texts = [file.seek(0) or file.read() for file in (output, error)]
+    return subprocess.CompletedProcess(words, status, *texts)
+
+
+def _can_be_forked(words: list[str], variables: dict[str, str]) -> bool:
+    """Whether it is a command of hybrid_jax that JAX, imported before, suits."""
+    read_at_import = {
+        name
+        for name in {*os.environ, *variables}
+        if name.startswith("JAX_") and os.environ.get(name) != variables.get(name)
+    }
+    return tuple(words[:3]) == MAIN and not read_at_import
 
 
 def run_well(words: list[str], **options) -> subprocess.CompletedProcess:
@@ -78,15 +109,17 @@ def run_well(words: list[str], **options) -> subprocess.CompletedProcess:
     return done
 
 
-def start(words: list[str], *, output: pathlib.Path, **more: str) -> subprocess.Popen:
+def start(
+    words: list[str], *, output: pathlib.Path, **more: str
+) -> subprocess.Popen | ForkedProcess:
     """Starts a command; what it prints goes to the file `output`."""
+    variables = environment(**more)
+    begin = ForkedProcess if _can_be_forked(words, variables) else subprocess.Popen
     with open(output, "w") as file:
-        return subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, env=environment(**more)
-        )
+        return begin(words, stdout=file, stderr=file, env=variables)
 
 
-def wait_until(reached, *, process: subprocess.Popen, output: pathlib.Path) -> None:
+def wait_until(reached, *, process: ForkedProcess, output: pathlib.Path) -> None:
     """Returns as soon as `reached()`; fails if the process ends or hangs before."""
     deadline = time.monotonic() + TIMEOUT
     while not reached():

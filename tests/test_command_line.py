@@ -7,13 +7,12 @@ import sys
 
 import pytest
 from absl.testing import flagsaver
-from small_run import ROOT, command, environment, run_well
+from small_run import MAIN, ROOT, command, environment, run_well
 
 from hybrid_jax import main
 from hybrid_jax.command_line import flag_list
 from hybrid_jax.main import _default_workdir
 
-MAIN = command(ROOT)[:3]
 TINY = f"--config={ROOT / 'configs/tiny.py'}"
 
 
@@ -41,7 +40,7 @@ def mistaken(tmp_path, monkeypatch, capfd):
 
 
 def test_help_lists_flags_and_modes():
-    done = run_well([*MAIN, "--help"])
+    done = run_well([*MAIN, "--help"], forked=False)
     printed = "".join(done.stdout.split())  # absl breaks lines within words
     for words in (
         "--config",
@@ -252,7 +251,7 @@ def finished(tmp_path_factory):
     keys = {"train.steps": 3, "eval.every": 2}
     keys |= {"log.tensorboard": True, "log.report_page": True}
     flags = [f"--config.{name}={value}" for name, value in keys.items()]
-    done = run_well([*words, *flags], cwd=place, env=environment())
+    done = run_well([*words, *flags], cwd=place, forked=False)
     return place / "runs/small_experiment", done.stdout
 
 

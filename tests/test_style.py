@@ -31,6 +31,10 @@ FLAG_IMPORTS = {
     "data/pipeline.py": "Grain's worker processes need flags that are marked as parsed",
     "ops/attention/tokamax_kernels.py": "so does tokamax, while a kernel is traced",
 }
+# file -> why it resizes a map to a shape, where others keep cells in place.
+RESIZED_MAPS = {
+    "models/decoders/pyramid_pooling.py": "its levels divide all of a map into as many bins"
+}
 
 
 def every_file(check):
@@ -118,6 +122,7 @@ def test_every_exception_is_still_one():
     }
     assert set(POSITIONAL_OPTIONS) <= set(lengths)
     assert set(FLAG_IMPORTS) <= set(NAMES)
+    assert all("jax.image" in (PACKAGE / name).read_text() for name in RESIZED_MAPS)
     short = [name for name in LONG_FUNCTIONS if lengths.get(name, 0) <= 60]
     assert not short, f"no longer long, take them off the list: {short}"
 
@@ -189,6 +194,15 @@ def test_switch_is_called_train(name):
 @every_file
 def test_random_keys_are_new_style(name):
     assert "PRNGKey" not in (PACKAGE / name).read_text()
+
+
+@every_file
+def test_models_resample_maps_by_the_operations_of_the_library(name):
+    # The last cells of a map extend past the image, which a plain resize would shift.
+    if name.startswith("models/") and name not in RESIZED_MAPS:
+        text = (PACKAGE / name).read_text()
+        found = re.findall(r"\bjax\.image\b|\bimport image\b", text)
+        assert not found, f"{name}: {found}: use `to_stride` of ops/rescale.py"
 
 
 def test_no_mark_of_unfinished_work():

@@ -10,12 +10,10 @@ import matplotlib
 import pytest
 import wiring_layout
 import wiring_text
-from flax import nnx
 from merged_wiring import readings
 from PIL import ImageFont
 from traced_wiring import IMAGE
 
-import hybrid_jax
 from hybrid_jax.models.fusions import FUSIONS
 
 FONTS = pathlib.Path(matplotlib.get_data_path()) / "fonts/ttf"
@@ -37,12 +35,7 @@ def told(name):
 
 @of_every_fusion
 def test_outputs_are_those_of_the_fusion_and_come_from_the_image(name):
-    def build():
-        options = dict(resnet_options=fusion_diagrams.RESNET_OPTIONS)
-        options |= dict(vit_options=fusion_diagrams.VIT_OPTIONS, image_size=224)
-        return hybrid_jax.create_model("r26_vit_b16", num_classes=1, fusion=name, **options)
-
-    fusion = nnx.eval_shape(build).backbone
+    fusion = fusion_diagrams.fusion_of(name)
     drawn = wiring(name)
     pooled = dict(pooled=fusion.width)
     assert drawn.channels == {str(s): c for s, c in fusion.channels.items()} | pooled

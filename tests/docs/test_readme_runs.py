@@ -1,14 +1,11 @@
 """All that the README tells people to type, run: commands in order, and its Python.
 
-In the default suite models are tiny and forks of one process run them; with `-m slow` each
-command is a process of its own, with larger models, and one step is trained.
+In the default suite models are tiny, with `-m slow` larger, and one step is trained.
 """
 
-import json
 import sys
 
 import documents
-import forked_commands
 import pytest
 import readme_steps
 import small_run
@@ -46,25 +43,23 @@ def test_table_has_every_command_of_the_readme_and_no_other():
 
 def test_readme_runs_at_a_tiny_size(tmp_path):
     data = readme_steps.make_folder(tmp_path)
-    (python,) = documents.blocks(documents.PAGES["README.md"], "python")
-    steps = [
-        dict(words=readme_steps.words(command, (step.changes or {}) | step.tiny, data=data))
-        for command, step in STEPS.items()
-        if step.tiny is not None
-    ]
-    steps.append(dict(python=python + AFTER, before=BEFORE))
-    (tmp_path / "steps.json").write_text(json.dumps(steps))
-    run = [sys.executable, forked_commands.__file__, "steps.json"]
-    done = small_run.run_well(run, cwd=tmp_path)
-    assert done.stdout.count("$ python") == len(steps)
+    said = ""
+    for command, step in STEPS.items():
+        if step.tiny is None:
+            continue
+        changes = (step.changes or {}) | step.tiny
+        words = readme_steps.words(command, changes, data=data)
+        said += small_run.run_well([sys.executable, *words[1:]], cwd=tmp_path).stdout
     workdir = tmp_path / "runs" / "r26_vit_b16"
     assert (workdir / "report.html").exists()
     assert (
         len([*workdir.glob("predictions/*.png"), *workdir.glob("predictions/*.jpg")]) == 2
     )
     assert (workdir / "explanations" / "explanation.json").exists()
-    assert "--config=r26_vit_b16" in done.stdout  # of --help
-    assert "a report" in done.stdout
+    assert "--config=r26_vit_b16" in said  # of --help
+    (python,) = documents.blocks(documents.PAGES["README.md"], "python")
+    words = [sys.executable, "-c", BEFORE + python + AFTER]
+    assert "a report" in small_run.run_well(words, cwd=tmp_path).stdout
 
 
 @pytest.mark.slow
@@ -76,7 +71,10 @@ def test_readme_runs_at_its_own_size(tmp_path):
         for asked in filter(None, (step.needs, command)):
             words = readme_steps.words(asked, step.changes or {}, data=data)
             done = small_run.run_well(
-                [sys.executable, *words[1:]], cwd=tmp_path, timeout=SECONDS_AT_MOST
+                [sys.executable, *words[1:]],
+                cwd=tmp_path,
+                timeout=SECONDS_AT_MOST,
+                forked=False,
             )
             print(asked, "\n", done.stdout[-300:])
     runs = {path.name for path in (tmp_path / "runs").iterdir()}

@@ -10,8 +10,16 @@ from hybrid_jax.models.layers.folding import fold
 
 
 def random_module(build):
-    """Returns a module with everything random, running statistics and affine parts too."""
-    graph, state = nnx.split(nnx.eval_shape(build))
+    """Returns what `build` returns, filled as by `filled`."""
+    return filled(nnx.eval_shape(build))
+
+
+def filled(shapes):
+    """Returns a module of these shapes with everything random.
+
+    Running statistics and affine parts are random, too.
+    """
+    graph, state = nnx.split(shapes)
     return nnx.merge(graph, random_like(state))
 
 

@@ -1,7 +1,6 @@
 """Where a traced function gets its random numbers from, read from its jaxpr."""
 
 import dataclasses
-import re
 from typing import Any
 
 import jax
@@ -15,13 +14,11 @@ class Program:
     """A function of a key, without the operations that no output depends on.
 
     Attributes:
-        text: the jaxpr; that of an equal function is equal.
         reads_key: whether an output depends on the key.
         draws: names of the operations that make random numbers.
         seeds: what makes or holds a key that is not the one given.
     """
 
-    text: str
     reads_key: bool
     draws: tuple[str, ...]
     seeds: tuple[str, ...]
@@ -31,13 +28,10 @@ def trace(function, *arguments) -> Program:
     """Traces `function(*arguments, key)`; arguments may be shapes."""
     jaxpr = jax.make_jaxpr(function)(*arguments, jax.random.key(0)).jaxpr
     everything = [True] * len(jaxpr.outvars)
-    # All inputs stay inputs, so that equal functions have equal names for them.
-    live, used = partial_eval.dce_jaxpr(jaxpr, everything, instantiate=True)
-    _, used = partial_eval.dce_jaxpr(jaxpr, everything)
+    live, used = partial_eval.dce_jaxpr(jaxpr, everything)
     names = set(_names(live))
     keys = (f"constant {v.aval}" for v in live.constvars if _is_key(v.aval))
     return Program(
-        text=re.sub(r"0x[0-9a-f]+", "0x", str(live)),  # addresses of Python's functions
         reads_key=used[-1],
         draws=tuple(
             sorted(n for n in names if n.startswith(("random_", "threefry", "rng_")))

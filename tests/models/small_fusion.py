@@ -27,6 +27,23 @@ AWKWARD = (97, 131)
 OTHER_SIZES = (AWKWARD, (65, 33))
 OTHER_HW = OTHER_SIZES[1]
 
+# Every kind of part, each at least once; kinds of different parts share a program. All
+# four stages are there where stages differ from one another.
+PART_VARIANTS = {
+    "batch-mean-sincos-remat": dict(
+        resnet=dict(norm="batch", root="deep", shortcut="pooled", remat="dots"),
+        vit=dict(pool="mean", positions="sincos2d", remat="full"),
+    ),
+    "timm-attention-rope": dict(
+        resnet=dict(numerics="timm", dtype="bfloat16"),
+        vit=dict(gelu="erf", pool="attention", positions="rope2d", dtype="bfloat16"),
+    ),
+    "dilated-registers": dict(
+        resnet=dict(output_stride=16, preactivation=True),
+        vit=dict(num_register_tokens=2, layer_scale=1e-4, dropout=0.1),
+    ),
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Built:
@@ -66,6 +83,17 @@ def _build(fusion, resnet, vit, built_for):
         apply=apply,
         forward=jax.jit(lambda params, images: apply(params, images, train=False)),
     )
+
+
+def variant(name: str) -> dict:
+    """Returns what `build` takes for one of `PART_VARIANTS`, for a larger image."""
+    options = PART_VARIANTS[name]
+    dilated = "output_stride" in options["resnet"]
+    parts = dict(resnet=RESNET, vit=VIT) if dilated else COMPUTED
+    changed = {
+        part: dataclasses.replace(spec, **options[part]) for part, spec in parts.items()
+    }
+    return dict(built_for=AWKWARD, **changed)
 
 
 def construct(fusion, *, resnet=RESNET, vit=VIT, built_for=BUILT_FOR):

@@ -10,7 +10,7 @@ import pytest
 import small_fusion
 from flax import nnx
 from flax.configurations import config as flax_config
-from folding_guarantee import check_folding_changes_nothing, random_module
+from folding_guarantee import check_folding_changes_nothing, filled, random_module
 from grid_guarantee import check_grids_cover_the_image
 from task_steps import check_head_takes, read_by
 
@@ -18,23 +18,6 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.hybrid import build_fusion
-
-# Every kind of part, each at least once; kinds of different parts share a program. All
-# four stages are there where stages differ from one another.
-PART_VARIANTS = {
-    "batch-mean-sincos-remat": dict(
-        resnet=dict(norm="batch", root="deep", shortcut="pooled", remat="dots"),
-        vit=dict(pool="mean", positions="sincos2d", remat="full"),
-    ),
-    "timm-attention-rope": dict(
-        resnet=dict(numerics="timm"),
-        vit=dict(gelu="erf", pool="attention", positions="rope2d"),
-    ),
-    "dilated-registers": dict(
-        resnet=dict(output_stride=16, preactivation=True),
-        vit=dict(num_register_tokens=2, layer_scale=1e-4, dropout=0.1),
-    ),
-}
 
 
 @pytest.fixture(params=FUSIONS.names(), scope="module")
@@ -48,27 +31,17 @@ def test_fusion_obeys_the_contract(fusion):
     guarantees.check_contract(fusion)
 
 
-def test_fusion_obeys_the_contract_in_bfloat16_at_a_larger_size(fusion):
-    guarantees.check_contract(fusion, dtype="bfloat16", hw=small_fusion.OTHER_SIZES[0])
-
-
 def test_fusion_computes_in_the_spec_dtype_whatever_the_images_at_a_smaller_size(fusion):
     options = dict(dtype="bfloat16", image_dtype="float32")
     guarantees.check_contract(fusion, **options, hw=small_fusion.OTHER_SIZES[1])
 
 
-@pytest.mark.parametrize("variant", PART_VARIANTS)
-def test_fusion_takes_every_kind_of_part(fusion, variant):
-    options = PART_VARIANTS[variant]
-    parts = dict(resnet=small_fusion.RESNET, vit=small_fusion.VIT)
-    if "output_stride" not in options["resnet"]:
-        parts = small_fusion.COMPUTED
-    resnet, vit = (
-        dataclasses.replace(parts[name], **options[name]) for name in ("resnet", "vit")
-    )
-    built = dict(built_for=small_fusion.AWKWARD, resnet=resnet, vit=vit)
-    guarantees.check_contract(fusion, hw=small_fusion.AWKWARD, **built)
-    check_grids_cover_the_image(fusion, **built)
+@pytest.mark.parametrize("variant", small_fusion.PART_VARIANTS)
+def test_fusion_takes_every_kind_of_part_at_a_larger_size(fusion, variant):
+    parts = small_fusion.variant(variant)
+    dtype = parts["vit"].dtype
+    guarantees.check_contract(fusion, hw=small_fusion.AWKWARD, dtype=dtype, **parts)
+    check_grids_cover_the_image(fusion, **parts)
 
 
 def test_fusion_parameters_are_float32_under_bfloat16(fusion):
@@ -96,9 +69,9 @@ def test_jit_equals_eager(fusion):
 
 
 def test_folding_standardized_kernels_changes_nothing(fusion):
-    module = random_module(lambda: small_fusion.construct(fusion, **small_fusion.COMPUTED))
-    images = small_fusion.example_images(small_fusion.OTHER_HW)
     built = small_fusion.build(fusion, **small_fusion.COMPUTED)
+    module = filled(built.module)
+    images = small_fusion.example_images(small_fusion.OTHER_HW)
     expected = built.forward(nnx.state(module), images)
     check_folding_changes_nothing(module, images, expected=expected)
 
@@ -169,7 +142,7 @@ def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion):
     failed = {}
     for head in HEADS.names():
         try:
-            check_head_takes(head, read_by(head, fusion), sizes=((97, 131), (64, 96)))
+            check_head_takes(head, read_by(head, fusion))
         except Exception as error:
             failed[head] = error
     assert not failed, f"heads that do not take {_name(fusion)!r}: {failed}"

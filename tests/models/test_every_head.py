@@ -158,7 +158,7 @@ def test_check_catches_a_head_that_reads_what_it_does_not_name():
         patch.setitem(HEADS._entries, "greedy", Greedy)
         message = r"it reads the map of stride 8, but .* as in strides = \(8, 16\)"
         with pytest.raises(UserError, match=message):
-            check_head_takes("greedy", (((16, 24),), 8), sizes=((97, 131), (64, 96)))
+            check_head_takes("greedy", (((16, 24),), 8))
 
 
 def test_check_catches_a_head_that_answers_in_bfloat16():
@@ -170,7 +170,7 @@ def test_check_catches_a_head_that_answers_in_bfloat16():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(HEADS._entries, "coarse", Coarse)
         with pytest.raises(AssertionError, match="heads give float32"):
-            check_head_takes("coarse", ((), 24), sizes=((97, 131), (64, 96)))
+            check_head_takes("coarse", ((), 24))
 
 
 class _Half(HEADS.get("linear")):

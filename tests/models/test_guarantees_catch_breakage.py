@@ -54,6 +54,7 @@ def test_a_sound_fusion_passes():
     guarantees.check_gradient_reaches_everything(Sound)
     guarantees.check_examples_do_not_mix(Sound)
     guarantees.check_eval_is_deterministic(Sound)
+    guarantees.check_jit_equals_eager(Sound)
     guarantees.check_drops_follow_the_key(Sound)
     guarantees.check_names_are_stable(Sound)
     guarantees.check_holds_only_parameters_and_statistics(Sound)
@@ -174,6 +175,12 @@ class NeverDrops(Sound):
         return super().cells(images, train=train, key=None)
 
 
+class ScalesWithAKey(Sound):
+    def cells(self, images, *, train, key):
+        x = super().cells(images, train=train, key=key)
+        return x if key is None else 2 * x
+
+
 class StoresBfloat16(Sound):
     def __init__(self, resnet_spec, vit_spec, *, rngs, **kw):
         super().__init__(resnet_spec, vit_spec, rngs=rngs, **kw)
@@ -232,22 +239,13 @@ CASES = [
     (PoolsToAnotherWidth, "check_contract", {}, "pooled: expected (2, 8), got (2, 5)"),
     (ForgetsTheDtype, "check_contract", dict(dtype="bfloat16"), "map at stride 16 is fl"),
     (ReturnsATuple, "check_contract", {}, "is not Features"),
-    (
-        StoresARandomStream,
-        "check_holds_only_parameters_and_statistics",
-        {},
-        "holds ['Rng",
-    ),
-    (
-        DropsInEvalMode,
-        "check_eval_is_deterministic",
-        {},
-        "train=False with a key changes",
-    ),
+    (StoresARandomStream, "check_holds_only_parameters_and_statistics", {}, "holds ['R"),
+    (DropsInEvalMode, "check_eval_is_deterministic", {}, "train=False with a key depends"),
     (DrawsInEvalMode, "check_eval_is_deterministic", {}, "draws random numbers: ('rand"),
     (DropsWithoutTheKey, "check_drops_follow_the_key", {}, "draws without the key: ('ran"),
     (DropsWithAKeyOfItsOwn, "check_drops_follow_the_key", {}, "key: ('constant key<fry>"),
     (NeverDrops, "check_drops_follow_the_key", {}, "drop_path ignores the key"),
+    (ScalesWithAKey, "check_jit_equals_eager", {}, "jit or a key changes map at stride"),
     (StoresBfloat16, "check_parameters_are_float32", {}, "is stored as bfloat16"),
     (BreaksAtOtherSizes, "check_examples_do_not_mix", {}, "not finite"),
     (ClaimsADonor, "check_starts_as_its_donor", {}, "pooled is not the fresh vit's"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 import stub_study
+from forked_process import ForkedProcess
 from small_run import ROOT
 from stub_study import carry_out, saved
 
@@ -30,12 +32,15 @@ def started(workdir):
 
 
 def begin(workdir, *, jobs=1, seconds):
+    folders = (ROOT, ROOT / "tests", pathlib.Path(stub_study.__file__).parent)
     environment = os.environ | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
         "STUB_SECONDS": str(seconds),
     }
-    words = [sys.executable, stub_study.__file__, str(workdir), str(jobs)]
-    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "stub_study", str(workdir), str(jobs)]
+    with open(os.devnull, "w") as nothing:
+        files = dict(stdout=nothing, stderr=sys.__stderr__)
+        return ForkedProcess(words, **files, env=environment)
 
 
 def is_held(folder):

@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 import socket
-import subprocess
 
+from forked_process import ForkedProcess
 from small_run import TIMEOUT, environment
 
 
@@ -23,8 +23,8 @@ def start_several(
     count: int = 2,
     devices: int = 1,
     **variables: str,
-) -> list[subprocess.Popen]:
-    """Starts one command `count` times; process 1 prints to the file `output1`."""
+) -> list[ForkedProcess]:
+    """Starts one command `count` times, in forks; process 1 prints to `output1`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -33,17 +33,17 @@ def start_several(
     for index in range(count):
         with open(output / f"output{index}", "w") as file:
             processes.append(
-                subprocess.Popen(
+                ForkedProcess(
                     words,
                     env=environment(devices=devices, **variables, HJ_PROCESS_ID=str(index)),
                     stdout=file,
-                    stderr=subprocess.STDOUT,
+                    stderr=file,
                 )
             )
     return processes
 
 
-def ended(processes: list[subprocess.Popen], output: pathlib.Path) -> list[Ended]:
+def ended(processes: list[ForkedProcess], output: pathlib.Path) -> list[Ended]:
     """Waits for all of them; one that hangs is killed and fails the test."""
     try:
         statuses = [process.wait(TIMEOUT) for process in processes]
@@ -55,7 +55,7 @@ def ended(processes: list[subprocess.Popen], output: pathlib.Path) -> list[Ended
     return [Ended(*pair) for pair in zip(statuses, texts, strict=True)]
 
 
-def ended_well(processes: list[subprocess.Popen], output: pathlib.Path) -> list[str]:
+def ended_well(processes: list[ForkedProcess], output: pathlib.Path) -> list[str]:
     """Waits for processes that must succeed and returns what they printed."""
     every = ended(processes, output)
     assert {one.status for one in every} == {0}, "\n".join(one.printed for one in every)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from parameters import random_like
-from small_fusion import VIT, construct, example_images
+from small_fusion import VIT, build, construct, example_images
 
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
@@ -106,18 +106,21 @@ def test_a_head_asks_for_its_taps_when_the_model_is_built():
 
 
 def shapes_of(name, numbers):
-    def run(images):
-        module = construct(FUSIONS.get(name))
+    module = build(FUSIONS.get(name)).module
+    graph, state = nnx.split(module)
+
+    def run(state, images):
         with recording(numbers) as taps:
-            module(images, train=False)
+            nnx.merge(graph, state)(images, train=False)
         return taps.features(image_hw=HW, strides=module.channels)
 
-    return jax.eval_shape(run, jax.ShapeDtypeStruct((2, *HW, 3), "float32"))
+    images = jax.ShapeDtypeStruct((2, *HW, 3), "float32")
+    return jax.eval_shape(run, state, images)
 
 
 @pytest.mark.parametrize("name", sorted(set(WITH_VIT) - NO_GRID))
 def test_every_fusion_hands_out_the_blocks_of_its_vit(name):
-    module = nnx.eval_shape(lambda: construct(FUSIONS.get(name)))
+    module = build(FUSIONS.get(name)).module
     numbers = tuple(reversed(range(module.vit.spec.depth)))
     check_taps(module, numbers)
     for block in shapes_of(name, numbers):
