@@ -1,13 +1,13 @@
 """A hybrid and its two halves with 20 M parameters, as long as papers train on CIFAR.
 
-Command:  python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator:folder=DIR
+Command:  python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator
 Hardware: one GPU or TPU
 Time:     not yet measured
 Result:   not yet measured
 
-The photos are those of `studies/wirings_cifar`. Here 64 tokens of width 384 make the ViT,
-one number of parameters is the same for all (within 10 %), and a run sees each photo 100
-times. A first look with one seed and a tenth of the length is
+The photos are those of `studies/wirings_cifar`; `:folder=DIR` says where they are. Here 64
+tokens of width 384 make the ViT, all variants have the same parameters (within 10 %), and a
+run sees each photo 100 times. A first look with one seed and a tenth of the length is
 
     python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator:folder=DIR
         --config.study.jobs=3 --config.study.seeds="(0,)" --config.train.epochs=10
