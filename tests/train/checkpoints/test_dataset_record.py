@@ -83,6 +83,7 @@ def test_file_says_what_the_run_is_trained_on(trained):
         train_examples=16,
         validation_examples=4,
         channel_order="RGB",
+        share_digest="",
     )
 
 
