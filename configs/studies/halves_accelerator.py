@@ -39,12 +39,15 @@ SIZE = {
     "eval.every": 500,
     "checkpoint.every": 500,
 }
+# Words of an argument, and what they stand in place of.
+_KEYS = {"steps": "train.epochs", "epochs": "train.epochs", "batch": "train.batch_size"}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Returns the study; `argument` as in `recipes.select`."""
+    """Returns the study; `argument` as in `recipes.select`, whose words count."""
     base = named(f"cifar_small:{argument}")
-    set_all(base, SIZE)
+    given = {_KEYS.get(word.partition("=")[0]) for word in argument.split(",")}
+    set_all(base, {key: value for key, value in SIZE.items() if key not in given})
     return study_config(
         base,
         variants={name: {"model.fusion": name} | own for name, own in VARIANTS.items()},
