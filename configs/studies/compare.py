@@ -44,8 +44,8 @@ def get_config(argument: str = "") -> ConfigDict:
     words = _FUSIONS.sub("", argument).strip(",") or "digits"
     if re.search(r"(^|,)fusion=", words):
         raise UserError(
-            f"config argument {argument!r}: one fusion is compared with nothing. Name two or "
-            f"more, joined by +, as fusions={_USUAL}."
+            f"config argument {argument!r}: one fusion is compared with nothing. Name "
+            f"two or more, joined by +, as fusions={_USUAL}."
         )
     base = named(f"tiny_fusions:{words}")
     base.data.name = _with_test_split(base.data.name)

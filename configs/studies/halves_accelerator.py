@@ -1,6 +1,7 @@
 """A hybrid and its two halves with 20 M parameters, as long as papers train on CIFAR.
 
-Command:  python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator:folder=DIR
+Command:  python -m hybrid_jax.main --mode=study
+              --config=studies/halves_accelerator:folder=DIR
 Hardware: one GPU or TPU
 Time:     not yet measured
 Result:   not yet measured
