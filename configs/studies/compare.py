@@ -36,11 +36,17 @@ def get_config(argument: str = "") -> ConfigDict:
     """Returns the study; `argument` has `fusions=A+B+C`, and what `select` reads.
 
     Raises:
-        UserError: fewer than two fusions, one that there is not, or what `select` raises.
+        UserError: fewer than two fusions, one that there is not, a word `fusion=`, or what
+            `select` raises.
     """
     found = _FUSIONS.findall(argument)
     fusions = _checked("+".join(found) if found else _USUAL)
     words = _FUSIONS.sub("", argument).strip(",") or "digits"
+    if re.search(r"(^|,)fusion=", words):
+        raise UserError(
+            f"config argument {argument!r}: one fusion is compared with nothing. Name "
+            f"two or more, joined by +, as fusions={_USUAL}."
+        )
     base = named(f"tiny_fusions:{words}")
     base.data.name = _with_test_split(base.data.name)
     if not re.search(r"(^|,)(steps|epochs)=", words):

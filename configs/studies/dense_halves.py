@@ -3,7 +3,7 @@
 Command:  python -m hybrid_jax.main --mode=study --config=studies/dense_halves
 Hardware: one CPU core (AMD EPYC)
 Time:     about 25 min for boxes, 30 min for masks (20 runs each)
-Result:   no difference of 1.3 AP or 4 mIoU (docs/tips.md)
+Result:   no interval excludes 0: -1.7 to +1.0 AP, -5.7 to +2.9 mIoU (docs/tips.md)
 
 After the colon is an experiment, and after another one its data: `shapes_detection`
 (default), `shapes_segmentation`, `bccd_fcos:voc=/data/BCCD`. The data need a split for

@@ -1,13 +1,14 @@
 """A hybrid and its two halves with 20 M parameters, as long as papers train on CIFAR.
 
-Command:  python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator
+Command:  python -m hybrid_jax.main --mode=study
+              --config=studies/halves_accelerator:folder=DIR
 Hardware: one GPU or TPU
 Time:     not yet measured
 Result:   not yet measured
 
-The photos are those of `studies/wirings_cifar`; `:folder=DIR` says where they are. Here 64
-tokens of width 384 make the ViT, all variants have the same parameters (within 10 %), and a
-run sees each photo 100 times. A first look with one seed and a tenth of the length is
+The photos are those of `studies/wirings_cifar`. Here 64 tokens of width 384 make the ViT,
+all variants have the same parameters (within 10 %), and a run sees each photo 100 times. A
+first look with one seed and a tenth of the length is
 
     python -m hybrid_jax.main --mode=study --config=studies/halves_accelerator:folder=DIR
         --config.study.jobs=3 --config.study.seeds="(0,)" --config.train.epochs=10
@@ -39,12 +40,15 @@ SIZE = {
     "eval.every": 500,
     "checkpoint.every": 500,
 }
+# Words of an argument, and what they stand in place of.
+_KEYS = {"steps": "train.epochs", "epochs": "train.epochs", "batch": "train.batch_size"}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Returns the study; `argument` as in `recipes.select`."""
+    """Returns the study; `argument` as in `recipes.select`, whose words count."""
     base = named(f"cifar_small:{argument}")
-    set_all(base, SIZE)
+    given = {_KEYS.get(word.partition("=")[0]) for word in argument.split(",")}
+    set_all(base, {key: value for key, value in SIZE.items() if key not in given})
     return study_config(
         base,
         variants={name: {"model.fusion": name} | own for name, own in VARIANTS.items()},

@@ -34,9 +34,12 @@ def get_config(argument: str = "") -> ConfigDict:
     base = named(f"tiny:{argument or 'shapes'}")
     base.model.resnet_options.update(blocks=(1, 1), width=16, norm="batch")
     base.model.vit_options.update(width=64, depth=3, num_heads=2, mlp_dim=128, patch_size=8)
-    if not any(f"{key}=" in argument for key in ("steps", "epochs")):
-        base.train.update(steps=400, epochs=None, batch_size=32)
+    given = {word.partition("=")[0] for word in argument.split(",")}
+    if not given & {"steps", "epochs"}:
+        base.train.update(steps=400, epochs=None)
         base.eval.every = base.checkpoint.every = 200
+    if "batch" not in given:
+        base.train.batch_size = 32
     return study_config(
         base,
         variants={

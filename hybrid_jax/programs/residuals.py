@@ -170,7 +170,12 @@ def _mark_written(arrays: Iterable[Array], *, read_memory: tuple[str, ...]) -> N
             readers.setdefault(id(source), []).append(array)
     for array in arrays:
         if array.made_by.startswith(_WRITTEN):
-            _narrowed(array, readers).is_written = True
+            kept = _narrowed(array, readers)
+            kept.is_written = True
+            array.matrices = [
+                (kept if one is array else one, dimensions)
+                for one, dimensions in array.matrices
+            ]
         if array.made_by.startswith(read_memory):
             for source in array.sources:
                 source.stored.is_written = True

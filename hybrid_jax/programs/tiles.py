@@ -91,12 +91,13 @@ def _of_batched_product(
     product: Any, operands: Sequence[Array | None], result: Array
 ) -> list[tuple[Array, list[int]]]:
     _, batch = product.params["dimension_numbers"]
-    if not batch[0]:
+    # One whose result has no matrices is a sum of elementwise products.
+    if not batch[0] or len(batch[0]) == len(result.shape):
         return []
     found = [
         (array, [n for n in range(len(array.shape)) if n not in dimensions])
         for array, dimensions in zip(operands, batch, strict=True)
-        if array is not None
+        if array is not None and len(dimensions) < len(array.shape)
     ]
     return [*found, (result, list(range(len(batch[0]), len(result.shape))))]
 

@@ -57,8 +57,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, float]:
         heartbeat.doing("looking for a checkpoint and restoring it")
         state = checkpoints.restore(experiment.shapes, experiment.shardings)
         restored = state is not None
-        heartbeat.doing("compiling the initialization and running it")
-        state = state if restored else experiment.new_state()
+        if state is None:
+            heartbeat.doing("compiling the initialization and running it")
+            state = experiment.new_state()
         start = int(state.step)
         forget_after(path, start)
         seconds_to_start = time.perf_counter() - started
@@ -124,9 +125,8 @@ class _Run:
                 batches=self.batches,
                 fastest=fastest_images_per_second(experiment),
             )
-            self.trace = enter(
-                closing(StepTrace(workdir, config.profile.steps, say=log.say))
-            )
+            trace = StepTrace(workdir, config.profile.steps, say=log.say)
+            self.trace = enter(closing(trace))
             heartbeat.say_by(log.beat)
             self._opened = opened.pop_all()
 

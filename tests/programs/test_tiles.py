@@ -70,6 +70,31 @@ def test_attention_keeps_one_table_whose_tokens_are_padded():
     assert [size for size in found if size > 10_000] == [2 * table] + [2 * tokens] * 4
 
 
+def test_products_whose_result_is_one_number_each_lie_as_they_pad_least():
+    """`bd,bd->b` and `b,bd->bd`: an array has no dimensions but those of the batch."""
+
+    def function(w, x):
+        y = x @ w
+        numbers = jnp.einsum("bd,bd->b", y, y)
+        return jnp.sum(jnp.sin(jnp.einsum("b,bd->bd", numbers, y)))
+
+    found = held(function, array(64, 64), array(16, 64))
+    assert [size for size in found if size > 1024] == [2 * 16 * 128] * 2
+
+
+def test_a_result_that_is_kept_in_fewer_bytes_pads_that_and_no_operand():
+    def function(w, x):
+        q, k = ((x @ one).reshape(2, 49, 4, 64) for one in w)
+        logits = jnp.einsum(
+            "bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32
+        ).astype(jnp.bfloat16)
+        return jnp.sum(jnp.sin(logits))
+
+    found = held(function, array(2, 256, 256), array(2, 49, 256))
+    # 49 x 64 numbers of a head in the operands, 49 x 49 in the result, 56 x 128 in both.
+    assert found == [2 * 2 * 4 * 56 * 128] * 3
+
+
 def test_a_sum_is_kept_once_in_place_of_its_summands():
     """Norms after residuals, whose gradients read the sum and its square."""
 

@@ -71,6 +71,11 @@ def test_mistaken_fusions_are_refused(fusions, expected):
         compared(f"digits,fusions={fusions}")
 
 
+def test_one_fusion_is_not_taken_for_several():
+    with pytest.raises(UserError, match=r"Name two or more, joined by \+, as fusions="):
+        compared("digits,fusion=vit")
+
+
 def test_folder_without_splits_is_shared_out_and_the_plan_says_so(tmp_path):
     fill(tmp_path)
     plan = planned(compared(f"folder={tmp_path},steps=2"))

@@ -79,3 +79,21 @@ def test_runs_on_shapes_are_short_unless_words_say_otherwise():
     assert (short["steps"], short["epochs"], short["batch_size"]) == (400, None, 16)
     words = "shapes_segmentation:shapes,steps=2000"
     assert study_of(named(f"studies/dense_halves:{words}")).base["train"]["steps"] == 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("studies/localization_shapes:shapes", (32, 400, None)),
+        ("studies/halves_accelerator:digits", (256, None, 100.0)),
+    ],
+)
+def test_words_of_the_length_of_runs_are_not_overruled(name, usual):
+    def length(words=""):
+        train = study_of(named(name + words)).base["train"]
+        return train["batch_size"], train["steps"], train["epochs"]
+
+    assert length() == usual
+    assert length(",batch=48") == (48, *usual[1:])
+    assert length(",steps=70") == (usual[0], 70, None)
+    assert length(",epochs=3") == (usual[0], None, 3.0)

@@ -49,3 +49,6 @@ def test_long_phases_are_told(tmp_path, monkeypatch, capsys):
     assert lines[begin + 2] == "step 2  compiling the evaluation: seconds to minutes, once"
     starts = [" ".join(line.split()[:2]) for line in lines[begin + 3 :]]
     assert starts[:4] == ["step 2", "step 3/4", "step 4/4", "step 4"]
+    heartbeat.phases.clear()
+    train(small_config(keys), str(tmp_path))
+    assert heartbeat.phases[2:4] == ["looking for a checkpoint and restoring it", ""]

@@ -168,7 +168,7 @@ def claim_dataset(workdir: epath.Path, record: DatasetRecord, *, data: str) -> N
     saved = read_record(workdir) if has_checkpoint(workdir) else None
     if saved is not None:
         saved.check_classes(record.info(largest_hw=(1, 1)), workdir=workdir, data=data)
-        _say_new_length(saved, record)
+        _say_other_examples(saved, record)
     else:
         say_unrecorded(workdir, classes=f"are taken to be those that {data} has now")
     # No process may still be reading while the first one writes.
@@ -183,7 +183,7 @@ def say_unrecorded(workdir: epath.Path, *, classes: str) -> None:
         print(f"note: {workdir} has no {_FILE}; its classes {classes}", flush=True)
 
 
-def _say_new_length(saved: DatasetRecord, now: DatasetRecord) -> None:
+def _say_other_examples(saved: DatasetRecord, now: DatasetRecord) -> None:
     there, here = saved.train_examples, now.train_examples
     if not is_main_process():
         return
