@@ -51,7 +51,8 @@ def plan_notes(
     if not has_matplotlib():
         notes.append(ABSENT)
     if lengths is None:
-        return [*notes, f"arithmetic and time are not known: {fault}"]
+        unknown = "arithmetic and time are not known, nor the classes that sizes depend on"
+        return [*notes, f"{unknown}: {fault}"]
     notes += [_data_line(study, lengths), *(f"data: {note}" for note in lengths.notes)]
     found = flops_of(study, sizes, lengths).values()
     kinds = ("training", "validation", "scoring")

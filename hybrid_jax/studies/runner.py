@@ -14,6 +14,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.studies.job import Job
 from hybrid_jax.studies.machine_share import machine_shares
 from hybrid_jax.studies.run_lock import RunLock, holder
+from hybrid_jax.studies.run_progress import RunProgress
 
 _POLL_SECONDS = 0.1
 
@@ -59,6 +60,7 @@ class Runner:
         total, said = len(waiting), ""
         running: list[_Running] = []
         stopped: list[str] = []
+        progress = RunProgress()
         with _stopping(running):
             while waiting or running:
                 for one in [r for r in running if r.process.poll() is not None]:
@@ -71,7 +73,9 @@ class Runner:
                     said = waiting[0].run.name
                     who = holder(waiting[0].folder)
                     print(f"waiting for {said}, which {who} runs", flush=True)
-                if waiting or running:
+                left = len(waiting) + len(running)
+                progress.tell([r.job for r in running], done=total - left, total=total)
+                if left:
                     time.sleep(_POLL_SECONDS)
         if stopped:
             raise UserError(
