@@ -2,8 +2,8 @@
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/grafting_cifar
 Hardware: one CPU core
-Time:     not yet measured
-Result:   not yet measured
+Time:     about 40 min a core (25 runs)
+Result:   test top-1: scratch 0.518, grafted 0.580, twice as long 0.597 (docs/tips.md)
 
 The hybrid is `late_concat` of `configs/cifar_small.py`. First train and export the donor,
 which is one of its halves alone, on the same photos:
