@@ -35,7 +35,7 @@ def scores(study: Study) -> list[list[str]]:
                 f"{variant['params'] / 1e6:.3f}",
                 f"{variant['time']['images_per_second']:.0f}",
                 _spread(variant),
-                _difference(variant),
+                _difference(variant, study),
             ]
         )
     return rows
@@ -64,7 +64,7 @@ def amounts(study: Study) -> list[list[str]]:
         fusion = variant["changes"]["model.fusion"]
         share = variant["changes"][_SHARE]
         shares.add(share)
-        cells[fusion, share] = _marked(variant)
+        cells[fusion, share] = _marked(variant, study)
     columns = sorted(shares)
     rows = [["fusion", *(f"{100 * share:g} %" for share in columns)]]
     for fusion in dict.fromkeys(fusion for fusion, _ in cells):
@@ -78,7 +78,7 @@ def evaluations(study: Study) -> list[list[str]]:
     rows = [["variant", "test", *names]]
     for name in _by_mean(study):
         variant = study["variants"][name]
-        cells = [_marked(variant["evaluations"][key]) for key in names]
+        cells = [_marked(variant["evaluations"][key], study) for key in names]
         rows.append([f"`{name}`", _spread(variant), *cells])
     return rows
 
@@ -92,7 +92,8 @@ def views(study: Study) -> list[list[str]]:
     kinds = sorted({kind for scores in found.values() for kind in scores}, key=_view_order)
     rows = [["variant", *(kind.replace("_", " ") for kind in kinds)]]
     for name in _by_mean(study):
-        cells = (_marked(found[name][k]) if k in found[name] else "" for k in kinds)
+        own = found[name]
+        cells = (_marked(own[k], study) if k in own else "" for k in kinds)
         rows.append([f"`{name}`", *cells])
     return rows
 
@@ -158,9 +159,15 @@ def _spread(found: Mapping[str, Any]) -> str:
     return shown if deviation is None else f"{shown} ± {deviation:.3f}"
 
 
-def _marked(found: Mapping[str, Any]) -> str:
-    bold = (found.get("difference") or {}).get("excludes_zero")
-    return f"**{_spread(found)}**" if bold else _spread(found)
+def _marked(found: Mapping[str, Any], study: Study) -> str:
+    return f"**{_spread(found)}**" if _is_bold(found, study) else _spread(found)
+
+
+def _is_bold(found: Mapping[str, Any], study: Study) -> bool:
+    """Returns whether the interval excludes 0 and every seed has finished, as a study's."""
+    difference = found.get("difference")
+    whole = bool(difference) and difference["pairs"] == len(study["seeds"])
+    return whole and difference["excludes_zero"]
 
 
 def _view_order(kind: str) -> tuple[str, int]:
@@ -168,12 +175,12 @@ def _view_order(kind: str) -> tuple[str, int]:
     return measure, ("resnet", "transformer", "fused").index(view)
 
 
-def _difference(variant: Mapping[str, Any]) -> str:
+def _difference(variant: Mapping[str, Any], study: Study) -> str:
     found = variant.get("difference")
     if not found or found["low"] is None:
         return ""
     text = f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
-    return f"**{text}**" if found["excludes_zero"] else text
+    return f"**{text}**" if _is_bold(variant, study) else text
 
 
 def main() -> None:

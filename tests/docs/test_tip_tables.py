@@ -9,11 +9,12 @@ PAGE = tip_tables.DOCS / "tips.md"
 RATE = "optimizer.learning_rate"
 
 
-def _variant(mean, *, low, rate=1e-3, changes=None):
+def _variant(mean, *, low, rate=1e-3, changes=None, pairs=3):
     difference = low and {
         "mean": low + 0.01,
         "low": low,
         "high": low + 0.02,
+        "pairs": pairs,
         "excludes_zero": low > 0,
     }
     return {
@@ -41,6 +42,7 @@ def _trial(variant, rate, score):
 
 
 STUDY = {
+    "seeds": [0, 1, 2],
     "test_split": "test",
     "score": "top1",
     "baseline": "resnet",
@@ -70,6 +72,16 @@ def test_scores_are_sorted_and_bold_where_the_interval_excludes_zero():
     ]
 
 
+def test_nothing_is_bold_before_every_seed_has_finished():
+    variants = {
+        "resnet": _variant(0.5, low=None),
+        "better": _variant(0.6, low=0.09, pairs=2),
+    }
+    table = tip_tables.markdown(tip_tables.scores(STUDY | {"variants": variants}))
+    assert "+0.100 [+0.090, +0.110]" in table
+    assert "**" not in table
+
+
 def test_trials_say_which_diverged():
     assert tip_tables.trials(STUDY) == [
         ["variant", "1e-3", "4e-3"],
@@ -97,11 +109,11 @@ def test_amounts_have_a_column_for_each_share():
         )
     }
     with pytest.raises(KeyError):  # a table without a gap is what the study makes
-        tip_tables.amounts({"variants": variants})
+        tip_tables.amounts(STUDY | {"variants": variants})
     variants["res_few"] = _variant(
         0.2, low=None, changes={"model.fusion": "res", share: 0.02}
     )
-    assert tip_tables.amounts({"variants": variants}) == [
+    assert tip_tables.amounts(STUDY | {"variants": variants}) == [
         ["fusion", "2 %", "100 %"],
         ["`vit`", "**0.300 ± 0.010**", "0.500 ± 0.010"],
         ["`res`", "0.200 ± 0.010", "0.600 ± 0.010"],
@@ -118,7 +130,7 @@ def test_views_that_a_variant_lacks_are_empty():
         "resnet": _variant(0.6, low=None)
         | {"localization": {"scores": {"energy_resnet": _variant(0.5, low=None)}}},
     }
-    assert tip_tables.views({"variants": variants}) == [
+    assert tip_tables.views(STUDY | {"variants": variants}) == [
         ["variant", "energy resnet", "energy transformer"],
         ["`resnet`", "0.500 ± 0.010", ""],
         ["`hybrid`", "0.400 ± 0.010", "**0.600 ± 0.010**"],
