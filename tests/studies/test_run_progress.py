@@ -2,6 +2,9 @@
 
 import types
 
+from stub_study import carry_out
+
+from hybrid_jax.studies import run_progress
 from hybrid_jax.studies.run_progress import RunProgress
 
 
@@ -31,3 +34,11 @@ def test_run_without_output_is_told_of(tmp_path, capsys):
     now[0] = 60.0
     progress.tell(jobs, done=0, total=1)
     assert "resnet-1: it has not said anything yet" in capsys.readouterr().out
+
+
+def test_study_tells_of_its_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_progress, "_SECONDS", 0.0)
+    carry_out(tmp_path)
+    lines = [line for line in capsys.readouterr().out.split("\n") if " done; " in line]
+    assert any(line.startswith("0 of 6 done; ") for line in lines)
+    assert not any(line.startswith("6 of 6 done; ") for line in lines)

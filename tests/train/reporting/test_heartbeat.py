@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from hybrid_jax.train.reporting.heartbeat import Heartbeat
+from hybrid_jax.train.reporting import heartbeat as heartbeat_file
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_on_main
 
 
 class Clock:
@@ -159,3 +160,10 @@ def test_lines_that_nobody_reads_do_not_disturb_the_run(monkeypatch):
         assert tried.wait(60)
         heartbeat.doing("training")
     assert failed == []
+
+
+@pytest.mark.parametrize(("is_main", "printed"), [(True, "still training\n"), (False, "")])
+def test_only_the_main_process_speaks(monkeypatch, capsys, is_main, printed):
+    monkeypatch.setattr(heartbeat_file, "is_main_process", lambda: is_main)
+    print_on_main("still training")
+    assert capsys.readouterr().out == printed
