@@ -3,8 +3,8 @@
 Command:  python -m hybrid_jax.main --mode=study
               --config=studies/compare:folder=DIR,fusions=resnet+late_concat+conformer
 Hardware: one CPU core
-Time:     not yet measured
-Result:   not yet measured
+Time:     9 min with 300 photos, size=32 and steps=120 (15 runs); longer by default
+Result:   a table and plots; what they say is about your data
 
 `fusions=` names two or more, the first of which the others are compared with; all other
 words are as for any experiment, such as `size=128`, `steps=2000` or `batch=64`. Without

@@ -5,6 +5,8 @@ from typing import Any
 
 from hybrid_jax.studies.localization_table import localization_note
 
+_MANY_IMAGES = 1000  # from here on, one image is no visible part of a score
+
 
 def result_notes(found: Mapping[str, Any]) -> list[str]:
     """Returns lines that say what the tables of a report are made of."""
@@ -56,9 +58,12 @@ def _limits(found: Mapping[str, Any]) -> str:
     images = " or ".join(f"{count:,}" for count in counts)
     of_images = f"the {images} images of `{found['test_split']}`" if images else "images"
     seeds = len(found["seeds"])
+    one = ""
+    if found["score"] == "top1" and counts and counts[0] < _MANY_IMAGES:
+        one = f" One image is {100 / counts[0]:.1f} points."
     return (
         f"Intervals are of {seeds} seed{'s' * (seeds > 1)}, not of {of_images}: other "
-        f"images of the kind would move all scores. `s` is the mean time in seconds of the "
+        f"images of the kind would move all scores.{one} `s` is the mean time in seconds of the "
         f"process of a final run, with its start and compilation, and `images/s` its speed "
         f"in training after the first step; runs that were interrupted are not in it. "
         f"`M params` and `GMAC` are of one model and one image."

@@ -86,6 +86,7 @@ def test_what_is_left_of_a_variant_that_diverges_is_not_bold():
 def test_limits_of_intervals_and_times_are_told():
     text = study_table(by_hand(missing=()))
     assert "of 5 seeds, not of the 176 images of `test`" in text
+    assert "One image is 0.6 points." in text
     assert "`s` is the mean time in seconds" in text
 
 
