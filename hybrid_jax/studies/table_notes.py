@@ -63,9 +63,10 @@ def _limits(found: Mapping[str, Any]) -> str:
         one = f" One image is {100 / counts[0]:.1f} points."
     return (
         f"Intervals are of {seeds} seed{'s' * (seeds > 1)}, not of {of_images}: other "
-        f"images of the kind would move all scores.{one} `s` is the mean time in seconds of the "
-        f"process of a final run, with its start and compilation, and `images/s` its speed "
-        f"in training after the first step; runs that were interrupted are not in it. "
+        f"images of the kind would move all scores.{one} `s` is the mean time in seconds "
+        f"of the process of a final run, with its start and compilation, and `images/s` "
+        f"its speed in training after the first step; runs that were interrupted are not "
+        f"in it. "
         f"`M params` and `GMAC` are of one model and one image."
     )
 
