@@ -37,7 +37,7 @@ class Stubs:
         self.environment = os.environ | {
             "PATH": f"{self.folder}:{os.environ['PATH']}",
             "STUB_RECORD": str(self.record),
-            "HJ_POLL_SECONDS": "0.02",
+            "HJ_POLL_SECONDS": "0.1",
             "TMPDIR": str(folder),
         }
         for program in programs:
