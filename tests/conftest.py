@@ -40,6 +40,8 @@ def pytest_collection_finish():
     quick_tracing.give_tracers_a_short_answer()
     quick_tracing.share_contexts()
     quick_tracing.collect_garbage_rarely()
+    global _forget_models
+    _forget_models = quick_tracing.remember_models()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,6 +50,8 @@ def _forget_programs():
     yield
     import jax
     import quick_tracing
+
+    _forget_models()
 
     if quick_tracing.resident_bytes() > _MUCH_MEMORY:
         jax.clear_caches()

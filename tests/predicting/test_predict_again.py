@@ -1,6 +1,7 @@
 """A second `--mode=predict` into the same folder replaces its own files and no others."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,28 +22,37 @@ def workdir(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """A folder with a.png and more/b.png."""
-    folder = tmp_path / "photos"
-    (folder / "more").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def predicted_once(workdir, tmp_path_factory):
+    """Two photos and what was predicted for them; returns (where they lie, a copy)."""
+    place = tmp_path_factory.mktemp("predicted")
+    photos, out = place / "photos", place / "out"
+    (photos / "more").mkdir(parents=True)
     for name in ("a.png", "more/b.png"):
-        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / name)
-    return folder
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(photos / name)
+    predict_run(CONFIG, str(workdir), inputs=[str(photos)], output=str(out))
+    assert pngs(out) == {"a.png", "a_classes.png", "more/b.png", "more/b_classes.png"}
+    return place, shutil.copytree(place, tmp_path_factory.mktemp("copy") / "predicted")
 
 
 @pytest.fixture
-def again(workdir, photos, tmp_path, capsys):
-    """Predicts for all photos; returns (folder of results, what predicts there again)."""
-    out = tmp_path / "out"
+def photos(predicted_once):
+    """A folder with a.png and more/b.png, as if nothing but their prediction happened."""
+    place, copy = predicted_once
+    shutil.rmtree(place)
+    return shutil.copytree(copy, place) / "photos"
+
+
+@pytest.fixture
+def again(workdir, photos, capsys):
+    """Returns the folder of a first prediction, and what predicts there again."""
+    out = photos.parent / "out"
 
     def of(*inputs):
         capsys.readouterr()
         predict_run(CONFIG, str(workdir), inputs=list(map(str, inputs)), output=str(out))
         return capsys.readouterr().out
 
-    of(photos)
-    assert pngs(out) == {"a.png", "a_classes.png", "more/b.png", "more/b_classes.png"}
     return out, of
 
 
