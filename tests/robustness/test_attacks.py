@@ -67,7 +67,7 @@ class First(Source):
         self.source, self.info = source, source.info
 
     def __len__(self):
-        return 16
+        return 8
 
     def __getitem__(self, index):
         return self.source[index]
