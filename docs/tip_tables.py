@@ -146,7 +146,7 @@ def _score(study: Study) -> str:
 
 
 def _number(value: float) -> str:
-    if isinstance(value, float) and 0 < value < 0.01:
+    if isinstance(value, float) and 0 < value < 0.1:
         return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
     return f"{value:g}"
 

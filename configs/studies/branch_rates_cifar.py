@@ -1,9 +1,9 @@
 """One learning rate for both halves, or a factor on the rate of the ViT.
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/branch_rates_cifar
-Hardware: two CPU cores
-Time:     not yet measured
-Result:   not yet measured
+Hardware: one CPU core
+Time:     about 45 min beside other work
+Result:   a ViT at 0.3 of the rate: 0.515, at the same rate: 0.467 (docs/tips.md)
 
 `:folder=DIR,fusion=conformer` names the data, and another fusion than `sequential`.
 """
@@ -23,6 +23,6 @@ def get_config(argument: str = "") -> ConfigDict:
         variants={
             name: {"optimizer.branch.vit": factor} for name, factor in FACTORS.items()
         },
-        grid={"optimizer.learning_rate": (5e-4, 1.5e-3, 4e-3)},
+        grid={"optimizer.learning_rate": (5e-4, 1.5e-3, 4e-3, 1e-2)},
         baseline="together",
     )
