@@ -17,8 +17,8 @@ from hybrid_jax.studies.sizes import Size
 
 STEPS = 20
 _POLL_SECONDS = 0.5
-# Tuned keys that leave the time of a step alone, and those that the size tells of. A norm or
-# what is recomputed changes the time of a model of the same size.
+# Tuned keys that leave the time of a step alone, and those that the size tells of. A norm
+# or what is recomputed changes the time of a model of the same size.
 _SAME_TIME = (
     "optimizer.learning_rate",
     "optimizer.schedule",

@@ -54,8 +54,8 @@ class Runner:
         Raises:
             UserError: some were stopped by a signal, so that they can go on; or one has
                 no result and none can be started.
-            KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have, which
-                a line says, as it does before the exit of SIGTERM.
+            KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have. A
+                line says so, as it does before the exit of SIGTERM.
         """
         jobs_once = list({job.result_file: job for job in jobs}.values())
         running: list[_Running] = []
