@@ -1,8 +1,12 @@
 """The studies in `configs/studies/`."""
 
-import pytest
+import sys
 
-from hybrid_jax.config_files import named, study_lines
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from hybrid_jax.config_files import folder, named, study_lines
 from hybrid_jax.models.hybrid import list_fusions
 from hybrid_jax.studies.matching import check_matched
 from hybrid_jax.studies.plan import trials
@@ -114,3 +118,23 @@ def test_norms_see_as_many_images_unless_words_say_otherwise():
 def test_scratch_is_twice_as_long_also_in_epochs():
     study = study_of(named("studies/grafting_cifar:folder=/data/photos,epochs=3"))
     assert study.variants["scratch_twice"] == {"train.epochs": 6.0}
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+def test_fewer_rates_and_seeds_are_given_as_the_page_says(monkeypatch):
+    page = (folder().parent / "docs" / "studies.md").read_text()
+    words = [
+        '--config.study.grid.optimizer.learning_rate="(1e-3,)"',
+        '--config.study.seeds="(0,)"',
+    ]
+    assert all(f"`{word}`" in page for word in words)
+    path = folder() / "studies" / "compare.py"
+    argv = ["main", f"--config={path}:digits", *(word.replace('"', "") for word in words)]
+    monkeypatch.setattr(sys, "argv", argv)  # where the overrides are looked for
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(argv)
+    study = study_of(values.config)
+    assert study.seeds == (0,)
+    for settings in study.settings.values():
+        assert settings == ({"optimizer.learning_rate": 1e-3},)
