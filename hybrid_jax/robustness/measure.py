@@ -64,11 +64,7 @@ def measure_robustness(
     passes = passes_of(
         suites, task=config.task.name, corruptions=corruptions, severities=severities
     )
-    if "," in config.eval.split:
-        raise UserError(
-            f"config.eval.split: expected one split for --mode=robustness, got "
-            f"{config.eval.split!r}."
-        )
+    _refuse_several_splits(config)
     others = {name: baseline_record(name) for name in baselines}
     path = epath.Path(workdir).expanduser().absolute()
     with Heartbeat(say=print_above_bars) as heartbeat:
@@ -94,6 +90,14 @@ def measure_robustness(
         names = legend_names([str(path), *others])
         _write(path, found, runs=dict(zip(names, runs, strict=True)))
     return found
+
+
+def _refuse_several_splits(config: ConfigDict) -> None:
+    if "," in config.eval.split:
+        raise UserError(
+            f"config.eval.split: expected one split for --mode=robustness, got "
+            f"{config.eval.split!r}."
+        )
 
 
 def _compared(own: Mapping[str, Any], others: Runs) -> list[dict[str, Any]]:
