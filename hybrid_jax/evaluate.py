@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from hybrid_jax.config.splits_read import eval_splits
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.scored_run import scored_run
-from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_above_bars
+from hybrid_jax.train.told_evaluation import told_evaluations
 
 
 def evaluate(
@@ -38,29 +39,22 @@ def evaluate(
             f"{output!r} for {config.eval.split!r}."
         )
     path = epath.Path(workdir).expanduser().absolute()
-    experiment, state, sources = scored_run(config, path)
-    config = experiment.config
-    step = int(state.step)
-    eval_step = experiment.jitted_eval_step()
-    results = {}
-    for split, source in sources.items():
-        stem = path / f"evaluation_{split}"
+    with Heartbeat(say=print_above_bars) as heartbeat:
+        heartbeat.doing("opening the data and restoring the checkpoint")
+        experiment, state, sources = scored_run(config, path)
+        heartbeat.doing(None)
+        stems = {split: path / f"evaluation_{split}" for split in sources}
         if output:
-            stem = epath.Path(output.removesuffix(".json")).expanduser().absolute()
-        results[split] = evaluate_split(
-            eval_step,
-            state,
-            source,
-            task=experiment.task,
-            data=experiment.eval_data,
-            batch_size=config.eval.batch_size,
-            sharding=experiment.batch_sharding,
-            progress=config.log.progress,
-            written=stem,
+            file = epath.Path(output.removesuffix(".json")).expanduser().absolute()
+            stems = dict.fromkeys(stems, file)
+
+        def ended(split: str, scores: dict[str, float]) -> None:
+            if is_main_process():
+                _record(stems[split], dict(step=int(state.step), split=split), scores)
+
+        return told_evaluations(
+            experiment, state, sources, heartbeat=heartbeat, written=stems, ended=ended
         )
-        if is_main_process():
-            _record(stem, dict(step=step, split=split), results[split])
-    return results
 
 
 def _record(stem: epath.Path, of: dict[str, Any], scores: dict[str, float]) -> None:

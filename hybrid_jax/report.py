@@ -9,12 +9,13 @@ from hybrid_jax.config import changed
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.scored_run import scored_run
 from hybrid_jax.train.checkpoints.workdir import saved_config, write_whole
-from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.parallel.distributed import is_main_process
 from hybrid_jax.train.report_page.comparison import page_of_runs
 from hybrid_jax.train.report_page.page import PAGE_FILE, write_page
 from hybrid_jax.train.report_page.run_files import config_fault, read_run
 from hybrid_jax.train.reporting.findings_file import FINDINGS_FILE, write_findings
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_above_bars
+from hybrid_jax.train.told_evaluation import told_evaluations
 
 
 def report(workdirs: Sequence[str], *, output: str | None = None) -> list[epath.Path]:
@@ -109,21 +110,15 @@ def _evaluate(workdir: epath.Path) -> None:
     here |= {"train.batch_size": count, "train.accumulate": 1}
     here |= {"eval.batch_size": -(-config.eval.batch_size // count) * count}
     here |= {"eval.split": config.eval.split.partition(",")[0], "log.report_page": True}
-    experiment, state, sources = scored_run(changed(config, here), workdir)
-    [(split, source)] = sources.items()
-    make = getattr(experiment.task, "findings", None)
-    findings = make(source) if make is not None and is_main_process() else None
-    evaluate_split(
-        experiment.jitted_eval_step(),
-        state,
-        source,
-        task=experiment.task,
-        data=experiment.eval_data,
-        batch_size=experiment.config.eval.batch_size,
-        sharding=experiment.batch_sharding,
-        progress=experiment.config.log.progress,
-        watchers=() if findings is None else (findings,),
-    )
+    with Heartbeat(say=print_above_bars) as heartbeat:
+        heartbeat.doing("opening the data and restoring the checkpoint")
+        experiment, state, sources = scored_run(changed(config, here), workdir)
+        heartbeat.doing(None)
+        [(split, source)] = sources.items()
+        make = getattr(experiment.task, "findings", None)
+        findings = make(source) if make is not None and is_main_process() else None
+        watchers = () if findings is None else (findings,)
+        told_evaluations(experiment, state, sources, heartbeat=heartbeat, watchers=watchers)
     if is_main_process():
         write_findings(
             workdir,

@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+import threading
 
 import jax
 import pytest
 from etils import epath
+from recorded_heartbeat import Recorded
 from small_run import command, run_well, small_config
 
 from hybrid_jax.data.sources import open_source
@@ -71,6 +73,23 @@ def test_evaluate_takes_several_splits(workdir, capsys):
         written = json.loads((workdir / f"evaluation_{split}.json").read_text())
         assert written["top1"] == pytest.approx(share_of(BEST, split))
         assert f"step {BEST}  {split}:" in printed
+
+
+def test_long_phases_are_told(workdir, monkeypatch, capsys):
+    heartbeat = Recorded()
+    monkeypatch.setattr("hybrid_jax.evaluate.Heartbeat", lambda **kwargs: heartbeat)
+    evaluate(small_config({"eval.split": "validation, test"}), str(workdir))
+    assert heartbeat.phases == [
+        "opening the data and restoring the checkpoint",
+        "",
+        "reading validation and compiling its evaluation",
+        "evaluating test, batch 0 of 22",
+    ]
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+    lines = capsys.readouterr().out.splitlines()
+    once = f"step {BEST}  compiling the evaluation: seconds to minutes, once"
+    assert lines.count(once) == 1
+    assert lines.index(once) < lines.index(f"step {BEST}  validation:")
 
 
 def test_scores_go_to_another_file_when_asked(workdir):

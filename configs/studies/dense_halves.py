@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.config_files import named
 from hybrid_jax.studies.study_config import study_config
 
-_SHORT = {"steps": 400, "epochs": None, "batch_size": 16}
+_SHORT = {"steps": 400, "epochs": None}
 _MATCHED = {
     "resnet": {"model.resnet_options.blocks": (2, 3, 2)},
     "sequential": {"model.vit_options.depth": 4},
@@ -36,9 +36,12 @@ def get_config(argument: str = "") -> ConfigDict:
     on_shapes = name in ("shapes_detection", "shapes_segmentation")
     if on_shapes:
         own = _MATCHED
-        if not any(f"{key}=" in words for key in ("steps", "epochs")):
+        given = {word.partition("=")[0] for word in words.split(",")}
+        if not given & {"steps", "epochs"}:
             base.train.update(_SHORT)
             base.eval.every = base.checkpoint.every = 200
+            if "batch" not in given:
+                base.train.batch_size = 16
     else:
         # The experiments give the plain ResNet the cost of the hybrid, as they say.
         resnet = named(

@@ -24,11 +24,14 @@ _LARGER = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Returns the study; `argument` as in `recipes.select`, shapes without one."""
+    """Returns the study; `argument` as in `recipes.select`, whose words count."""
     base = named(f"tiny_fusions:{argument or 'shapes'}")
-    base.train.update(steps=800, batch_size=16)
-    base.eval.every = 400
-    base.checkpoint.every = 400
+    given = {word.partition("=")[0] for word in argument.split(",")}
+    if not given & {"steps", "epochs"}:
+        base.train.update(steps=800, epochs=None)
+        base.eval.every = base.checkpoint.every = 400
+    if "batch" not in given:
+        base.train.batch_size = 16
     variants = {
         fusion: {"model.fusion": fusion} | _LARGER.get(fusion, {})
         for fusion in list_fusions()

@@ -45,12 +45,13 @@ def get_config(argument: str = "") -> ConfigDict:
     base.model.fusion = "late_concat"
     # Numerics and preparation of images stay those from scratch.
     base.model.pretrained_options.update(numerics="config", preprocessing="config")
+    length = "epochs" if base.train.steps is None else "steps"
     grafted = {f"model.pretrained_{half}": str(path)}
     return study_config(
         base,
         variants={
             "scratch": {},
-            "scratch_twice": {"train.steps": 2 * base.train.steps},
+            "scratch_twice": {f"train.{length}": 2 * base.train[length]},
             "grafted": grafted,
             "frozen": grafted | {f"optimizer.branch.{half}": 0.0},
             "slow": grafted | {f"optimizer.branch.{half}": 0.1},

@@ -26,6 +26,7 @@ from hybrid_jax.robustness.table import table
 from hybrid_jax.train.checkpoints.scored_run import scored_run
 from hybrid_jax.train.checkpoints.workdir import write_whole
 from hybrid_jax.train.parallel.distributed import is_main_process
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_above_bars
 
 # Passes that one reading of data serves where it does not fit in memory.
 _PASSES_PER_READING = 16
@@ -63,20 +64,19 @@ def measure_robustness(
     passes = passes_of(
         suites, task=config.task.name, corruptions=corruptions, severities=severities
     )
-    if "," in config.eval.split:
-        raise UserError(
-            f"config.eval.split: expected one split for --mode=robustness, got "
-            f"{config.eval.split!r}."
-        )
+    _refuse_several_splits(config)
     others = {name: baseline_record(name) for name in baselines}
     path = epath.Path(workdir).expanduser().absolute()
-    experiment, state, sources = scored_run(config, path)
-    [(split, source)] = sources.items()
-    settings = settings_of(experiment, state, split=split, count=len(source))
-    for name, other in others.items():
-        check_baseline(other, name=name, settings=settings, passes=passes)
-    record = continued_record(path, settings)
-    _measure(PassScorer(experiment, state, KnownTruth(source)), source, record, passes)
+    with Heartbeat(say=print_above_bars) as heartbeat:
+        heartbeat.doing("opening the data and restoring the checkpoint")
+        experiment, state, sources = scored_run(config, path)
+        [(split, source)] = sources.items()
+        settings = settings_of(experiment, state, split=split, count=len(source))
+        for name, other in others.items():
+            check_baseline(other, name=name, settings=settings, passes=passes)
+        record = continued_record(path, settings)
+        scorer = PassScorer(experiment, state, KnownTruth(source))
+        _measure(scorer, source, record, passes, heartbeat=heartbeat)
     score, measured = experiment.task.main_score, (record, *others.values())
     runs = [summary(each.scores, passes, score=score) for each in measured]
     found = dict(
@@ -92,12 +92,25 @@ def measure_robustness(
     return found
 
 
+def _refuse_several_splits(config: ConfigDict) -> None:
+    if "," in config.eval.split:
+        raise UserError(
+            f"config.eval.split: expected one split for --mode=robustness, got "
+            f"{config.eval.split!r}."
+        )
+
+
 def _compared(own: Mapping[str, Any], others: Runs) -> list[dict[str, Any]]:
     return [dict(workdir=name) | compared(own, other) for name, other in others.items()]
 
 
 def _measure(
-    scorer: PassScorer, source: Source, record: Record, passes: Sequence[Pass]
+    scorer: PassScorer,
+    source: Source,
+    record: Record,
+    passes: Sequence[Pass],
+    *,
+    heartbeat: Heartbeat,
 ) -> None:
     """Scores the passes that the record lacks; it is written after each reading."""
     missing = record.missing(passes)
@@ -123,7 +136,11 @@ def _measure(
     size = 1 if held else _PASSES_PER_READING
     total = -(-len(source) // config.eval.batch_size) * len(missing)
     shown = config.log.progress and is_main_process() and sys.stderr.isatty()
-    with tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar:
+    first = 0  # of the passes that are being measured
+    with (
+        heartbeat.during(lambda: f"measuring pass {first + 1} of {len(missing)}"),
+        tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar,
+    ):
         for first in range(0, len(missing), size):
             some = missing[first : first + size]
             bar.set_postfix_str(f"{some[0].line} {some[0].strength:g}", refresh=False)

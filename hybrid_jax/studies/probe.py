@@ -17,7 +17,8 @@ from hybrid_jax.studies.sizes import Size
 
 STEPS = 20
 _POLL_SECONDS = 0.5
-# Tuned keys that leave the time of a step alone, and those that the size tells of.
+# Tuned keys that leave the time of a step alone, and those that the size tells of. A norm
+# or what is recomputed changes the time of a model of the same size.
 _SAME_TIME = (
     "optimizer.learning_rate",
     "optimizer.schedule",
@@ -26,8 +27,12 @@ _SAME_TIME = (
     "optimizer.weight_decay",
     "train.steps",
     "train.epochs",
-    "model.resnet_options.",
-    "model.vit_options.",
+    "model.resnet_options.blocks",
+    "model.resnet_options.width",
+    "model.vit_options.depth",
+    "model.vit_options.mlp_dim",
+    "model.vit_options.patch_size",
+    "model.vit_options.width",
     "model.fusion_options.",
 )
 # Variant, size, and what else of its setting decides the time of a step.
@@ -61,7 +66,8 @@ def step_times(
     """Trains models of the study for 20 steps each and returns what their steps take.
 
     A variant has one probe for each size of its settings, and for settings that train
-    models of one size in different ways, such as other batches or a part frozen. Results
+    models of one size in different ways, such as other batches, another norm or a part
+    frozen. Results
     stay in the folder `probe` of the workdir and are not measured again. One process
     measures all of them, so that they are of one machine, and others on the workdir wait
     for it. As many probes run at a time as runs will.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from hybrid_jax.contracts import Source
+from hybrid_jax.contracts import DatasetInfo, Source
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.pretrained.source import local_file
@@ -55,10 +55,10 @@ def lengths_of(study: Study) -> Lengths:
         UserError: a split, its labels or a file of weights are not there, or the data have
             no boxes and localization is scored; names who needs it.
     """
-    opened: dict[str, int] = {}
+    opened: dict[str, tuple[int, DatasetInfo]] = {}
     notes: dict[str, None] = {}
 
-    def length(data: ConfigDict, split: str, *, where: str) -> int:
+    def look_at(data: ConfigDict, split: str, *, where: str) -> tuple[int, DatasetInfo]:
         key = json.dumps([data.to_dict(), split], sort_keys=True)
         if key not in opened:
             try:
@@ -66,9 +66,12 @@ def lengths_of(study: Study) -> Lengths:
                 _look_at_first(source, data)
             except UserError as error:
                 raise UserError(f"config.study: {where}: {error}") from error
-            opened[key] = len(source)
+            opened[key] = len(source), source.info
             notes.update(dict.fromkeys(source.info.notes))
         return opened[key]
+
+    def length(data: ConfigDict, split: str, *, where: str) -> int:
+        return look_at(data, split, where=where)[0]
 
     train, scored, validation = {}, {}, {}
     for name, experiment in _experiments(study).items():
@@ -85,7 +88,8 @@ def lengths_of(study: Study) -> Lengths:
             for evaluation, changes in study.evaluations.items()
         }
         if study.localization:
-            _check_boxes(data, study.test_split, where=where)
+            _, info = look_at(data, study.test_split, where=where)
+            _check_boxes(info, data, where=where)
     return Lengths(train, scored, validation, tuple(notes))
 
 
@@ -99,8 +103,8 @@ def _look_at_first(source: Source, data: ConfigDict) -> None:
         annotations(0)
 
 
-def _check_boxes(data: ConfigDict, split: str, *, where: str) -> None:
-    if not open_split(data, split=split).info.box_names:
+def _check_boxes(info: DatasetInfo, data: ConfigDict, *, where: str) -> None:
+    if not info.box_names:
         raise UserError(
             f"config.study.localization: {where}: the data {data.name!r} have no boxes, in "
             f"which a model could be seen to look. Leave it out, or take data with boxes."

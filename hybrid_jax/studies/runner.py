@@ -54,37 +54,54 @@ class Runner:
         Raises:
             UserError: some were stopped by a signal, so that they can go on; or one has
                 no result and none can be started.
-            KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have.
+            KeyboardInterrupt: Ctrl-C; the processes have been asked to stop, and have. A
+                line says so, as it does before the exit of SIGTERM.
         """
-        waiting = list({job.result_file: job for job in jobs}.values())
-        total, said = len(waiting), ""
+        jobs_once = list({job.result_file: job for job in jobs}.values())
         running: list[_Running] = []
-        stopped: list[str] = []
-        progress = RunProgress()
-        with _stopping(running):
-            while waiting or running:
-                for one in [r for r in running if r.process.poll() is not None]:
-                    running.remove(one)
-                    if self._end(one) is None:
-                        stopped.append(one.job.run.name)
-                waiting = [job for job in waiting if not self._has_result(job)]
-                self._start_some(waiting, running)
-                if waiting and not running and waiting[0].run.name != said:
-                    said = waiting[0].run.name
-                    who = holder(waiting[0].folder)
-                    print(f"waiting for {said}, which {who} runs", flush=True)
-                left = len(waiting) + len(running)
-                progress.tell([r.job for r in running], done=total - left, total=total)
-                if left:
-                    time.sleep(_POLL_SECONDS)
+        try:
+            with _stopping(running):
+                stopped = self._run_all(jobs_once, running)
+        except (KeyboardInterrupt, SystemExit):
+            done = sum(map(self._has_result, jobs_once))
+            _say_interrupted(running, done=done, total=len(jobs_once))
+            raise
         if stopped:
             raise UserError(
-                f"{len(stopped)} of {total} runs were stopped before their end: "
+                f"{len(stopped)} of {len(jobs_once)} runs were stopped before their end: "
                 f"{', '.join(stopped)}. The same command goes on with them."
             )
         results = [job.result() for job in jobs]
         assert None not in results  # nothing waits and nothing was stopped
         return results  # pyright: ignore[reportReturnType]
+
+    def _run_all(self, jobs: Sequence[Job], running: list[_Running]) -> list[str]:
+        """Returns the names of those that were stopped, once none waits or runs.
+
+        Args:
+            jobs: all different.
+            running: empty; has those whose processes have been started at any time.
+        """
+        waiting, said = list(jobs), ""
+        stopped: list[str] = []
+        progress = RunProgress()
+        while waiting or running:
+            for one in [r for r in running if r.process.poll() is not None]:
+                running.remove(one)
+                if self._end(one) is None:
+                    stopped.append(one.job.run.name)
+            waiting = [job for job in waiting if not self._has_result(job)]
+            self._start_some(waiting, running)
+            if waiting and not running and waiting[0].run.name != said:
+                said = waiting[0].run.name
+                who = holder(waiting[0].folder)
+                print(f"waiting for {said}, which {who} runs", flush=True)
+            left = len(waiting) + len(running)
+            done = len(jobs) - left
+            progress.tell([r.job for r in running], done=done, total=len(jobs))
+            if left:
+                time.sleep(_POLL_SECONDS)
+        return stopped
 
     def _has_result(self, job: Job) -> bool:
         result = job.result()
@@ -146,6 +163,20 @@ class Runner:
             said = f"{result['status']}{what}: see {one.job.output_file}"
         print(f"{one.job.run.name}  seed {one.job.run.seed}  {said}", flush=True)
         return result
+
+
+def _say_interrupted(running: Sequence[_Running], *, done: int, total: int) -> None:
+    """Says what a study that is asked to end leaves behind, in one line on stderr."""
+    is_scoring = any(one.job.evaluation is not None for one in running)
+    what = f"{done} of {total} {'scorings' if is_scoring else 'runs'} are done"
+    if running and not is_scoring:
+        # A second signal does not wait for the first one's saving.
+        ended = all(one.process.poll() is not None for one in running)
+        is_saved = "is saved" if ended else "is being saved"
+        what += f", and what {len(running)} more had trained {is_saved}"
+    with contextlib.suppress(OSError):  # whoever read the output may have left
+        text = f"stopped: {what}. The same command goes on from here."
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

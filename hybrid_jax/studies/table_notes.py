@@ -16,16 +16,13 @@ def result_notes(found: Mapping[str, Any]) -> list[str]:
         if found["matched"] == "none"
         else f"Matched within {found['tolerance']:.0%} in {found['matched']}."
     )
+    scored, differences = _of_seeds(found) if len(seeds) > 1 else _of_one_seed(found)
     notes = [
         f"{len(runs)} runs. Each variant had {trials} trial{'s' * (trials > 1)} with seed "
-        f"{seeds[0]}, chosen by {found['score']} on "
-        f"`{found['validation_split']}`; the chosen setting ran with seeds "
-        f"{', '.join(map(str, seeds))} and was scored once on "
-        f"`{found['test_split']}`: mean ± standard deviation. {matched}",
+        f"{seeds[0]}, chosen by {found['score']} on `{found['validation_split']}`; the "
+        f"chosen setting {scored}. {matched}",
         "",
-        f"Differences from {_all_baselines(found)} are of runs with the same seed, with "
-        f"95 % intervals of Student's t, for each variant alone; bold where they exclude 0 "
-        f"and every seed of both has finished.",
+        differences,
         "",
         _limits(found),
     ]
@@ -51,6 +48,27 @@ def result_notes(found: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def _of_seeds(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns how the chosen settings were scored, and what their differences are."""
+    seeds = ", ".join(map(str, found["seeds"]))
+    return (
+        f"ran with seeds {seeds} and was scored once on `{found['test_split']}`: mean ± "
+        f"standard deviation",
+        f"Differences from {_all_baselines(found)} are of runs with the same seed, with "
+        f"95 % intervals of Student's t, for each variant alone; bold where they exclude 0 "
+        f"and every seed of both has finished.",
+    )
+
+
+def _of_one_seed(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the same where there is neither a deviation nor an interval."""
+    return (
+        f"was scored once on `{found['test_split']}`, with that seed alone",
+        f"Differences from {_all_baselines(found)} are of one run each, which has no "
+        f"interval: another seed may turn them round.",
+    )
+
+
 def _limits(found: Mapping[str, Any]) -> str:
     """Returns what the intervals and the times are of."""
     tests = [run["test"] for run in found["runs"] if run["final"] and run["test"]]
@@ -58,12 +76,13 @@ def _limits(found: Mapping[str, Any]) -> str:
     images = " or ".join(f"{count:,}" for count in counts)
     of_images = f"the {images} images of `{found['test_split']}`" if images else "images"
     seeds = len(found["seeds"])
+    intervals = f"Intervals are of {seeds} seeds, not of" if seeds > 1 else "Scores are of"
     one = ""
     if found["score"] == "top1" and counts and counts[0] < _MANY_IMAGES:
         one = f" One image is {100 / counts[0]:.1f} points."
     return (
-        f"Intervals are of {seeds} seed{'s' * (seeds > 1)}, not of {of_images}: other "
-        f"images of the kind would move all scores.{one} `s` is the mean time in seconds "
+        f"{intervals} {of_images}: other images of the kind would move all scores."
+        f"{one} `s` is the mean time in seconds "
         f"of the process of a final run, with its start and compilation, and `images/s` "
         f"its speed in training after the first step; runs that were interrupted are not "
         f"in it. "

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from etils import epath
+from recorded_heartbeat import Recorded
 from saved_run import config_of, saved
 
 from hybrid_jax.errors import UserError
@@ -60,6 +61,21 @@ def test_interrupted_measurement_goes_on(run, scored, monkeypatch, held):
     assert sum(scored.readings, []) == passes
     (path / FILE).unlink()
     assert measure_robustness(config, str(path), **FEW) == found
+
+
+def test_passes_are_told(run, monkeypatch):
+    heartbeat, told, scores = Recorded(), [], PassScorer.scores
+
+    def noting(self, stream, passes, **options):
+        told.append(heartbeat.status())
+        return scores(self, stream, passes, **options)
+
+    monkeypatch.setattr(PassScorer, "scores", noting)
+    monkeypatch.setattr(measuring, "Heartbeat", lambda **kwargs: heartbeat)
+    config, path = run
+    measure_robustness(config, str(path), corruptions=["contrast"], severities=[1])
+    assert heartbeat.phases[0] == "opening the data and restoring the checkpoint"
+    assert told == ["measuring pass 1 of 2: 0 s", "measuring pass 2 of 2: 0 s"]
 
 
 def test_more_passes_are_added_to_a_record(run, scored):

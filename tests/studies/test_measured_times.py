@@ -85,6 +85,20 @@ def test_settings_of_one_size_that_train_differently_are_measured_apart(tmp_path
     assert sorted(one["train"]["batch_size"] for one in experiments) == [8, 16]
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("model.resnet_options.norm", ("group", "batch")),
+        ("model.resnet_options.remat", ("none", "full")),
+        ("model.vit_options.remat", ("none", "full")),
+    ],
+)
+def test_what_no_size_tells_of_is_measured_apart(tmp_path, key, values):
+    options = OPTIONS | dict(variants={"resnet": PAIR["resnet"]}, grid={key: values})
+    carry_out(tmp_path, measure=size, plan_only=True, **options)
+    assert len(probes(tmp_path)) == 2
+
+
 def test_waiting_for_the_probes_of_another_process_is_told(tmp_path, monkeypatch, capsys):
     held, sleep = [RunLock.take(tmp_path / "probe")], time.sleep
 

@@ -1,8 +1,12 @@
 """The studies in `configs/studies/`."""
 
-import pytest
+import sys
 
-from hybrid_jax.config_files import named, study_lines
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from hybrid_jax.config_files import folder, named, study_lines
 from hybrid_jax.models.hybrid import list_fusions
 from hybrid_jax.studies.matching import check_matched
 from hybrid_jax.studies.plan import trials
@@ -77,8 +81,9 @@ def test_nested_argument_reaches_the_experiment():
 def test_runs_on_shapes_are_short_unless_words_say_otherwise():
     short = study_of(named("studies/dense_halves")).base["train"]
     assert (short["steps"], short["epochs"], short["batch_size"]) == (400, None, 16)
-    words = "shapes_segmentation:shapes,steps=2000"
-    assert study_of(named(f"studies/dense_halves:{words}")).base["train"]["steps"] == 2000
+    words = "studies/dense_halves:shapes_segmentation:shapes"
+    assert study_of(named(f"{words},steps=2000")).base["train"]["steps"] == 2000
+    assert study_of(named(f"{words},batch=48")).base["train"]["batch_size"] == 48
 
 
 @pytest.mark.parametrize(
@@ -86,6 +91,7 @@ def test_runs_on_shapes_are_short_unless_words_say_otherwise():
     [
         ("studies/localization_shapes:shapes", (32, 400, None)),
         ("studies/halves_accelerator:digits", (256, None, 100.0)),
+        ("studies/every_fusion:shapes", (16, 800, None)),
     ],
 )
 def test_words_of_the_length_of_runs_are_not_overruled(name, usual):
@@ -97,3 +103,38 @@ def test_words_of_the_length_of_runs_are_not_overruled(name, usual):
     assert length(",batch=48") == (48, *usual[1:])
     assert length(",steps=70") == (usual[0], 70, None)
     assert length(",epochs=3") == (usual[0], None, 3.0)
+
+
+def test_norms_see_as_many_images_unless_words_say_otherwise():
+    def length(words=""):
+        train = study_of(named(f"studies/norms_cifar:shapes{words}")).base["train"]
+        return train["batch_size"], train["steps"], train["epochs"]
+
+    assert length(",batch=64") == (64, 600, None)
+    assert length(",steps=70")[1:] == (70, None)
+    assert length(",epochs=3")[1:] == (None, 3.0)
+
+
+def test_scratch_is_twice_as_long_also_in_epochs():
+    study = study_of(named("studies/grafting_cifar:folder=/data/photos,epochs=3"))
+    assert study.variants["scratch_twice"] == {"train.epochs": 6.0}
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+def test_fewer_rates_and_seeds_are_given_as_the_page_says(monkeypatch):
+    page = (folder().parent / "docs" / "studies.md").read_text()
+    words = [
+        '--config.study.grid.optimizer.learning_rate="(1e-3,)"',
+        '--config.study.seeds="(0,)"',
+    ]
+    assert all(f"`{word}`" in page for word in words)
+    path = folder() / "studies" / "compare.py"
+    argv = ["main", f"--config={path}:digits", *(word.replace('"', "") for word in words)]
+    monkeypatch.setattr(sys, "argv", argv)  # where the overrides are looked for
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(argv)
+    study = study_of(values.config)
+    assert study.seeds == (0,)
+    for settings in study.settings.values():
+        assert settings == ({"optimizer.learning_rate": 1e-3},)

@@ -31,7 +31,7 @@ def started(workdir):
     return {str(f.relative_to(workdir)): len(f.read_text().splitlines()) for f in files}
 
 
-def begin(workdir, *, jobs=1, seconds):
+def begin(workdir, *, jobs=1, seconds, stderr=sys.__stderr__):
     folders = (ROOT, ROOT / "tests", pathlib.Path(stub_study.__file__).parent)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
@@ -39,7 +39,7 @@ def begin(workdir, *, jobs=1, seconds):
     }
     words = [sys.executable, "-m", "stub_study", str(workdir), str(jobs)]
     with open(os.devnull, "w") as nothing:
-        files = dict(stdout=nothing, stderr=sys.__stderr__)
+        files = dict(stdout=nothing, stderr=stderr)
         return ForkedProcess(words, **files, env=environment)
 
 
@@ -156,7 +156,8 @@ def test_results_hold_scores_and_times(whole):
 
 
 def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
-    process = begin(tmp_path, jobs=2, seconds=3)
+    with (tmp_path / "stderr.txt").open("w") as errors:
+        process = begin(tmp_path, jobs=2, seconds=3, stderr=errors)
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("runs/*/running"))) < 2:
         assert process.poll() is None
@@ -164,6 +165,8 @@ def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
+    expected = "stopped: 0 of 6 runs are done, and what 2 more had trained is saved. "
+    assert f"{expected}The same command goes on" in (tmp_path / "stderr.txt").read_text()
     files = list(tmp_path.glob("runs/*/running"))
     assert len(files) == 2  # they were ended before they could remove them
     assert not list(tmp_path.glob("runs/*/result.json"))
@@ -171,3 +174,20 @@ def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
         file.unlink()
     carry_out(tmp_path)
     assert saved(tmp_path) == saved(whole)
+
+
+def test_ctrl_c_tells_what_is_done(tmp_path, monkeypatch, capsys):
+    sleep = time.sleep
+
+    def interrupted(seconds):
+        if list(tmp_path.glob("runs/*/result.json")):
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    monkeypatch.setattr("hybrid_jax.studies.runner.time.sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path, jobs=1)
+    assert capsys.readouterr().err.endswith(
+        "stopped: 1 of 6 runs are done, and what 1 more had trained is saved. "
+        "The same command goes on from here.\n"
+    )

@@ -7,6 +7,7 @@ from stub_study import carry_out
 from hybrid_jax.config_files import folder, study_lines
 from hybrid_jax.data.sources.digits import DigitsSource
 from hybrid_jax.errors import UserError
+from hybrid_jax.studies.plots.cost_plot import cost_plot
 from hybrid_jax.studies.report import report
 from hybrid_jax.studies.settings import study_of
 from hybrid_jax.studies.sizes import Size
@@ -50,9 +51,10 @@ def test_every_run_is_listed_with_its_scores(found):
     assert all(run["test"] is None for run in found["runs"] if not run["final"])
 
 
-def by_hand(*, missing):
+def by_hand(*, missing, **options):
     """Returns a report in which seeds of the planted variant have diverged."""
-    study = study_of(stub_study.config(variants={"resnet": {}, "other": {}}))
+    variants = {"resnet": {}, "other": {}}
+    study = study_of(stub_study.config(variants=variants, **options))
     time = dict(seconds=3.0, resumed=False)
     good, bad = dict(status="finished", time=time), dict(status="diverged", time=time)
 
@@ -88,6 +90,24 @@ def test_limits_of_intervals_and_times_are_told():
     assert "of 5 seeds, not of the 176 images of `test`" in text
     assert "One image is 0.6 points." in text
     assert "`s` is the mean time in seconds" in text
+
+
+def test_one_seed_has_neither_deviation_nor_interval():
+    found = by_hand(missing=(), seeds=(3,))
+    text, other = study_table(found), row(found, "other")
+    assert "±" not in text
+    assert "| 0.6030 | +0.1030 (no interval) |" in other
+    assert "the chosen setting was scored once on `test`, with that seed alone." in text
+    assert "Differences from `resnet` are of one run each, which has no interval" in text
+    assert "Scores are of the 176 images of `test`" in text
+    title = cost_plot(found, cost="macs").axes[0].get_title()
+    assert title == "test top1, seed 3"
+
+
+def test_several_seeds_have_a_deviation():
+    text = study_table(by_hand(missing=(), seeds=(0, 1)))
+    assert "ran with seeds 0, 1 and was scored once on `test`: mean ± standard" in text
+    assert "0.6005 ± 0.0007 |" in text
 
 
 def test_one_baseline_that_is_not_the_first_is_named():

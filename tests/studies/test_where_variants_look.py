@@ -6,11 +6,12 @@ import pytest
 from stub_study import carry_out, config
 from stub_training import views_of
 
+from hybrid_jax.data import sources
 from hybrid_jax.errors import UserError
+from hybrid_jax.studies import readiness
 from hybrid_jax.studies.flops import flops_of
 from hybrid_jax.studies.intervals import paired_interval
 from hybrid_jax.studies.localization import baselines_of_view
-from hybrid_jax.studies.readiness import lengths_of
 from hybrid_jax.studies.settings import study_of
 from hybrid_jax.studies.sizes import Size
 from hybrid_jax.studies.table import study_table
@@ -129,6 +130,19 @@ def test_data_without_boxes_are_refused_before_anything_runs(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_splits_of_the_same_data_are_opened_once(monkeypatch):
+    opened = []
+
+    def open_split(data, *, split):
+        opened.append(split)
+        return sources.open_split(data, split=split)
+
+    monkeypatch.setattr(readiness, "open_split", open_split)
+    lengths = readiness.lengths_of(study_of(config(**OPTIONS)))
+    assert sorted(opened) == ["test", "train", "validation"]
+    assert lengths.train.keys() == VARIANTS.keys()
+
+
 def test_views_without_a_common_seed_have_no_difference(found):
     found = json.loads(json.dumps(found))
     found["variants"]["sequential"]["localization"]["scores"]["energy_fused"].update(
@@ -149,5 +163,7 @@ def test_a_pass_with_gradients_counts():
     amounts = []
     for asked in (False, True):
         study = study_of(config(variants=one, data="shapes", localization=asked))
-        amounts.append(flops_of(study, sizes, lengths_of(study))["resnet"].scoring)
+        amounts.append(
+            flops_of(study, sizes, readiness.lengths_of(study))["resnet"].scoring
+        )
     assert amounts[1] == amounts[0] * (1 + 3)

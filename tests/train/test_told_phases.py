@@ -2,24 +2,11 @@
 
 import threading
 
+from recorded_heartbeat import Recorded
 from small_run import small_config
 
 from hybrid_jax.train import loop
 from hybrid_jax.train.loop import train
-from hybrid_jax.train.reporting.heartbeat import Heartbeat
-
-
-class Recorded(Heartbeat):
-    """Keeps the phases; its clock stands still, so that a slow machine tells no more."""
-
-    def __init__(self):
-        super().__init__(clock=lambda: 0.0)
-        self.phases = []
-
-    def doing(self, words):
-        super().doing(words)
-        text = self.status().removesuffix(": 0 s")
-        self.phases += [text] if text not in self.phases[-1:] else []
 
 
 def test_long_phases_are_told(tmp_path, monkeypatch, capsys):

@@ -2,11 +2,14 @@
 
 import pathlib
 import unicodedata
+from collections.abc import Iterable, Mapping
 
 from hybrid_jax.data.formats.class_names import one_class_note
-from hybrid_jax.data.formats.image_files import EXTENSIONS, folders_in
+from hybrid_jax.data.formats.image_files import EXTENSIONS, folders_in, images_in
 from hybrid_jax.data.formats.splits import split_called
 from hybrid_jax.errors import UserError
+
+_NAMED = 5  # folders in a sentence
 
 
 def folders_by_name(parent: pathlib.Path, *, name: str) -> dict[str, pathlib.Path]:
@@ -85,8 +88,11 @@ def check_class_folders(
         UserError: there is none, one that holds folders, or one that holds splits.
     """
     if not folders:
+        loose = len(images_in(parent))
+        images = f" but {loose:,} images. Put those of each class into a folder of its name"
         raise UserError(
-            f"data {name!r}: expected one folder per class in {parent}, found none."
+            f"data {name!r}: expected one folder per class in {parent}, found none"
+            f"{images if loose else ''}."
         )
     notes = []
     for folder in folders:
@@ -103,9 +109,9 @@ def check_class_folders(
         if inside and not _holds_image(folders[0]):
             raise UserError(
                 f"data {name!r}: {parent} holds one class only, {folders[0].name!r}, and "
-                f"that holds the folders {', '.join(inside[:5])}. If those are the classes "
-                f"or splits, write folder:{folders[0]}; if there is one class, put its "
-                f"images directly into the folder."
+                f"that holds the folders {', '.join(inside[:_NAMED])}. If those are the "
+                f"classes or splits, write folder:{folders[0]}; if there is one class, put "
+                f"its images directly into the folder."
             )
         notes.append(one_class_note((folders[0].name,)))
     elif deep := [f for f in folders if folders_in(f) and not _holds_image(f)]:
@@ -114,6 +120,36 @@ def check_class_folders(
             f"{len(deep)} of {len(folders)} class folders hold nothing but folders, such "
             f"as {deep[0].name}/{inner}; all images below {deep[0].name} are one class"
         )
+    return notes
+
+
+def left_out_notes(
+    root: pathlib.Path,
+    *,
+    splits: Mapping[str, pathlib.Path],
+    parents: Iterable[pathlib.Path],
+) -> list[str]:
+    """Returns sentences about what lies beside the splits or the classes and is not read.
+
+    Args:
+        root: the folder that the user named.
+        splits: of `split_folders`.
+        parents: the folders that hold those of the classes.
+    """
+    notes = []
+    beside = [f.name for f in folders_in(root) if splits and f not in splits.values()]
+    if beside:
+        named = ", ".join(beside[:_NAMED]) + ", …" * (len(beside) > _NAMED)
+        notes.append(
+            f"left out {len(beside)} folder{'s' * (len(beside) > 1)} beside the splits in "
+            f"{root}: {named}"
+        )
+    for parent in dict.fromkeys([root, *parents]):
+        if loose := images_in(parent):
+            notes.append(
+                f"left out {len(loose):,} image{'s' * (len(loose) > 1)} directly in "
+                f"{parent}, in no folder of a class, e.g. {loose[0]}"
+            )
     return notes
 
 

@@ -42,6 +42,13 @@ def folders_in(parent: pathlib.Path) -> list[pathlib.Path]:
     return [parent / name for name in names]
 
 
+def images_in(parent: pathlib.Path) -> list[str]:
+    """Returns the names of the images directly in a folder that count, sorted."""
+    with os.scandir(parent) as entries:
+        names = [e.name for e in entries if not is_left_out(e.name) and not e.is_dir()]
+    return sorted(name for name in names if name.lower().endswith(EXTENSIONS))
+
+
 def files_below(
     folder: pathlib.Path, *, extensions: tuple[str, ...] = EXTENSIONS
 ) -> list[str]:

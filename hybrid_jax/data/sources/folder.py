@@ -8,6 +8,7 @@ from hybrid_jax.contracts import DatasetInfo, Example
 from hybrid_jax.data.formats.class_folders import (
     check_class_folders,
     folders_by_name,
+    left_out_notes,
     split_folders,
 )
 from hybrid_jax.data.formats.class_names import gap_note
@@ -52,7 +53,7 @@ class FolderSource:
 
     Files are decoded when an example is asked for; listing reads names only. Hidden files
     and folders and what systems leave behind never count (see `is_left_out`); other files
-    that are no images are counted in `info.notes`.
+    that are no images, and images in no folder of a class, are counted in `info.notes`.
 
     Args:
         location: the folder.
@@ -75,6 +76,8 @@ class FolderSource:
         parent = splits.get("train", self._root)
         folders = folders_by_name(parent, name=name)
         notes = check_class_folders(list(folders.values()), parent=parent, name=name)
+        read = (parent, splits.get(split, parent))
+        notes += left_out_notes(self._root, splits=splits, parents=read)
         classes = tuple(folders)
         if all(map(str.isdecimal, classes)) and (gaps := gap_note(list(map(int, classes)))):
             notes.append(gaps)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hybrid_jax.train.report_page.markup import Html, element, table
-from hybrid_jax.train.report_page.numbers import shown
+from hybrid_jax.train.report_page.numbers import per_cent, shown
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 250, 44, 8, 36
 
@@ -28,7 +28,7 @@ def calibration_chart(bins: Sequence[Sequence[float]], *, right: str) -> Html:
     a, b = (_LEFT, _TOP + _SIDE), (_LEFT + _SIDE, _TOP)
     parts.append(element("line", class_="ideal", x1=a[0], y1=a[1], x2=b[0], y2=b[1]))
     size = f"0 0 {_LEFT + _SIDE + 12} {_TOP + _SIDE + _BOTTOM}"
-    words = f"Calibration: the expected error is {shown(error)}"
+    words = f"Calibration: the expected error is {per_cent(error)}"
     picture = element("svg", *parts, viewBox=size, role="img", aria_label=words)
     rows = [
         [f"{n / len(bins):.2f} to {(n + 1) / len(bins):.2f}", *map(shown, row)]
@@ -37,7 +37,7 @@ def calibration_chart(bins: Sequence[Sequence[float]], *, right: str) -> Html:
     ]
     head = ["confidence", "predictions", "mean confidence", right]
     numbers = table(head, rows, label="Calibration: numbers")
-    caption = f" expected error {shown(error)}; on the dashed line confidence is right"
+    caption = f" expected error {per_cent(error)}; on the dashed line confidence is right"
     return element(
         "figure",
         element("figcaption", "Calibration", element("small", caption)),

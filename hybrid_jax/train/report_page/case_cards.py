@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.train.report_page.markup import Html, element
+from hybrid_jax.train.report_page.numbers import per_cent
 
 _SCORES = dict(detection="panoptic quality", segmentation="mean IoU")
 _SHOWN_LABELS = 3
@@ -41,7 +42,7 @@ def _card(case: Mapping[str, Any], *, score: str | None) -> Html:
     ]
     lines = [element("p", case["name"], class_="name")]
     if score and "score" in case:
-        lines.append(element("p", f"{score} {case['score']:.3f}"))
+        lines.append(element("p", f"{score} {per_cent(case['score'])}"))
     if "truth" in case:
         lines.append(element("p", "is ", element("b", case["truth"])))
         labels = case.get("labels", [])[:_SHOWN_LABELS]

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybrid_jax.train.report_page.markup import Html, element, table
-from hybrid_jax.train.report_page.numbers import shown
+from hybrid_jax.train.report_page.numbers import is_share, per_cent, shown
 
-_SHARES = ("recall", "precision", "F1", "AP", "AP50", "IoU", "accuracy")
 _LEGIBLE = 0.55  # share of color in a cell from which its text is white
 _WITH_TEXT = 16  # classes up to which the cells of a confusion matrix have their counts
 
@@ -62,19 +61,19 @@ def confused_table(pairs: Sequence[Sequence[Any]], *, unit: str) -> Html:
 
 
 def score_cell(column: str, value: Any) -> Html:
-    """Returns the cell of a score, with a bar where it is a share.
+    """Returns the cell of a score; of a share with a bar and in per cent.
 
     Args:
         column: name of the score.
         value: of it; None if it is not known.
     """
     sorts = -1.0 if value is None else value
-    if column not in _SHARES or value is None:
+    if value is None or not is_share(column):
         return element("td", shown(value), data_value=sorts)
     share = max(0.0, min(1.0, value))
     return element(
         "td",
-        f"{value:.3f}",
+        per_cent(value),
         data_value=sorts,
         class_="share",
         style=f"--share:{100 * share:.1f}%",

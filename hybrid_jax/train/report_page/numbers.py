@@ -5,8 +5,12 @@ import math
 import re
 from typing import Any
 
-# Scores from 0 to 1 of all tasks; top1_color is of a factor of the labels.
-_SHARES = re.compile(r"top\d+(_\w+)?|ece|A[PR]\w*|mIoU|mAcc|aAcc|pixel_accuracy")
+# Scores from 0 to 1 of all tasks and of single classes; top1_color is of a factor of the
+# labels.
+_SHARES = re.compile(
+    r"top\d+(_\w+)?|ece|A[PR]\w*|mIoU|mAcc|aAcc|pixel_accuracy"
+    r"|recall|precision|F1|IoU|accuracy"
+)
 
 
 def shown(value: Any) -> str:
@@ -24,6 +28,16 @@ def shown(value: Any) -> str:
     return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:,.0f}"
 
 
+def is_share(name: str) -> bool:
+    """Whether a score of this name is a share of something, from 0 to 1."""
+    return _SHARES.fullmatch(name) is not None
+
+
+def per_cent(share: float) -> str:
+    """Returns a share from 0 to 1 in per cent."""
+    return f"{100 * share:.2f} %"
+
+
 def shown_score(name: str, value: Any) -> str:
     """Returns a score: in per cent if it is a share of something, else as a number.
 
@@ -31,8 +45,8 @@ def shown_score(name: str, value: Any) -> str:
         name: of the score.
         value: of it; None or not finite if it is not known.
     """
-    if isinstance(value, int | float) and math.isfinite(value) and _SHARES.fullmatch(name):
-        return f"{100 * value:.2f} %"
+    if isinstance(value, int | float) and math.isfinite(value) and is_share(name):
+        return per_cent(value)
     return shown(value)
 
 

@@ -10,14 +10,22 @@ class CountedEvaluation:
     Args:
         step: compiled on its first call.
         source: the examples of one evaluation.
-        config: `config.eval`.
+        config: `config.eval`, of one split.
+        is_compiled: whether another evaluation has compiled the step.
     """
 
-    def __init__(self, step: Callable, source: Sized, *, config: Mapping[str, Any]):
+    def __init__(
+        self,
+        step: Callable,
+        source: Sized,
+        *,
+        config: Mapping[str, Any],
+        is_compiled: bool = False,
+    ):
         self._step, self._split = step, config["split"]
         self._batches = -(-len(source) // config["batch_size"])
         self._done = 0
-        self._is_compiled = False
+        self._is_compiled = is_compiled
 
     def __call__(self, *args: Any) -> Any:
         """Takes the step."""

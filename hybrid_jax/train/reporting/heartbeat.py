@@ -1,10 +1,13 @@
 """A sign of life from a run that is long silent: what it does, and for how long."""
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
+
+from tqdm import tqdm
 
 from hybrid_jax.train.parallel.distributed import is_main_process
 
@@ -23,6 +26,12 @@ def print_on_main(text: str) -> None:
     """Prints a line on the main process, at once."""
     if is_main_process():
         print(text, flush=True)
+
+
+def print_above_bars(text: str) -> None:
+    """Does the same where a bar of tqdm may be on the terminal."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        print_on_main(text)
 
 
 class Heartbeat:

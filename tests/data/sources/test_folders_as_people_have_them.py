@@ -111,6 +111,33 @@ def test_odd_folders_that_may_be_meant_are_said(tmp_path):
     assert "1 of 2 class folders hold nothing but folders, such as a/x" in deep[0]
 
 
+def test_images_in_no_class_folder_are_counted(tmp_path):
+    write_class_folders(tmp_path / "flat", {".": 3, "a": 9, "b": 9})
+    (tmp_path / "flat/readme.txt").touch()
+    (tmp_path / "flat/._0.png").touch()
+    source = open_source(f"folder:{tmp_path}/flat", split="train")
+    expected = f"left out 3 images directly in {tmp_path}/flat, in no folder of a class"
+    assert f"{expected}, e.g. 000.png" in source.info.notes
+    folders = ("train", "train/a", "train/b", "test", "test/a", "more/a")
+    write_class_folders(tmp_path / "by", dict.fromkeys(folders, 1))
+    for split, others in (("train", ["train"]), ("test", ["train", "test"])):
+        notes = open_source(f"folder:{tmp_path}/by", split=split).info.notes
+        assert [note for note in notes if note.startswith("left out")] == [
+            f"left out 1 folder beside the splits in {tmp_path}/by: more",
+            *(
+                f"left out 1 image directly in {tmp_path}/by/{other}, in no folder of a "
+                f"class, e.g. 000.png"
+                for other in others
+            ),
+        ]
+
+
+def test_images_without_any_class_folder_are_said_where_they_should_be(tmp_path):
+    write_class_folders(tmp_path, {"x": 2})
+    with pytest.raises(UserError, match=r"found none but 2 images\. Put those of each"):
+        open_source(f"folder:{tmp_path}/x", split="train")
+
+
 def test_hidden_folders_hold_no_images_of_a_class(tmp_path):
     write_class_folders(tmp_path, {"a": 10, "a/.ipynb_checkpoints": 5, "__MACOSX/a": 2})
     sources = [open_source(f"folder:{tmp_path}", split=s) for s in ("train", "test")]

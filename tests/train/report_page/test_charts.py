@@ -96,7 +96,7 @@ def test_calibration_error_is_that_of_the_scores():
     sums = np.stack([count, count * sure, count * right])
     bins = np.stack([count, sure, right], axis=1).tolist()
     text = calibration_chart(bins, right="right")
-    assert f"expected error {calibration_error(sums):.4f}" in text
+    assert f"expected error {100 * calibration_error(sums):.2f} %;" in text
     assert text.count('class="bar"') == np.count_nonzero(count)
     assert calibration_chart([[0, 0.0, 0.0]], right="right") == ""
 

@@ -6,7 +6,8 @@ import pytest
 from etils import epath
 
 from hybrid_jax.train.report_page.calibration_chart import calibration_chart
-from hybrid_jax.train.report_page.class_scores import confusion_table
+from hybrid_jax.train.report_page.case_cards import case_cards
+from hybrid_jax.train.report_page.class_scores import confusion_table, score_cell
 from hybrid_jax.train.report_page.numbers import duration, shown_score
 from hybrid_jax.train.report_page.run_facts import cost_rows
 from hybrid_jax.train.report_page.run_files import RunFiles
@@ -78,6 +79,27 @@ def test_scores_that_cannot_be_computed_are_no_points():
 )
 def test_shares_are_in_per_cent(name, value, text):
     assert shown_score(name, value) == text
+
+
+@pytest.mark.parametrize(
+    "column", ["recall", "precision", "F1", "AP", "AP50", "IoU", "accuracy"]
+)
+def test_scores_of_classes_are_in_per_cent_as_those_of_the_run(column):
+    cell = score_cell(column, 0.5)
+    assert cell.endswith(">50.00 %</td>")
+    assert 'data-value="0.5"' in cell  # by which the table is sorted
+    assert "–" in score_cell(column, None)
+
+
+def test_numbers_of_classes_that_are_no_shares_stay_numbers():
+    assert score_cell("images", 1).endswith(">1</td>")
+
+
+def test_scores_of_pictures_and_of_calibration_are_in_per_cent():
+    case = dict(name="a", score=0.5, pictures=[dict(title="x", src="")])
+    assert "<p>mean IoU 50.00 %</p>" in case_cards("Best", [case], task="segmentation")
+    bins = [[4, 0.25, 0.2], [6, 0.9, 0.8]]
+    assert "expected error 8.00 %;" in calibration_chart(bins, right="right")
 
 
 @pytest.mark.parametrize("classes", [{"label": list("abcde")}, {"label": list("abcdef")}])

@@ -2,12 +2,14 @@
 
 import contextlib
 import queue
+import sys
 import threading
 
 import pytest
+from tqdm import tqdm
 
 from hybrid_jax.train.reporting import heartbeat as heartbeat_file
-from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_on_main
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_above_bars, print_on_main
 
 
 class Clock:
@@ -167,3 +169,13 @@ def test_only_the_main_process_speaks(monkeypatch, capsys, is_main, printed):
     monkeypatch.setattr(heartbeat_file, "is_main_process", lambda: is_main)
     print_on_main("still training")
     assert capsys.readouterr().out == printed
+
+
+def test_a_line_is_printed_above_a_bar(capsys):
+    with tqdm(total=3, file=sys.stderr, ncols=20):
+        capsys.readouterr()
+        print_above_bars("still compiling")
+        out, err = capsys.readouterr()
+    assert out == "still compiling\n"
+    assert err.startswith("\r" + 20 * " " + "\r")  # the bar goes, and is drawn again
+    assert "0/3" in err
