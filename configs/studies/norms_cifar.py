@@ -3,7 +3,7 @@
 Command:  python -m hybrid_jax.main --mode=study --config=studies/norms_cifar:folder=DIR
 Hardware: one CPU core
 Time:     about 20 min for each size of batch
-Result:   BatchNorm ahead by 0.013 with 8 images, 0.018 with 32, 0.030 with 128 (docs/tips.md)
+Result:   BatchNorm is ahead by 0.013 with 8 images, by 0.030 with 128 (docs/tips.md)
 
 `:folder=DIR,batch=8` is another size of batch; the number of images is the same for all,
 unless `steps=` or `epochs=` says otherwise.

@@ -3,7 +3,7 @@
 Command:  python -m hybrid_jax.main --mode=study --config=studies/slower_vit_cifar
 Hardware: one CPU core
 Time:     about 40 min
-Result:   ResNet 0.517, `bifusion` 0.538, `conformer` 0.526, `sequential` 0.486 (docs/tips.md)
+Result:   `bifusion` 0.538, ResNet 0.517, `sequential` 0.486 (docs/tips.md)
 
 The data lies in /data/cifar10 or where `:folder=DIR` says. Sizes are those of
 `studies/wirings_cifar`; `studies/branch_rates_cifar` compares the factors for one fusion.
