@@ -11,6 +11,7 @@ unless `steps=` or `epochs=` says otherwise.
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.recipes import keys_given
 from hybrid_jax.config_files import named
 from hybrid_jax.studies.study_config import study_config
 
@@ -22,7 +23,7 @@ def get_config(argument: str = "") -> ConfigDict:
     base = named(f"cifar_small:{argument}")
     base.model.fusion = "resnet"
     base.model.resnet_options.blocks = (2, 4, 2)
-    given = {word.partition("=")[0] for word in argument.split(",")}
+    given = keys_given(argument)
     if not given & {"steps", "epochs"}:
         steps = _IMAGES // base.train.batch_size
         base.train.update(steps=steps, epochs=None)
