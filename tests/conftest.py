@@ -52,6 +52,5 @@ def _forget_programs():
     import quick_tracing
 
     _forget_models()
-
     if quick_tracing.resident_bytes() > _MUCH_MEMORY:
         jax.clear_caches()

@@ -69,9 +69,12 @@ def remember_models() -> Callable[[], None]:
     """Traces the construction of a model once in a file of tests; returns what forgets.
 
     A test that saves a run, reads it and predicts describes the same model three times.
+    Everything that a model is built of is compared: the config, the data, and the classes
+    that are registered. A class that is changed in place is not seen to have changed.
     """
     from hybrid_jax.models.fusions import FUSIONS
     from hybrid_jax.models.heads import HEADS
+    from hybrid_jax.tasks import TASKS
     from hybrid_jax.train import experiment
 
     trace, known = experiment.make_init, {}
@@ -79,7 +82,9 @@ def remember_models() -> Callable[[], None]:
     def remembered(build: Callable, optimizer: Any, *, averaged: bool) -> tuple:
         told = inspect.getclosurevars(build).nonlocals
         config, info = told["config"], told["source"].info
-        parts = FUSIONS.get(config.model.fusion), HEADS.get(config.model.head)
+        names = config.model.fusion, config.model.head, config.task.name
+        entries = (FUSIONS, HEADS, TASKS)
+        parts = tuple(e.get(name) for e, name in zip(entries, names, strict=True))
         branches = config.model, config.data, config.optimizer, config.train, config.task
         text = "\n".join(branch.to_json_best_effort() for branch in branches)
         key = (text, repr(info), parts, averaged)

@@ -2,8 +2,8 @@
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/branch_rates_cifar
 Hardware: one CPU core
-Time:     about 45 min beside other work
-Result:   a ViT at 0.3 of the rate: 0.515, at the same rate: 0.467 (docs/tips.md)
+Time:     about 50 min beside other work (18 runs)
+Result:   a ViT at 0.3 of the rate: 0.515, at the same rate: 0.466 (docs/tips.md)
 
 `:folder=DIR,fusion=conformer` names the data, and another fusion than `sequential`.
 """

@@ -17,6 +17,7 @@ are not matched.
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.recipes import keys_given
 from hybrid_jax.config_files import named
 from hybrid_jax.studies.study_config import study_config
 
@@ -36,7 +37,7 @@ def get_config(argument: str = "") -> ConfigDict:
     on_shapes = name in ("shapes_detection", "shapes_segmentation")
     if on_shapes:
         own = _MATCHED
-        given = {word.partition("=")[0] for word in words.split(",")}
+        given = keys_given(words)
         if not given & {"steps", "epochs"}:
             base.train.update(_SHORT)
             base.eval.every = base.checkpoint.every = 200

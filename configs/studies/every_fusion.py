@@ -12,6 +12,7 @@ nothing is matched, and the table has the sizes. `wirings_cifar` is matched.
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.recipes import keys_given
 from hybrid_jax.config_files import named
 from hybrid_jax.models.hybrid import list_fusions
 from hybrid_jax.studies.study_config import study_config
@@ -26,7 +27,7 @@ _LARGER = {
 def get_config(argument: str = "") -> ConfigDict:
     """Returns the study; `argument` as in `recipes.select`, whose words count."""
     base = named(f"tiny_fusions:{argument or 'shapes'}")
-    given = {word.partition("=")[0] for word in argument.split(",")}
+    given = keys_given(argument)
     if not given & {"steps", "epochs"}:
         base.train.update(steps=800, epochs=None)
         base.eval.every = base.checkpoint.every = 400

@@ -16,6 +16,7 @@ first look with one seed and a tenth of the length is
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.recipes import keys_given
 from hybrid_jax.config.usual_recipes import set_all
 from hybrid_jax.config_files import named
 from hybrid_jax.studies.study_config import study_config
@@ -47,7 +48,7 @@ _KEYS = {"steps": "train.epochs", "epochs": "train.epochs", "batch": "train.batc
 def get_config(argument: str = "") -> ConfigDict:
     """Returns the study; `argument` as in `recipes.select`, whose words count."""
     base = named(f"cifar_small:{argument}")
-    given = {_KEYS.get(word.partition("=")[0]) for word in argument.split(",")}
+    given = {_KEYS.get(key) for key in keys_given(argument)}
     set_all(base, {key: value for key, value in SIZE.items() if key not in given})
     return study_config(
         base,

@@ -16,6 +16,7 @@ compared with is the rollout of a ViT that has learned nothing; `shapes,steps=20
 
 from ml_collections import ConfigDict
 
+from hybrid_jax.config.recipes import keys_given
 from hybrid_jax.config_files import named
 from hybrid_jax.studies.study_config import study_config
 
@@ -34,7 +35,7 @@ def get_config(argument: str = "") -> ConfigDict:
     base = named(f"tiny:{argument or 'shapes'}")
     base.model.resnet_options.update(blocks=(1, 1), width=16, norm="batch")
     base.model.vit_options.update(width=64, depth=3, num_heads=2, mlp_dim=128, patch_size=8)
-    given = {word.partition("=")[0] for word in argument.split(",")}
+    given = keys_given(argument)
     if not given & {"steps", "epochs"}:
         base.train.update(steps=400, epochs=None)
         base.eval.every = base.checkpoint.every = 200

@@ -2,7 +2,7 @@
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/slower_vit_cifar
 Hardware: one CPU core
-Time:     about 40 min
+Time:     about 50 min beside other work (25 runs)
 Result:   `bifusion` 0.538, ResNet 0.517, `sequential` 0.486 (docs/tips.md)
 
 The data lies in /data/cifar10 or where `:folder=DIR` says. Sizes are those of

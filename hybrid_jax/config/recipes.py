@@ -73,6 +73,14 @@ def select(
     return config
 
 
+def keys_given(argument: str) -> set[str]:
+    """Returns what the words of an argument of `select` set, such as {"steps", "batch"}.
+
+    The word of the data is among them, up to its `=`.
+    """
+    return {word.partition("=")[0] for word in _WORD.findall(argument)}
+
+
 def _set_options(config: ConfigDict, part: str, words: list[str]) -> None:
     options = config.model[f"{part}_options"]
     own = dict(options.get(config.model[part], {}))

@@ -67,10 +67,9 @@ def step_times(
 
     A variant has one probe for each size of its settings, and for settings that train
     models of one size in different ways, such as other batches, another norm or a part
-    frozen. Results
-    stay in the folder `probe` of the workdir and are not measured again. One process
-    measures all of them, so that they are of one machine, and others on the workdir wait
-    for it. As many probes run at a time as runs will.
+    frozen. Results stay in the folder `probe` of the workdir and are not measured again.
+    One process measures all of them, so that they are of one machine, and others on the
+    workdir wait for it. As many probes run at a time as runs will.
     """
     firsts = _first_of_each_kind(study, sizes)
     jobs = {

@@ -80,7 +80,7 @@ class Runner:
 
         Args:
             jobs: all different.
-            running: empty; has those whose processes have been started at any time.
+            running: empty; holds at every moment the processes that have not been ended.
         """
         waiting, said = list(jobs), ""
         stopped: list[str] = []

@@ -65,7 +65,7 @@ def _of_one_seed(found: Mapping[str, Any]) -> tuple[str, str]:
     return (
         f"was scored once on `{found['test_split']}`, with that seed alone",
         f"Differences from {_all_baselines(found)} are of one run each, which has no "
-        f"interval: another seed may turn them round.",
+        f"interval: another seed may reverse them.",
     )
 
 

@@ -6,7 +6,7 @@ import experiments
 import pytest
 
 from hybrid_jax.config import defaults
-from hybrid_jax.config.recipes import select, side
+from hybrid_jax.config.recipes import keys_given, select, side
 from hybrid_jax.errors import UserError
 
 
@@ -15,6 +15,12 @@ from hybrid_jax.errors import UserError
 )
 def test_side_reads(text, value):
     assert side(text) == value
+
+
+def test_keys_given_are_not_those_in_brackets():
+    words = "coco=(/data/a,steps=3),batch=8,fusion.strides=(8,16)"
+    assert keys_given(words) == {"coco", "batch", "fusion.strides"}
+    assert keys_given("") == set()
 
 
 @pytest.mark.parametrize(

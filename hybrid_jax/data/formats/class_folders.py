@@ -89,10 +89,10 @@ def check_class_folders(
     """
     if not folders:
         loose = len(images_in(parent))
-        images = f" but {loose:,} images. Put those of each class into a folder of its name"
+        images = f" but {loose:,} image{'s' * (loose > 1)}" if loose else ""
         raise UserError(
             f"data {name!r}: expected one folder per class in {parent}, found none"
-            f"{images if loose else ''}."
+            f"{images}. Put the images of each class into a folder of its name."
         )
     notes = []
     for folder in folders:

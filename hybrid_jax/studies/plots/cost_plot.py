@@ -37,21 +37,22 @@ def cost_plot(found: Mapping[str, Any], *, cost: str) -> Figure | None:
             names.append(name)
             costs.append(amount)
             scores.append(variant["mean"])
-            deviations.append(variant["deviation"])
+            deviations.append(variant["deviation"] or 0.0)
     if not names:
         return None
-    several = any(deviation is not None for deviation in deviations)
-    of_seeds = ", mean ± standard deviation" if several else f", seed {found['seeds'][0]}"
+    first, *others = found["seeds"]
+    of_seeds = "mean ± standard deviation" if others else f"seed {first}"
     figure, axes = new_figure(
-        title=f"{found['test_split']} {found['score']}{of_seeds}",
+        title=f"{found['test_split']} {found['score']}, {of_seeds}",
         x_label=_LABELS[cost],
         y_label=found["score"],
     )
     front = pareto_front(costs, scores)
     line = [costs[i] for i in front], [scores[i] for i in front]
     axes.plot(*line, color="#999999", linewidth=1, zorder=1, label="Pareto front")
-    bars = [deviation or 0.0 for deviation in deviations]
-    axes.errorbar(costs, scores, yerr=bars, fmt="o", color=COLORS[0], capsize=3, zorder=2)
+    axes.errorbar(
+        costs, scores, yerr=deviations, fmt="o", color=COLORS[0], capsize=3, zorder=2
+    )
     label_points(axes, names, xs=costs, ys=scores)
     axes.legend(loc="best", frameon=False)
     return figure

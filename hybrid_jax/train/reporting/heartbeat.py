@@ -29,7 +29,7 @@ def print_on_main(text: str) -> None:
 
 
 def print_above_bars(text: str) -> None:
-    """Does the same where a bar of tqdm may be on the terminal."""
+    """Prints a line as `print_on_main` does, above a bar of tqdm if there is one."""
     with tqdm.external_write_mode(file=sys.stderr):
         print_on_main(text)
 

@@ -133,9 +133,11 @@ def test_images_in_no_class_folder_are_counted(tmp_path):
 
 
 def test_images_without_any_class_folder_are_said_where_they_should_be(tmp_path):
-    write_class_folders(tmp_path, {"x": 2})
-    with pytest.raises(UserError, match=r"found none but 2 images\. Put those of each"):
-        open_source(f"folder:{tmp_path}/x", split="train")
+    write_class_folders(tmp_path, {"x": 2, "y": 1, "empty/z": 1})
+    (tmp_path / "empty/z").rename(tmp_path / "z")
+    for folder, found in (("x", " but 2 images"), ("y", " but 1 image"), ("empty", "")):
+        with pytest.raises(UserError, match=rf"found none{found}\. Put the images of each"):
+            open_source(f"folder:{tmp_path}/{folder}", split="train")
 
 
 def test_hidden_folders_hold_no_images_of_a_class(tmp_path):

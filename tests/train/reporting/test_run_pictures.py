@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from etils import epath
+from recorded_heartbeat import Recorded
 from saved_run import config_of, saved
 from small_run import command, run_well
 
@@ -71,8 +72,10 @@ def test_any_failure_is_one_line(classifier, capsys, monkeypatch, broken):
     (path / "findings.json").unlink(missing_ok=True)
 
 
-def test_report_mode_evaluates_once(classifier, capsys):
+def test_report_mode_evaluates_once_and_tells_of_it(classifier, capsys, monkeypatch):
     path, _ = classifier
+    heartbeat = Recorded()
+    monkeypatch.setattr("hybrid_jax.report.Heartbeat", lambda **kwargs: heartbeat)
     (path / "findings.json").unlink(missing_ok=True)
     report([str(path)], output=str(path / "page.html"))
     assert (path / "page.html").exists()
@@ -81,6 +84,11 @@ def test_report_mode_evaluates_once(classifier, capsys):
     (path / "findings.json").write_text(written.replace('"step": 3', '"step": 9'))
     report([str(path)])
     assert "validation, step 9" in (path / "report.html").read_text()
+    assert heartbeat.phases == [
+        "opening the data and restoring the checkpoint",
+        "",
+        "reading validation and compiling its evaluation",
+    ]
     assert "note" not in capsys.readouterr().out
 
 
