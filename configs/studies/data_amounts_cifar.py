@@ -2,8 +2,8 @@
 
 Command:  python -m hybrid_jax.main --mode=study --config=studies/data_amounts_cifar
 Hardware: one CPU core
-Time:     not yet measured
-Result:   not yet measured
+Time:     about two hours for four fusions (80 runs)
+Result:   no crossing: the ResNet is never behind (docs/tips.md)
 
 The data lies in /data/cifar10 or where `:folder=DIR` says. Shares are taken class by class,
 smaller ones within larger ones, and every run has the same number of steps. A variant is
