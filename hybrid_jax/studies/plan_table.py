@@ -42,11 +42,11 @@ def plan_notes(
     fault: str,
 ) -> list[str]:
     """Returns the number of runs, their arithmetic and their time, a line each."""
-    seeds = ", ".join(map(str, study.seeds))
+    seeds = f"seed{'s' * (len(study.seeds) > 1)} {', '.join(map(str, study.seeds))}"
     notes = [
         f"{number_of_runs(study)} runs, {study.jobs} at a time: trials with seed "
         f"{study.seeds[0]} on {study.validation_split!r}, the best of each variant with "
-        f"seeds {seeds}, then {study.test_split!r} once"
+        f"{seeds}, then {study.test_split!r} once"
     ]
     if not has_matplotlib():
         notes.append(ABSENT)

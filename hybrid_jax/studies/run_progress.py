@@ -1,5 +1,6 @@
 """What the runs of a study are doing, once a minute."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -44,4 +45,5 @@ def _last_line(job: Job) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:  # it is about to be written
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    # XLA frames its warnings of slow compilation by lines of stars.
+    return next((line.strip() for line in reversed(lines) if re.search(r"\w", line)), "")

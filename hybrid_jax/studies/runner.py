@@ -173,7 +173,7 @@ def _say_interrupted(running: Sequence[_Running], *, done: int, total: int) -> N
         # A second signal does not wait for the first one's saving.
         ended = all(one.process.poll() is not None for one in running)
         is_saved = "is saved" if ended else "is being saved"
-        what += f", and what {len(running)} more had trained {is_saved}"
+        what += f"; of {len(running)} more, what was trained so far {is_saved}"
     with contextlib.suppress(OSError):  # whoever read the output may have left
         text = f"stopped: {what}. The same command goes on from here."
         print(text, file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ def _job(tmp_path, text):
 def test_last_line_of_a_run_is_told_once_a_minute(tmp_path, capsys):
     now = [0.0]
     progress = RunProgress(clock=lambda: now[0])
-    job = _job(tmp_path, "compiling\nstep 10/40  loss 1.2\n\n")
+    job = _job(tmp_path, "compiling\nstep 10/40  loss 1.2\n*****\n\n")
     told = []
     for now[0] in (59.0, 61.0, 100.0, 122.0):
         progress.tell([job], done=2, total=15)

@@ -165,8 +165,9 @@ def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
-    expected = "stopped: 0 of 6 runs are done, and what 2 more had trained is saved. "
-    assert f"{expected}The same command goes on" in (tmp_path / "stderr.txt").read_text()
+    expected = "stopped: 0 of 6 runs are done; of 2 more, what was trained so far "
+    expected += "is saved. The same command goes on"
+    assert expected in (tmp_path / "stderr.txt").read_text()
     files = list(tmp_path.glob("runs/*/running"))
     assert len(files) == 2  # they were ended before they could remove them
     assert not list(tmp_path.glob("runs/*/result.json"))
@@ -188,6 +189,6 @@ def test_ctrl_c_tells_what_is_done(tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         carry_out(tmp_path, jobs=1)
     assert capsys.readouterr().err.endswith(
-        "stopped: 1 of 6 runs are done, and what 1 more had trained is saved. "
+        "stopped: 1 of 6 runs are done; of 1 more, what was trained so far is saved. "
         "The same command goes on from here.\n"
     )
