@@ -19,8 +19,8 @@ ONE = {"resnet": {"model.fusion": "resnet"}}
 SIZES = {"resnet": (Size(1000, 2000), Size(1000, 3000))}
 
 
-def planned(**options):
-    study = study_of(stub_study.config(variants=ONE, seeds=(0, 1, 2), **options))
+def planned(*, seeds=(0, 1, 2), **options):
+    study = study_of(stub_study.config(variants=ONE, seeds=seeds, **options))
     return study, lengths_of(study)
 
 
@@ -69,6 +69,15 @@ def test_plan_tells_arithmetic_and_what_is_counted():
     assert "TFLOP in all (training" in notes
     assert "2 for each multiply-accumulate" in notes
     assert "--config.study.probe measures it" in notes
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [((0, 1, 2), "with seeds 0, 1, 2, then"), ((3,), "with seed 3, then")],
+)
+def test_plan_names_the_seeds_of_the_chosen_settings(seeds, told):
+    study, lengths = planned(seeds=seeds)
+    assert told in plan_notes(study, SIZES, lengths, times=None, fault="")[0]
 
 
 def test_study_whose_data_are_gone_can_be_planned_and_written_again(tmp_path, capsys):
