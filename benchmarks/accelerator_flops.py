@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from accelerator_timing import seconds_a_call
 
 from hybrid_jax.train.experiment import Experiment
-from hybrid_jax.train.reporting.forward_pass import trace_forward
-from hybrid_jax.train.reporting.utilization import training_flops_per_image
+from hybrid_jax.train.measuring.forward_pass import trace_forward
+from hybrid_jax.train.measuring.utilization import training_flops_per_image
 
 
 def flops_per_image(experiment: Experiment, *, kind: str) -> int:

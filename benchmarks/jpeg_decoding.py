@@ -20,8 +20,8 @@ from sklearn.datasets import load_sample_images
 
 from hybrid_jax import config
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.formats import fast_jpeg
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.decoding import fast_jpeg
+from hybrid_jax.data.formats.decoding.decode import read_image
 
 _SIZES = {(500, 400): 10, (4000, 3000): 1}  # width, height -> repetitions of a round
 _GRAIN = 3.0  # gray levels

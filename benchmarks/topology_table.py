@@ -29,7 +29,7 @@ from hybrid_jax.profiling.profile import describe
 from hybrid_jax.programs.collectives import Collective, collectives
 from hybrid_jax.programs.estimated_cycles import estimated_seconds
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.reporting.utilization import training_flops_per_image
+from hybrid_jax.train.measuring.utilization import training_flops_per_image
 
 _ONLY = flags.DEFINE_list("only", [], "Names of rows; none: all.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips for all rows, as v5e:4x4.")

@@ -20,7 +20,7 @@ _PUBLIC = {
     "predict": "hybrid_jax.predicting.predict",
     "predictor": "hybrid_jax.predicting.predict",
     "load_pretrained": "hybrid_jax.pretrained.load",
-    "list_pretrained": "hybrid_jax.pretrained.published",
+    "list_pretrained": "hybrid_jax.pretrained.files.published",
     "Features": "hybrid_jax.contracts",
     "UserError": "hybrid_jax.errors",
 }

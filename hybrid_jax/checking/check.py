@@ -19,10 +19,10 @@ from hybrid_jax.checking.verdict import problems_of, remarks_of
 from hybrid_jax.config import changed, resolve
 from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
-from hybrid_jax.data.formats.class_names import one_class_note
+from hybrid_jax.data.checks.unused_bits import unused_bits
+from hybrid_jax.data.formats.classes.class_names import one_class_note
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import checked_split
-from hybrid_jax.data.unused_bits import unused_bits
 from hybrid_jax.errors import UserError
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.dataset_record import record_of

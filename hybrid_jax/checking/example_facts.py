@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 
 from hybrid_jax.contracts import VOID, Example, Source
-from hybrid_jax.data.annotations import Fault
+from hybrid_jax.data.checks.annotations import Fault
 from hybrid_jax.errors import BadAnnotationError, BadImageError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_jax.checking.example_facts import ExampleFacts
-from hybrid_jax.data.annotations import Fault
-from hybrid_jax.data.first_look import by_cause
+from hybrid_jax.data.checks.annotations import Fault
+from hybrid_jax.data.checks.first_look import by_cause
 
 _EXAMPLES = 5  # of each kind of fault
 

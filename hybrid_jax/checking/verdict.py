@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.box_faults import CAUSES
-from hybrid_jax.data.first_look import are_mostly_wrong
+from hybrid_jax.data.checks.box_faults import CAUSES
+from hybrid_jax.data.checks.first_look import are_mostly_wrong
 
 _NAMED = 5
 

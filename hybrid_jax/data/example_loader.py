@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Example
 from hybrid_jax.data.batch_fields import Row, batch_fields, empty_fields
-from hybrid_jax.data.formats.scaled_decoding import ScaleOf, decoded_for
+from hybrid_jax.data.formats.decoding.scaled_decoding import ScaleOf, decoded_for
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.transforms.recipe import evaluation_recipe, training_recipe
 from hybrid_jax.data.transforms.sample import Sample, sample_of

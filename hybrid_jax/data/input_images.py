@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
 from hybrid_jax.errors import BadImageError, UserError
 

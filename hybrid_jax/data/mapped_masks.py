@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example, Source
-from hybrid_jax.data.formats.mask_classes import numbered_classes
+from hybrid_jax.data.formats.classes.mask_classes import numbered_classes
 from hybrid_jax.errors import UserError, nearest
 
 _FORM = "'ID:ID,...' or 'ID:NAME,...', such as '34:19,255:person'"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from hybrid_jax.data.formats.decode import at_most_pixels
-from hybrid_jax.data.formats.gray_values import gray_values_in
+from hybrid_jax.data.formats.decoding.decode import at_most_pixels
+from hybrid_jax.data.formats.decoding.gray_values import gray_values_in
 
 
 @contextlib.contextmanager

@@ -11,13 +11,13 @@ import numpy as np
 from flax import nnx
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.explaining.class_score import (
+from hybrid_jax.explaining.explanation import Explanation
+from hybrid_jax.explaining.from_seen import SeenModel
+from hybrid_jax.explaining.methods.class_score import (
     class_score,
     number_of_classes,
     predicted_class,
 )
-from hybrid_jax.explaining.explanation import Explanation
-from hybrid_jax.explaining.from_seen import SeenModel
 from hybrid_jax.explaining.observed_model import Seen, run_observed
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.image_grid import hw_of

@@ -13,11 +13,11 @@ from PIL import Image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import BadImageError, UserError
-from hybrid_jax.explaining.explained_image import ExplainedImage
+from hybrid_jax.explaining.drawing.explained_image import ExplainedImage
+from hybrid_jax.explaining.drawing.pictures import all_heads, all_maps, overview, positions
 from hybrid_jax.explaining.explained_run import ExplainedRun
 from hybrid_jax.explaining.explanation import Explanation
-from hybrid_jax.explaining.localization_scores import localization_scores
-from hybrid_jax.explaining.pictures import all_heads, all_maps, overview, positions
+from hybrid_jax.explaining.localization.split_scores import localization_scores
 from hybrid_jax.train.checkpoints.recorded_source import recorded_source
 from hybrid_jax.train.checkpoints.restore import restored_run
 from hybrid_jax.train.checkpoints.scored_run import scored_run

@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hybrid_jax.explaining.attention_distance import attention_distance
-from hybrid_jax.explaining.attention_maps import (
+from hybrid_jax.explaining.explanation import CellMap, Explanation, LayerAttention
+from hybrid_jax.explaining.methods.attention_distance import attention_distance
+from hybrid_jax.explaining.methods.attention_maps import (
     distinct_names,
     heads_on_image,
     rollout_on_image,
 )
-from hybrid_jax.explaining.explanation import CellMap, Explanation, LayerAttention
-from hybrid_jax.explaining.grad_cam import grad_cam
-from hybrid_jax.explaining.level_energy import level_energy
+from hybrid_jax.explaining.methods.grad_cam import grad_cam
+from hybrid_jax.explaining.methods.level_energy import level_energy
+from hybrid_jax.explaining.methods.position_similarity import position_similarity
 from hybrid_jax.explaining.observed_model import Seen
-from hybrid_jax.explaining.position_similarity import position_similarity
 from hybrid_jax.explaining.token_layout import Layout, Layouts
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.layers.deformable import DeformableAttention

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from hybrid_jax.config.splits_read import splits_read
 from hybrid_jax.contracts import DatasetInfo, Source
+from hybrid_jax.data.checks.unused_bits import refuse_unused_bits
 from hybrid_jax.data.formats.record_folder import FINISHED, FORMAT, PackedSplit, Shard
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.data.unused_bits import refuse_unused_bits
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 from hybrid_jax.packing.listing import listing_of
 from hybrid_jax.packing.packed_example import Packer

@@ -9,7 +9,12 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.decode import image_hw, pixels_of, read_image, upright_hw
+from hybrid_jax.data.formats.decoding.decode import (
+    image_hw,
+    pixels_of,
+    read_image,
+    upright_hw,
+)
 from hybrid_jax.data.input_images import images_of
 from hybrid_jax.errors import BadImageError, UserError
 

@@ -19,8 +19,8 @@ from hybrid_jax.predicting.class_names import published_names
 from hybrid_jax.predicting.prediction import Prediction
 from hybrid_jax.predicting.predictor import Predictor
 from hybrid_jax.pretrained.dialect import Hints
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import load_pretrained, native_size
-from hybrid_jax.pretrained.published_file import open_published
 from hybrid_jax.trained_model import restored_model
 
 ModelLike = Predictor | Hybrid | str | os.PathLike

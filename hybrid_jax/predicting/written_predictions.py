@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from hybrid_jax.contracts import Task
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.decoding.decode import read_image
 from hybrid_jax.data.input_images import InputImages
 from hybrid_jax.errors import UserError
 from hybrid_jax.predicting.drawn_files import MADE_FILES, earlier_files, file_names

@@ -12,10 +12,10 @@ from flax import nnx, traverse_util
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid, build_model
 from hybrid_jax.pretrained.dialect import Architecture, Hints
+from hybrid_jax.pretrained.files.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.fill import Fill, match
 from hybrid_jax.pretrained.load_report import Report
 from hybrid_jax.pretrained.model_branch import check_same_kind, model_branch
-from hybrid_jax.pretrained.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.whole_model import check_whole_model
 
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from hybrid_jax import config as configuration
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Architecture
-from hybrid_jax.pretrained.published_file import PublishedFile
+from hybrid_jax.pretrained.files.published_file import PublishedFile
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 # Fields of a spec that stay the config's: sizes, regularization and dtype. The other fields

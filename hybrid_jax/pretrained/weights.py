@@ -6,6 +6,7 @@ from typing import Any
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints, Preprocessing
+from hybrid_jax.pretrained.files.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.fill import Fill, Shapes, match
 from hybrid_jax.pretrained.load_report import Report, joined
 from hybrid_jax.pretrained.model_branch import (
@@ -13,7 +14,6 @@ from hybrid_jax.pretrained.model_branch import (
     keys_of_settings,
     settings_of,
 )
-from hybrid_jax.pretrained.published_file import PublishedFile, open_published
 from hybrid_jax.pretrained.whole_model import check_whole_model
 from hybrid_jax.specs import VIT_SIZES
 

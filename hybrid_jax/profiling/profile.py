@@ -31,6 +31,7 @@ from hybrid_jax.profiling.memory_estimate import StepMemory, residual_bytes, ste
 from hybrid_jax.programs.flop_count import Origin, Product
 from hybrid_jax.specs import resnet_spec, vit_spec
 from hybrid_jax.train.experiment import make_task
+from hybrid_jax.train.measuring.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.optimization.freezing import paths_of
 from hybrid_jax.train.optimization.optimizer import Optimizer, branch_of, make_optimizer
 from hybrid_jax.train.parallel.distributed import is_main_process
@@ -40,7 +41,6 @@ from hybrid_jax.train.parallel.sharding import (
     make_mesh,
     state_shardings,
 )
-from hybrid_jax.train.reporting.forward_pass import IMAGES, trace_forward
 from hybrid_jax.train.state import TrainState, make_init, merge_model, path_name
 from hybrid_jax.train.training_loss import training_loss
 

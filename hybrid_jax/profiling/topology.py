@@ -15,8 +15,8 @@ from hybrid_jax.profiling.profile import describe
 from hybrid_jax.profiling.step_cost import StepCost, Traffic, traffic
 from hybrid_jax.programs.collectives import collectives
 from hybrid_jax.train.experiment import prepare
+from hybrid_jax.train.measuring.utilization import training_flops_per_image
 from hybrid_jax.train.parallel.distributed import is_main_process
-from hybrid_jax.train.reporting.utilization import training_flops_per_image
 
 # Memory accesses per residual: written and read forward, read backward, its gradient
 # written and read. An assumption; it has not been compared with a compiler for GPUs.

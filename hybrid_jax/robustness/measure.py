@@ -15,14 +15,14 @@ from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.errors import UserError
 from hybrid_jax.robustness.corruptions.levels import SEVERITIES
 from hybrid_jax.robustness.held_batches import HeldBatches, fits_in_memory
-from hybrid_jax.robustness.known_truth import KnownTruth
+from hybrid_jax.robustness.moving.known_truth import KnownTruth
 from hybrid_jax.robustness.passes import Pass, passes_of
-from hybrid_jax.robustness.plots import Runs, legend_names, write_plots
-from hybrid_jax.robustness.record import Record, continued_record
+from hybrid_jax.robustness.results.plots import Runs, legend_names, write_plots
+from hybrid_jax.robustness.results.record import Record, continued_record
+from hybrid_jax.robustness.results.summary import compared, summary
+from hybrid_jax.robustness.results.table import table
 from hybrid_jax.robustness.score_passes import PassScorer
 from hybrid_jax.robustness.settings import baseline_record, check_baseline, settings_of
-from hybrid_jax.robustness.summary import compared, summary
-from hybrid_jax.robustness.table import table
 from hybrid_jax.train.checkpoints.scored_run import scored_run
 from hybrid_jax.train.checkpoints.workdir import write_whole
 from hybrid_jax.train.parallel.distributed import is_main_process

@@ -10,8 +10,8 @@ import numpy as np
 from hybrid_jax.contracts import BatchStream
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.robustness.changed_batch import BatchChanger
-from hybrid_jax.robustness.known_truth import KnownTruth
-from hybrid_jax.robustness.moved_truth import MovedTruth
+from hybrid_jax.robustness.moving.known_truth import KnownTruth
+from hybrid_jax.robustness.moving.moved_truth import MovedTruth
 from hybrid_jax.robustness.passes import CLEAN, Pass
 from hybrid_jax.robustness.suites import SUITES
 from hybrid_jax.train.evaluation import PREDICTIONS_IN_FLIGHT, Gathered

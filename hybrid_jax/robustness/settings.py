@@ -13,7 +13,7 @@ from hybrid_jax.config import to_json
 from hybrid_jax.errors import UserError
 from hybrid_jax.robustness.corruptions.levels import table_side
 from hybrid_jax.robustness.passes import Pass
-from hybrid_jax.robustness.record import FILE, Record, read_record
+from hybrid_jax.robustness.results.record import FILE, Record, read_record
 from hybrid_jax.train.checkpoints.workdir import flat
 from hybrid_jax.train.experiment import Experiment
 from hybrid_jax.train.state import TrainState

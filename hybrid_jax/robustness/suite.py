@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from hybrid_jax.ops.padding_mask import rectangle_mask
-from hybrid_jax.robustness.motion import Motion
+from hybrid_jax.robustness.moving.motion import Motion
 
 Batch = Mapping[str, jax.Array]
 LossGradient = Callable[[jax.Array], jax.Array]

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from hybrid_jax.config import resolve
 from hybrid_jax.errors import UserError, nearest
 from hybrid_jax.robustness.passes import passes_of
-from hybrid_jax.studies.changed_experiment import changed_experiment
+from hybrid_jax.studies.running.changed_experiment import changed_experiment
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.checkpoints.workdir import flat
 

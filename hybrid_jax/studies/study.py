@@ -9,25 +9,25 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from hybrid_jax.studies.choice import choose
-from hybrid_jax.studies.job import (
+from hybrid_jax.studies.planning.matching import check_matched
+from hybrid_jax.studies.planning.plan import finals, own_first, trials
+from hybrid_jax.studies.planning.probe import step_times, with_times
+from hybrid_jax.studies.planning.readiness import lengths_of, training_data_fault
+from hybrid_jax.studies.planning.sizes import Size, SizeOf, size_of, sizes_of
+from hybrid_jax.studies.results.choice import choose
+from hybrid_jax.studies.results.plots.save_plots import save_plots
+from hybrid_jax.studies.results.report import report
+from hybrid_jax.studies.results.shown import show_plan, show_result
+from hybrid_jax.studies.results.table import study_table
+from hybrid_jax.studies.running.job import (
     PROGRAM,
     scoring,
     scoring_of_views,
     scoring_under_suites,
     training,
 )
-from hybrid_jax.studies.matching import check_matched
-from hybrid_jax.studies.plan import finals, own_first, trials
-from hybrid_jax.studies.plots.save_plots import save_plots
-from hybrid_jax.studies.probe import step_times, with_times
-from hybrid_jax.studies.readiness import lengths_of, training_data_fault
-from hybrid_jax.studies.report import report
-from hybrid_jax.studies.runner import Runner
+from hybrid_jax.studies.running.runner import Runner
 from hybrid_jax.studies.settings import LOCALIZATION, Study, study_of
-from hybrid_jax.studies.shown import show_plan, show_result
-from hybrid_jax.studies.sizes import Size, SizeOf, size_of, sizes_of
-from hybrid_jax.studies.table import study_table
 from hybrid_jax.train.checkpoints.workdir import write_whole
 
 

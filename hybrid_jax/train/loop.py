@@ -13,6 +13,10 @@ from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.workdir import forget_after, has_row
 from hybrid_jax.train.evaluation import evaluate_split
 from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.measuring.metrics_buffer import MetricsBuffer
+from hybrid_jax.train.measuring.step_timer import StepTimer
+from hybrid_jax.train.measuring.step_trace import StepTrace
+from hybrid_jax.train.measuring.utilization import fastest_images_per_second
 from hybrid_jax.train.open_run import open_run
 from hybrid_jax.train.optimization.schedule import make_schedule
 from hybrid_jax.train.parallel.distributed import from_main_process, is_main_process
@@ -20,13 +24,9 @@ from hybrid_jax.train.reporting.announce import first_step_line, ready_line
 from hybrid_jax.train.reporting.counted_evaluation import CountedEvaluation
 from hybrid_jax.train.reporting.heartbeat import Heartbeat
 from hybrid_jax.train.reporting.log import RunLog
-from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
 from hybrid_jax.train.reporting.run_pictures import RunPictures
 from hybrid_jax.train.reporting.run_report import write_report
-from hybrid_jax.train.reporting.step_timer import StepTimer
-from hybrid_jax.train.reporting.step_trace import StepTrace
 from hybrid_jax.train.reporting.unused_data import UnusedData
-from hybrid_jax.train.reporting.utilization import fastest_images_per_second
 from hybrid_jax.train.state import TrainState
 from hybrid_jax.train.stop import StopRequest
 

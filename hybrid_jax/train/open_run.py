@@ -4,10 +4,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.first_look import first_look
+from hybrid_jax.data.checks.first_look import first_look
+from hybrid_jax.data.checks.unused_bits import refuse_unused_bits
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import open_split
-from hybrid_jax.data.unused_bits import refuse_unused_bits
 from hybrid_jax.train.checkpoints.dataset_record import claim_dataset, record_of
 from hybrid_jax.train.checkpoints.workdir import claim
 from hybrid_jax.train.experiment import Experiment, prepare

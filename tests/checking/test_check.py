@@ -14,7 +14,7 @@ from small_run import command, run
 from hybrid_jax.checking.check import check
 from hybrid_jax.config import changed, defaults
 from hybrid_jax.contracts import DatasetInfo
-from hybrid_jax.data.formats import decode
+from hybrid_jax.data.formats.decoding import decode
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError
 

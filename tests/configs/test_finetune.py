@@ -7,7 +7,7 @@ import pytest
 from hybrid_jax.config import resolve
 from hybrid_jax.data.transforms.random_resized_crop import RandomResizedCrop
 from hybrid_jax.data.transforms.sample import sample_of
-from hybrid_jax.pretrained.published import PUBLISHED
+from hybrid_jax.pretrained.files.published import PUBLISHED
 
 NAMES = [name for name in experiments.NAMES if name.startswith("finetune_")]
 DATA = ("", "digits", "folder=/data/birds", "cifar10", "imagenet2012", "tfds=flowers")

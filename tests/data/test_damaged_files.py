@@ -16,12 +16,12 @@ from dense_examples import write_image
 from PIL import Image
 
 from hybrid_jax.config import changed, defaults
-from hybrid_jax.data.checked_source import CheckedSource
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.checks.checked_source import CheckedSource
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import UserError
 from hybrid_jax.packing.pack import pack
-from hybrid_jax.pretrained.array_file import open_arrays
+from hybrid_jax.pretrained.files.array_file import open_arrays
 
 _FEW, _MANY = 300, 3000
 _ODD = [

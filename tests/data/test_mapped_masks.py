@@ -5,7 +5,7 @@ import pytest
 from data_examples import data_config
 from dense_examples import write_image, write_mask
 
-from hybrid_jax.data.formats import mask_classes
+from hybrid_jax.data.formats.classes import mask_classes
 from hybrid_jax.data.sources import open_split
 from hybrid_jax.errors import BadAnnotationError, UserError
 

@@ -7,7 +7,7 @@ import pytest
 from data_examples import NumberedSource, data_config, truncate, write_class_folders
 from dense_examples import ListedSource, example
 
-from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.checks.checked_source import CheckedSource
 from hybrid_jax.data.pipeline import eval_batches, train_batches
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError

@@ -17,7 +17,7 @@ BEFORE = f"""
 import functools, inspect
 import hybrid_jax
 from hybrid_jax.pretrained.load import load_pretrained
-from hybrid_jax.pretrained.published import PUBLISHED
+from hybrid_jax.pretrained.files.published import PUBLISHED
 
 hybrid_jax.create_model = functools.partial(
     hybrid_jax.create_model, **{readme_steps.TINY_MODEL}

@@ -8,7 +8,7 @@ from small_hybrid import K, example_images, hybrid
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.explaining.class_score import class_score, predicted_class
+from hybrid_jax.explaining.methods.class_score import class_score, predicted_class
 from hybrid_jax.models.layers.folding import fold
 from hybrid_jax.outputs import BoxSet, SegmentationOutputs, SetDetectionOutputs
 

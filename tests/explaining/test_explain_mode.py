@@ -14,8 +14,11 @@ from hybrid_jax.data.sources.shapes import ShapesSource
 from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.explaining.explain_run import explain_run
 from hybrid_jax.explaining.explained_run import ExplainedRun
-from hybrid_jax.explaining.localization import energy_in_boxes, pointing_game
-from hybrid_jax.explaining.localization_scores import localization_scores
+from hybrid_jax.explaining.localization.heat_map_scores import (
+    energy_in_boxes,
+    pointing_game,
+)
+from hybrid_jax.explaining.localization.split_scores import localization_scores
 from hybrid_jax.train.checkpoints import scored_run
 
 EXAMPLES = 36  # more than a batch

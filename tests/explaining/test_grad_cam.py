@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_hybrid import example_images, small_hybrid
 
-from hybrid_jax.explaining.class_score import class_score
-from hybrid_jax.explaining.grad_cam import grad_cam, grad_cam_weights
+from hybrid_jax.explaining.methods.class_score import class_score
+from hybrid_jax.explaining.methods.grad_cam import grad_cam, grad_cam_weights
 from hybrid_jax.explaining.observed_model import run_observed
 
 CLASSES = jnp.array([2, 0], jnp.int32)

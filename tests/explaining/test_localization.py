@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hybrid_jax.explaining.localization import (
+from hybrid_jax.explaining.localization.heat_map_scores import (
     box_share,
     energy_in_boxes,
     inside_boxes,

@@ -8,8 +8,8 @@ import pytest
 from small_hybrid import IMAGE_HW, hybrid
 
 from hybrid_jax.explaining.from_seen import SeenModel
-from hybrid_jax.explaining.level_energy import level_energy
-from hybrid_jax.explaining.position_similarity import position_similarity
+from hybrid_jax.explaining.methods.level_energy import level_energy
+from hybrid_jax.explaining.methods.position_similarity import position_similarity
 
 
 def test_energy_is_the_root_mean_square_of_a_cell():

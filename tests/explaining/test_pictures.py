@@ -5,11 +5,11 @@ import pytest
 
 from hybrid_jax.data.transforms.center_crop import CenterCrop
 from hybrid_jax.data.transforms.sample import sample_of
-from hybrid_jax.explaining.color_map import colored, overlaid, scaled
-from hybrid_jax.explaining.explained_image import ExplainedImage
+from hybrid_jax.explaining.drawing.color_map import colored, overlaid, scaled
+from hybrid_jax.explaining.drawing.explained_image import ExplainedImage
+from hybrid_jax.explaining.drawing.panels import Panel, in_rows
+from hybrid_jax.explaining.drawing.pictures import all_maps, overview
 from hybrid_jax.explaining.explanation import CellMap, Explanation
-from hybrid_jax.explaining.panels import Panel, in_rows
-from hybrid_jax.explaining.pictures import all_maps, overview
 
 GREEN = (50, 200, 50)  # of no letter
 

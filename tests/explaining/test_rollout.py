@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.explaining.attention_maps import rollout_on_image
-from hybrid_jax.explaining.rollout import rollout
+from hybrid_jax.explaining.methods.attention_maps import rollout_on_image
+from hybrid_jax.explaining.methods.rollout import rollout
 from hybrid_jax.explaining.token_layout import Layout
 
 B, HEADS, PREFIX = 2, 3, 1

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.explaining.attention_distance import attention_distance
+from hybrid_jax.explaining.methods.attention_distance import attention_distance
 from hybrid_jax.explaining.token_layout import Layout, Layouts
 
 HW = (60, 92)  # 8 x 12 cells at stride 8, 4 x 6 at 16, 2 x 3 at 32

@@ -8,7 +8,7 @@ from flax import nnx
 
 from hybrid_jax.data.shapes.shapes import SPLITS, TEXTURES, draw_example
 from hybrid_jax.explaining.explain import explain
-from hybrid_jax.explaining.localization import (
+from hybrid_jax.explaining.localization.heat_map_scores import (
     box_share,
     energy_in_boxes,
     pointing_game,

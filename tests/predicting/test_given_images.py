@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybrid_jax.data.formats.decode import read_image
+from hybrid_jax.data.formats.decoding.decode import read_image
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.predicting.given_images import GivenImages
 

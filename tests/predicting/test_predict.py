@@ -9,7 +9,7 @@ from PIL import Image
 from saved_run import TASKS, config_of, saved
 
 import hybrid_jax
-from hybrid_jax.data.formats.decode import read_mask
+from hybrid_jax.data.formats.decoding.decode import read_mask
 from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.predicting.class_names import published_names
 from hybrid_jax.predicting.predict_run import predict_run

@@ -13,7 +13,7 @@ from saved_run import TASKS, config_of, saved
 from small_run import command, run
 
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.formats.decode import read_image, read_mask
+from hybrid_jax.data.formats.decoding.decode import read_image, read_mask
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.normalize_image import normalize_image
 from hybrid_jax.predicting.predict_run import predict_run

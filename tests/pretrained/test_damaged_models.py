@@ -9,8 +9,8 @@ from google_writer import GoogleModel, drawn, expected, shapes
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.fill import match
-from hybrid_jax.pretrained.published_file import open_published
 
 MODEL = GoogleModel(pre_logits=20, depth=1)
 FILE = drawn(shapes(MODEL))

@@ -8,12 +8,12 @@ import pytest
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Architecture
+from hybrid_jax.pretrained.files.published_file import PublishedFile
 from hybrid_jax.pretrained.model_branch import (
     check_same_kind,
     keys_of_settings,
     settings_of,
 )
-from hybrid_jax.pretrained.published_file import PublishedFile
 from hybrid_jax.specs import ResNetSpec, ViTSpec
 
 PARTS = ("resnet", "vit")

@@ -14,8 +14,8 @@ from google_writer import shapes
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained import save
-from hybrid_jax.pretrained.array_file import open_arrays
 from hybrid_jax.pretrained.dialect import Preprocessing
+from hybrid_jax.pretrained.files.array_file import open_arrays
 from hybrid_jax.pretrained.save import save_pretrained
 
 

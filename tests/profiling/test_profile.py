@@ -23,7 +23,7 @@ from hybrid_jax.profiling.description import Attention
 from hybrid_jax.profiling.memory_estimate import ResidualBytes
 from hybrid_jax.profiling.profile import describe, profile
 from hybrid_jax.programs.flop_count import Product
-from hybrid_jax.train.reporting.forward_pass import trace_forward
+from hybrid_jax.train.measuring.forward_pass import trace_forward
 from hybrid_jax.train.state import make_init, merge_model
 
 # name -> GMAC of one image, 1000 classes, computed from the layers' sizes.

@@ -11,7 +11,7 @@ from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.errors import UserError
 from hybrid_jax.robustness.changed_batch import BatchChanger
-from hybrid_jax.robustness.known_truth import KnownTruth
+from hybrid_jax.robustness.moving.known_truth import KnownTruth
 from hybrid_jax.robustness.passes import CLEAN, Pass
 from hybrid_jax.robustness.score_passes import PassScorer
 from hybrid_jax.robustness.suite import Draw

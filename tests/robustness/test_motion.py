@@ -7,8 +7,8 @@ import pytest
 from sample_images import sample_images
 from scipy import ndimage
 
-from hybrid_jax.robustness.known_truth import KnownTruth
-from hybrid_jax.robustness.motion import (
+from hybrid_jax.robustness.moving.known_truth import KnownTruth
+from hybrid_jax.robustness.moving.motion import (
     Motion,
     moved_boxes,
     moved_image,
@@ -16,7 +16,7 @@ from hybrid_jax.robustness.motion import (
     moved_points,
     reflected,
 )
-from hybrid_jax.robustness.moved_truth import MovedTruth
+from hybrid_jax.robustness.moving.moved_truth import MovedTruth
 from hybrid_jax.robustness.suite import Draw
 from hybrid_jax.robustness.suites import SUITES
 

@@ -9,8 +9,8 @@ from saved_run import config_of, saved
 from hybrid_jax.contracts import Source
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.ops.boxes import original_boxes
-from hybrid_jax.robustness.known_truth import KnownTruth
-from hybrid_jax.robustness.motion_suite import MotionSuite
+from hybrid_jax.robustness.moving.known_truth import KnownTruth
+from hybrid_jax.robustness.moving.motion_suite import MotionSuite
 from hybrid_jax.robustness.passes import CLEAN, Pass
 from hybrid_jax.robustness.score_passes import PassScorer
 from hybrid_jax.tasks.detection.task import Detection

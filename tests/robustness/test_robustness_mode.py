@@ -20,9 +20,9 @@ from hybrid_jax.evaluate import evaluate
 from hybrid_jax.robustness.corruptions import CORRUPTIONS, corrupt
 from hybrid_jax.robustness.measure import measure_robustness
 from hybrid_jax.robustness.passes import CLEAN, Pass
-from hybrid_jax.robustness.record import Record
+from hybrid_jax.robustness.results.record import Record
+from hybrid_jax.robustness.results.summary import compared, summary
 from hybrid_jax.robustness.settings import check_baseline
-from hybrid_jax.robustness.summary import compared, summary
 
 FEW = dict(corruptions=["contrast", "impulse_noise", "saturate"], severities=[1, 5])
 EXAMPLES = 24

@@ -7,8 +7,8 @@ from PIL import Image
 
 from hybrid_jax.plot_look import ABSENT
 from hybrid_jax.robustness.passes import CLEAN, passes_of
-from hybrid_jax.robustness.plots import _figure, curve, legend_names, write_plots
-from hybrid_jax.robustness.summary import summary
+from hybrid_jax.robustness.results.plots import _figure, curve, legend_names, write_plots
+from hybrid_jax.robustness.results.summary import summary
 
 SUITES = ["corruptions", "rotation", "occlusion"]
 

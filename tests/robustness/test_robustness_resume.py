@@ -12,7 +12,7 @@ from hybrid_jax.robustness import measure as measuring
 from hybrid_jax.robustness.held_batches import HeldBatches
 from hybrid_jax.robustness.measure import measure_robustness
 from hybrid_jax.robustness.passes import CLEAN, Pass, passes_of
-from hybrid_jax.robustness.record import FILE, Record, continued_record, read_record
+from hybrid_jax.robustness.results.record import FILE, Record, continued_record, read_record
 from hybrid_jax.robustness.score_passes import PassScorer
 
 FEW = dict(corruptions=["contrast", "brightness"], severities=[1, 5])
@@ -124,7 +124,7 @@ def test_record_that_cannot_be_written_says_how_to_go_on(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hybrid_jax.robustness.record.write_whole", full)
+    monkeypatch.setattr("hybrid_jax.robustness.results.record.write_whole", full)
     with pytest.raises(UserError, match="No space left on device.*same command again"):
         Record(epath.Path(tmp_path), settings={}).add({CLEAN: {"top1": 0.5}})
 

@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from hybrid_jax.config import defaults
-from hybrid_jax.studies.sizes import Size
+from hybrid_jax.studies.planning.sizes import Size
 from hybrid_jax.studies.study import study
 from hybrid_jax.studies.study_config import study_config
 

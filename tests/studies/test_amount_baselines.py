@@ -3,7 +3,7 @@
 import pytest
 from stub_study import carry_out
 
-from hybrid_jax.studies.table import study_table
+from hybrid_jax.studies.results.table import study_table
 
 PAIRS = {
     f"{fusion}{ending}": {"model.fusion": fusion, "data.train_fraction": share}

@@ -6,10 +6,10 @@ from PIL import Image
 
 from hybrid_jax.config_files import named
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies.plan_table import plan_notes
-from hybrid_jax.studies.readiness import lengths_of
+from hybrid_jax.studies.planning.plan_table import plan_notes
+from hybrid_jax.studies.planning.readiness import lengths_of
+from hybrid_jax.studies.planning.sizes import Size
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.sizes import Size
 
 
 def fill(folder, *, count=10):

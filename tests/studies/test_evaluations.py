@@ -7,8 +7,8 @@ from stub_study import carry_out
 from stub_training import scores_of
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies.intervals import paired_interval
-from hybrid_jax.studies.table import study_table
+from hybrid_jax.studies.results.intervals import paired_interval
+from hybrid_jax.studies.results.table import study_table
 
 EVALUATIONS = {
     "noise": {"eval.split": "test_noise"},

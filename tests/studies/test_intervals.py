@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from hybrid_jax.studies.intervals import paired_interval
+from hybrid_jax.studies.results.intervals import paired_interval
 
 
 def test_three_pairs_by_hand():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hybrid_jax.studies.machine_share import machine_shares
+from hybrid_jax.studies.planning.machine_share import machine_shares
 
 
 def shares(count, tmp_path, *, gpus=(), visible=None):

@@ -6,9 +6,9 @@ import pytest
 import stub_study
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies.matching import check_matched
+from hybrid_jax.studies.planning.matching import check_matched
+from hybrid_jax.studies.planning.sizes import Size, size_of, sizes_of
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.sizes import Size, size_of, sizes_of
 
 PAIR = {
     "resnet": {"model.fusion": "resnet"},

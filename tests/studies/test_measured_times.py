@@ -11,8 +11,8 @@ from small_run import ROOT
 from stub_study import carry_out
 
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies.run_lock import RunLock
-from hybrid_jax.studies.sizes import Size
+from hybrid_jax.studies.planning.sizes import Size
+from hybrid_jax.studies.running.run_lock import RunLock
 
 PAIR = {
     "resnet": {"model.fusion": "resnet"},
@@ -107,7 +107,7 @@ def test_waiting_for_the_probes_of_another_process_is_told(tmp_path, monkeypatch
             held.pop().close()
         sleep(seconds)
 
-    monkeypatch.setattr("hybrid_jax.studies.probe.time.sleep", let_go)
+    monkeypatch.setattr("hybrid_jax.studies.planning.probe.time.sleep", let_go)
     carry_out(tmp_path, measure=size, plan_only=True, **OPTIONS)
     printed = capsys.readouterr().out
     assert printed.count("waiting for the probes that process ") == 1

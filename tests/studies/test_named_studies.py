@@ -8,10 +8,10 @@ from ml_collections import config_flags
 
 from hybrid_jax.config_files import folder, named, study_lines
 from hybrid_jax.models.hybrid import list_fusions
-from hybrid_jax.studies.matching import check_matched
-from hybrid_jax.studies.plan import trials
+from hybrid_jax.studies.planning.matching import check_matched
+from hybrid_jax.studies.planning.plan import trials
+from hybrid_jax.studies.planning.sizes import size_of, sizes_of
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.sizes import size_of, sizes_of
 
 
 @pytest.mark.parametrize("name", study_lines())

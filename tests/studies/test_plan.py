@@ -3,8 +3,8 @@
 import pytest
 import stub_study
 
-from hybrid_jax.studies.choice import at_an_edge, choose
-from hybrid_jax.studies.plan import finals, number_of_runs, own_first, trials
+from hybrid_jax.studies.planning.plan import finals, number_of_runs, own_first, trials
+from hybrid_jax.studies.results.choice import at_an_edge, choose
 from hybrid_jax.studies.settings import study_of
 
 

@@ -8,12 +8,12 @@ from rich.console import Console
 from stub_study import carry_out
 
 from hybrid_jax.plot_look import ABSENT
-from hybrid_jax.studies.flops import flops_of
-from hybrid_jax.studies.plan_table import plan_notes, plan_rows
-from hybrid_jax.studies.readiness import lengths_of
+from hybrid_jax.studies.planning.flops import flops_of
+from hybrid_jax.studies.planning.plan_table import plan_notes, plan_rows
+from hybrid_jax.studies.planning.readiness import lengths_of
+from hybrid_jax.studies.planning.sizes import Size
+from hybrid_jax.studies.results.shown import aligned, draw
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.shown import aligned, draw
-from hybrid_jax.studies.sizes import Size
 
 ONE = {"resnet": {"model.fusion": "resnet"}}
 SIZES = {"resnet": (Size(1000, 2000), Size(1000, 3000))}

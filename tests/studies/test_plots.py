@@ -6,10 +6,13 @@ import pytest
 from stub_study import carry_out
 
 from hybrid_jax.plot_look import ABSENT
-from hybrid_jax.studies.plots.cost_plot import cost_plot, pareto_front
-from hybrid_jax.studies.plots.curves_plot import curves_plot, validation_curves
-from hybrid_jax.studies.plots.save_plots import save_plots
-from hybrid_jax.studies.plots.sensitivity_plot import sensitivity_plot, tuned_numbers
+from hybrid_jax.studies.results.plots.cost_plot import cost_plot, pareto_front
+from hybrid_jax.studies.results.plots.curves_plot import curves_plot, validation_curves
+from hybrid_jax.studies.results.plots.save_plots import save_plots
+from hybrid_jax.studies.results.plots.sensitivity_plot import (
+    sensitivity_plot,
+    tuned_numbers,
+)
 from hybrid_jax.studies.short_keys import short_keys
 
 

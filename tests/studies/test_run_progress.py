@@ -4,8 +4,8 @@ import types
 
 from stub_study import carry_out
 
-from hybrid_jax.studies import run_progress
-from hybrid_jax.studies.run_progress import RunProgress
+from hybrid_jax.studies.running import run_progress
+from hybrid_jax.studies.running.run_progress import RunProgress
 
 
 def _job(tmp_path, text):

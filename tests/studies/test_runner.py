@@ -14,7 +14,7 @@ from forked_process import ForkedProcess
 from small_run import ROOT
 from stub_study import carry_out, saved
 
-from hybrid_jax.studies.run_lock import RunLock
+from hybrid_jax.studies.running.run_lock import RunLock
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_ctrl_c_tells_what_is_done(tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         sleep(seconds)
 
-    monkeypatch.setattr("hybrid_jax.studies.runner.time.sleep", interrupted)
+    monkeypatch.setattr("hybrid_jax.studies.running.runner.time.sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         carry_out(tmp_path, jobs=1)
     assert capsys.readouterr().err.endswith(

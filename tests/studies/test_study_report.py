@@ -7,12 +7,12 @@ from stub_study import carry_out
 from hybrid_jax.config_files import folder, study_lines
 from hybrid_jax.data.sources.digits import DigitsSource
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies.plots.cost_plot import cost_plot
-from hybrid_jax.studies.report import report
+from hybrid_jax.studies.planning.sizes import Size
+from hybrid_jax.studies.results.plots.cost_plot import cost_plot
+from hybrid_jax.studies.results.report import report
+from hybrid_jax.studies.results.table import study_table
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.sizes import Size
 from hybrid_jax.studies.study_keys import study_keys
-from hybrid_jax.studies.table import study_table
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from stub_training import views_of
 
 from hybrid_jax.data import sources
 from hybrid_jax.errors import UserError
-from hybrid_jax.studies import readiness
-from hybrid_jax.studies.flops import flops_of
-from hybrid_jax.studies.intervals import paired_interval
-from hybrid_jax.studies.localization import baselines_of_view
+from hybrid_jax.studies.planning import readiness
+from hybrid_jax.studies.planning.flops import flops_of
+from hybrid_jax.studies.planning.sizes import Size
+from hybrid_jax.studies.results.intervals import paired_interval
+from hybrid_jax.studies.results.localization import baselines_of_view
+from hybrid_jax.studies.results.table import study_table
 from hybrid_jax.studies.settings import study_of
-from hybrid_jax.studies.sizes import Size
-from hybrid_jax.studies.table import study_table
 
 VARIANTS = {
     name: {"model.fusion": name} for name in ("resnet", "late_concat", "sequential", "vit")

@@ -11,7 +11,7 @@ from train_examples import new_state, small_experiment
 
 from hybrid_jax.config import changed
 from hybrid_jax.contracts import DatasetInfo
-from hybrid_jax.data.formats import decode
+from hybrid_jax.data.formats.decoding import decode
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.train.evaluation import evaluate_split
 

@@ -4,7 +4,7 @@ import pathlib
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from hybrid_jax.data.formats.class_names import one_class_note
+from hybrid_jax.data.formats.classes.class_names import one_class_note
 from hybrid_jax.data.formats.image_files import EXTENSIONS, folders_in, images_in
 from hybrid_jax.data.formats.splits import split_called
 from hybrid_jax.errors import UserError

@@ -13,7 +13,7 @@ import safetensors.numpy
 from PIL import Image
 
 from hybrid_jax.contracts import Example
-from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image, read_mask
 
 _FILES = ("image", "segmentation")
 _NOT_KEPT = (*_FILES, "faulty", "faults")

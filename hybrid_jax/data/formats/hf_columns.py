@@ -6,7 +6,7 @@ The layouts: huggingface.co/docs/datasets, "Create an image dataset".
 import dataclasses
 from typing import Any
 
-from hybrid_jax.data.formats.class_names import in_order
+from hybrid_jax.data.formats.classes.class_names import in_order
 
 _IMAGES = ("image", "img")
 _LABELS = ("label", "labels", "fine_label")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_jax.contracts import Example
-from hybrid_jax.data.formats import cityscapes_classes
+from hybrid_jax.data.formats.classes import cityscapes as cityscapes_classes
 from hybrid_jax.errors import UserError
 
 _IMAGES = ("image", "image_left", "img", "picture", "photo")

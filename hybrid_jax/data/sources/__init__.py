@@ -10,13 +10,13 @@ import pathlib
 from ml_collections import ConfigDict
 
 from hybrid_jax.contracts import Source
-from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.checks.checked_source import CheckedSource
+from hybrid_jax.data.checks.first_look import faults_note, first_look, refuse_mostly_wrong
+from hybrid_jax.data.checks.source_checks import check_class_names
 from hybrid_jax.data.example_share import ExampleShare
-from hybrid_jax.data.first_look import faults_note, first_look, refuse_mostly_wrong
-from hybrid_jax.data.formats.class_names import one_class_note
+from hybrid_jax.data.formats.classes.class_names import one_class_note
 from hybrid_jax.data.mapped_masks import MappedMasks
 from hybrid_jax.data.reading import reading_as
-from hybrid_jax.data.source_checks import check_class_names
 from hybrid_jax.errors import UserError
 from hybrid_jax.registry import Registry
 

@@ -3,8 +3,8 @@
 import pathlib
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.coco_images import CocoImages
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.coco.images import CocoImages
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.sources import SOURCES
 
 

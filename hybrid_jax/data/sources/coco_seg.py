@@ -6,10 +6,10 @@ import unicodedata
 import numpy as np
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.coco_images import CocoImages
-from hybrid_jax.data.formats.coco_outlines import drawn
-from hybrid_jax.data.formats.decode import image_hw, read_image
-from hybrid_jax.data.formats.mask_classes import largest_hw
+from hybrid_jax.data.formats.classes.mask_classes import largest_hw
+from hybrid_jax.data.formats.coco.images import CocoImages
+from hybrid_jax.data.formats.coco.outlines import drawn
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, UserError
 

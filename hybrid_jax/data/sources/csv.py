@@ -6,16 +6,17 @@ import unicodedata
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.class_list import listed_classes
-from hybrid_jax.data.formats.class_names import (
+from hybrid_jax.data.checks.source_checks import check_location, check_split
+from hybrid_jax.data.formats.classes.class_list import listed_classes
+from hybrid_jax.data.formats.classes.class_names import (
     alike_note,
     gap_note,
     in_order,
     one_class_note,
 )
-from hybrid_jax.data.formats.csv_splits import WHOLE, csv_splits
-from hybrid_jax.data.formats.csv_table import CsvTable
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.csv.splits import WHOLE, csv_splits
+from hybrid_jax.data.formats.csv.table import CsvTable
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.splits import (
     USUAL_NAMES,
     held_out,
@@ -25,7 +26,6 @@ from hybrid_jax.data.formats.splits import (
     shared_out_note,
 )
 from hybrid_jax.data.formats.written_paths import found_file
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError, nearest
 

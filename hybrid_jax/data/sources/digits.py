@@ -8,8 +8,8 @@ import functools
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.checks.source_checks import check_no_location, check_split
 from hybrid_jax.data.load_once import LoadOnce
-from hybrid_jax.data.source_checks import check_no_location, check_split
 from hybrid_jax.data.sources import SOURCES
 
 SPLITS = ("train", "validation", "test")

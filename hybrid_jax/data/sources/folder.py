@@ -5,14 +5,15 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.checks.source_checks import check_location, check_split
 from hybrid_jax.data.formats.class_folders import (
     check_class_folders,
     folders_by_name,
     left_out_notes,
     split_folders,
 )
-from hybrid_jax.data.formats.class_names import gap_note
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.classes.class_names import gap_note
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import (
     EXTENSIONS,
     passed_over,
@@ -26,7 +27,6 @@ from hybrid_jax.data.formats.splits import (
     shared_by_class,
     shared_out_note,
 )
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError, nearest
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.checks.source_checks import check_location, check_split
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.hf_columns import columns_of, names_of_codes
 from hybrid_jax.data.formats.splits import held_out, held_out_note, split_called
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError, nearest
 

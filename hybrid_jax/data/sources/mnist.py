@@ -11,8 +11,8 @@ import struct
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.checks.source_checks import check_location, check_split
 from hybrid_jax.data.load_once import LoadOnce
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import UserError
 

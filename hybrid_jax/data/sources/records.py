@@ -7,10 +7,10 @@ import os
 from etils import epath
 
 from hybrid_jax.contracts import Example
+from hybrid_jax.data.checks.source_checks import check_location, check_split
 from hybrid_jax.data.formats.example_record import from_record
 from hybrid_jax.data.formats.record_folder import read_record_folder
 from hybrid_jax.data.load_once import LoadOnce
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 

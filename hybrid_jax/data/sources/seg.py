@@ -7,10 +7,9 @@ import unicodedata
 import numpy as np
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.class_list import listed_classes
-from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
-from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
-from hybrid_jax.data.formats.mask_classes import (
+from hybrid_jax.data.checks.source_checks import check_location, check_split
+from hybrid_jax.data.formats.classes.class_list import listed_classes
+from hybrid_jax.data.formats.classes.mask_classes import (
     BINARY_NOTE,
     are_binary,
     ids_in,
@@ -18,6 +17,8 @@ from hybrid_jax.data.formats.mask_classes import (
     numbered_classes,
     unseen_ids_note,
 )
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.image_files import EXTENSIONS, files_below
 from hybrid_jax.data.formats.paired_folders import PairedFolders, paired_folders
 from hybrid_jax.data.formats.splits import (
     USUAL_NAMES,
@@ -28,7 +29,6 @@ from hybrid_jax.data.formats.splits import (
     split_called,
     usual_names,
 )
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, UserError
 

@@ -11,9 +11,9 @@ import numpy as np
 import tqdm
 
 from hybrid_jax.contracts import DatasetInfo, Example
+from hybrid_jax.data.checks.source_checks import check_no_location, check_split
 from hybrid_jax.data.load_once import LoadOnce
 from hybrid_jax.data.shapes import shapes
-from hybrid_jax.data.source_checks import check_no_location, check_split
 from hybrid_jax.data.sources import SOURCES
 
 _PER_IMAGE = ("image", "label", "texture", "layout", "segmentation", "instances")

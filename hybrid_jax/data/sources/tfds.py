@@ -11,14 +11,15 @@ import numpy as np
 from PIL import Image
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.decode import as_rgb
-from hybrid_jax.data.formats.mask_classes import (
+from hybrid_jax.data.checks.source_checks import check_location, check_split
+from hybrid_jax.data.formats.classes.mask_classes import (
     BINARY_NOTE,
     are_binary,
     ids_of,
     numbered_classes,
     unseen_ids_note,
 )
+from hybrid_jax.data.formats.decoding.decode import as_rgb
 from hybrid_jax.data.formats.tfds_features import (
     boxes_in,
     find_features,
@@ -26,7 +27,6 @@ from hybrid_jax.data.formats.tfds_features import (
     mask_in,
 )
 from hybrid_jax.data.load_once import LoadOnce
-from hybrid_jax.data.source_checks import check_location, check_split
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadImageError, UserError
 

@@ -3,12 +3,17 @@
 import pathlib
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.class_list import BACKGROUND, listed_classes
-from hybrid_jax.data.formats.class_names import alike_note
-from hybrid_jax.data.formats.decode import image_hw, read_image
-from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
-from hybrid_jax.data.formats.voc_xml import names_in, objects_in, read_voc_xml, size_hw_in
-from hybrid_jax.data.source_checks import check_location
+from hybrid_jax.data.checks.source_checks import check_location
+from hybrid_jax.data.formats.classes.class_list import BACKGROUND, listed_classes
+from hybrid_jax.data.formats.classes.class_names import alike_note
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
+from hybrid_jax.data.formats.voc.folders import CLASSES, VocFolders
+from hybrid_jax.data.formats.voc.xml_file import (
+    names_in,
+    objects_in,
+    read_voc_xml,
+    size_hw_in,
+)
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError
 

@@ -3,11 +3,11 @@
 import pathlib
 
 from hybrid_jax.contracts import VOID, DatasetInfo, Example
-from hybrid_jax.data.formats.class_list import listed_classes
-from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
-from hybrid_jax.data.formats.mask_classes import largest_hw
-from hybrid_jax.data.formats.voc_folders import CLASSES, VocFolders
-from hybrid_jax.data.source_checks import check_location
+from hybrid_jax.data.checks.source_checks import check_location
+from hybrid_jax.data.formats.classes.class_list import listed_classes
+from hybrid_jax.data.formats.classes.mask_classes import largest_hw
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.voc.folders import CLASSES, VocFolders
 from hybrid_jax.data.sources import SOURCES
 
 

@@ -7,8 +7,9 @@ import pathlib
 import numpy as np
 
 from hybrid_jax.contracts import DatasetInfo, Example
-from hybrid_jax.data.formats.class_names import gap_note
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.checks.source_checks import check_location, check_split
+from hybrid_jax.data.formats.classes.class_names import gap_note
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import passed_over
 from hybrid_jax.data.formats.splits import (
     USUAL_NAMES,
@@ -17,15 +18,14 @@ from hybrid_jax.data.formats.splits import (
     share_of,
     shared_out_note,
 )
-from hybrid_jax.data.formats.yolo_folders import (
+from hybrid_jax.data.formats.yolo.folders import (
     LabelFiles,
     check_stems,
     images_of,
     label_folder,
 )
-from hybrid_jax.data.formats.yolo_labels import YoloLabels, no_labels, read_yolo_labels
-from hybrid_jax.data.formats.yolo_yaml import WHOLE, read_yolo
-from hybrid_jax.data.source_checks import check_location, check_split
+from hybrid_jax.data.formats.yolo.labels import YoloLabels, no_labels, read_yolo_labels
+from hybrid_jax.data.formats.yolo.yaml_file import WHOLE, read_yolo
 from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError, UserError
 

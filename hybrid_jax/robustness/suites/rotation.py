@@ -2,8 +2,8 @@
 
 import jax
 
-from hybrid_jax.robustness.motion import Motion
-from hybrid_jax.robustness.motion_suite import MotionSuite
+from hybrid_jax.robustness.moving.motion import Motion
+from hybrid_jax.robustness.moving.motion_suite import MotionSuite
 from hybrid_jax.robustness.suites import SUITES
 
 _ONE_WAY = (15.0, 30.0, 45.0, 60.0, 90.0, 120.0, 150.0)

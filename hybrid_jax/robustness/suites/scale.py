@@ -2,8 +2,8 @@
 
 import jax
 
-from hybrid_jax.robustness.motion import Motion
-from hybrid_jax.robustness.motion_suite import MotionSuite
+from hybrid_jax.robustness.moving.motion import Motion
+from hybrid_jax.robustness.moving.motion_suite import MotionSuite
 from hybrid_jax.robustness.suites import SUITES
 
 

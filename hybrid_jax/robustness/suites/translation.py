@@ -2,8 +2,8 @@
 
 import jax
 
-from hybrid_jax.robustness.motion import Motion
-from hybrid_jax.robustness.motion_suite import MotionSuite
+from hybrid_jax.robustness.moving.motion import Motion
+from hybrid_jax.robustness.moving.motion_suite import MotionSuite
 from hybrid_jax.robustness.suites import SUITES
 
 _SHARES = (-0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3)

@@ -19,8 +19,8 @@ from orbax.checkpoint import v1 as ocp
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.older_layouts import as_saved, brought_up, older_shape
 from hybrid_jax.train.checkpoints.scores import CheckpointScores
+from hybrid_jax.train.measuring.finite_check import NonFiniteError
 from hybrid_jax.train.parallel.distributed import is_main_process
-from hybrid_jax.train.reporting.finite_check import NonFiniteError
 from hybrid_jax.train.state import TrainState, path_name
 
 

@@ -15,13 +15,13 @@ from hybrid_jax.errors import BadImageError
 from hybrid_jax.tasks.findings import Case, Findings
 from hybrid_jax.train.checkpoints.workdir import write_whole
 from hybrid_jax.train.experiment import Experiment
+from hybrid_jax.train.measuring.forward_pass import trace_forward
 from hybrid_jax.train.optimization.optimizer import branch_of
 from hybrid_jax.train.reporting.example_pictures import (
     case_record,
     sample_record,
     spread_indices,
 )
-from hybrid_jax.train.reporting.forward_pass import trace_forward
 from hybrid_jax.train.state import path_name
 
 FINDINGS_FILE = "findings.json"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hybrid_jax.data.formats.class_list import listed_classes
+from hybrid_jax.data.formats.classes.class_list import listed_classes
 from hybrid_jax.errors import UserError
 
 

@@ -5,7 +5,7 @@ import pytest
 from data_examples import random_image, truncate
 from PIL import Image
 
-from hybrid_jax.data.formats.decode import as_rgb, image_hw, read_image, read_mask
+from hybrid_jax.data.formats.decoding.decode import as_rgb, image_hw, read_image, read_mask
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 
 

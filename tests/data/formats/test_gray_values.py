@@ -5,11 +5,11 @@ import pytest
 from data_examples import data_config
 from PIL import Image
 
-from hybrid_jax.data.formats.decode import read_image
-from hybrid_jax.data.formats.gray_values import gray_values_in
+from hybrid_jax.data.checks.unused_bits import refuse_unused_bits, unused_bits
+from hybrid_jax.data.formats.decoding.decode import read_image
+from hybrid_jax.data.formats.decoding.gray_values import gray_values_in
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.data.sources import open_source, open_split
-from hybrid_jax.data.unused_bits import refuse_unused_bits, unused_bits
 from hybrid_jax.errors import BadImageError, UserError
 
 

@@ -3,7 +3,7 @@ import os
 import pytest
 from PIL import Image
 
-from hybrid_jax.data.formats.decode import image_hw, read_image
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image
 from hybrid_jax.data.formats.image_files import (
     EXTENSIONS,
     files_below,

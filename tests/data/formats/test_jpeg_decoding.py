@@ -9,9 +9,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.formats import fast_jpeg
-from hybrid_jax.data.formats.decode import read_image
-from hybrid_jax.data.formats.scaled_decoding import decoded_for, divisor_of
+from hybrid_jax.data.formats.decoding import fast_jpeg
+from hybrid_jax.data.formats.decoding.decode import read_image
+from hybrid_jax.data.formats.decoding.scaled_decoding import decoded_for, divisor_of
 
 
 def _jpeg(image: Image.Image, *, orientation: int = 1, **options) -> bytes:

@@ -6,7 +6,7 @@ from data_examples import data_config, random_image, write_class_folders
 from PIL import Image
 
 from hybrid_jax.data.example_loader import ExampleLoader
-from hybrid_jax.data.formats.decode import at_most_pixels, image_hw, read_image
+from hybrid_jax.data.formats.decoding.decode import at_most_pixels, image_hw, read_image
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadImageError
 

@@ -9,7 +9,7 @@ import pytest
 from data_examples import random_image
 from PIL import Image, ImageOps, PngImagePlugin
 
-from hybrid_jax.data.formats.decode import image_hw, read_image, read_mask
+from hybrid_jax.data.formats.decoding.decode import image_hw, read_image, read_mask
 from hybrid_jax.errors import BadImageError
 
 _XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {}/></x:xmpmeta>'

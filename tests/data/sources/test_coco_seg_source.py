@@ -10,7 +10,7 @@ from data_examples import data_config
 from dense_examples import write_image
 from pycocotools.coco import COCO
 
-from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.checks.checked_source import CheckedSource
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadAnnotationError, UserError

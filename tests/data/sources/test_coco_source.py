@@ -11,7 +11,7 @@ from dense_examples import coco_content, write_coco, write_image
 from PIL import Image
 from pycocotools.coco import COCO
 
-from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.checks.checked_source import CheckedSource
 from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dense_examples import write_image
 
-from hybrid_jax.data.checked_source import CheckedSource
+from hybrid_jax.data.checks.checked_source import CheckedSource
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 

@@ -8,8 +8,8 @@ from data_examples import data_config, random_image, truncate
 from dense_examples import write_image, write_mask
 from PIL import Image
 
-from hybrid_jax.data.checked_source import CheckedSource
-from hybrid_jax.data.formats.voc_folders import CLASSES
+from hybrid_jax.data.checks.checked_source import CheckedSource
+from hybrid_jax.data.formats.voc.folders import CLASSES
 from hybrid_jax.data.sources import open_source, open_split
 from hybrid_jax.errors import BadAnnotationError, BadImageError, UserError
 

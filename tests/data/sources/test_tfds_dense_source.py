@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hybrid_jax.data.formats.cityscapes_classes import CLASSES, scored_classes
+from hybrid_jax.data.formats.classes.cityscapes import CLASSES, scored_classes
 from hybrid_jax.data.sources import open_source
 from hybrid_jax.errors import BadImageError
 

@@ -21,10 +21,10 @@ from google_writer import (
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
-from hybrid_jax.pretrained import published_file
-from hybrid_jax.pretrained.array_file import open_arrays
 from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files import published_file
+from hybrid_jax.pretrained.files.array_file import open_arrays
 from hybrid_jax.pretrained.fill import match
 from hybrid_jax.pretrained.load import leaves_by_path
 from hybrid_jax.pretrained.model_branch import model_branch

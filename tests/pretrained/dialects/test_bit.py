@@ -10,8 +10,8 @@ import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import leaves_by_path
-from hybrid_jax.pretrained.published_file import open_published
 
 WIDTH, BLOCKS, CLASSES = 32, (2, 1), 5
 

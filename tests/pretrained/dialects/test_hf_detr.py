@@ -11,11 +11,11 @@ from hf_files import WAYS, torch, transformers
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.array_file import open_arrays
 from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files.array_file import open_arrays
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import leaves_by_path
-from hybrid_jax.pretrained.published_file import open_published
 
 SIZES = dict(
     d_model=32,

@@ -7,11 +7,11 @@ from hf_writer import CLASSES, DEPTH, HEADS, D, Pair, renamed, save
 
 import hybrid_jax
 from hybrid_jax.errors import UserError
-from hybrid_jax.pretrained.array_file import open_arrays
 from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files.array_file import open_arrays
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import leaves_by_path
-from hybrid_jax.pretrained.published_file import open_published
 
 BLOCKS, WIDTH = (1, 2, 1), 32
 # Of DPT, and of the classifier it was made from.

@@ -10,7 +10,7 @@ from hf_files import DPT, WAYS, answer, images, randomized, torch, transformers
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints
-from hybrid_jax.pretrained.published_file import open_published
+from hybrid_jax.pretrained.files.published_file import open_published
 
 K = 5
 

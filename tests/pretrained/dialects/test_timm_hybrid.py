@@ -9,8 +9,8 @@ import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import leaves_by_path
-from hybrid_jax.pretrained.published_file import open_published
 
 WIDTH, BLOCKS, D, DEPTH, MLP, GRID, CLASSES = 32, (1, 2), 24, 2, 40, 3, 5
 BACKBONE = "patch_embed.backbone."

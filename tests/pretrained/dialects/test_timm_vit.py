@@ -9,8 +9,8 @@ from shapes_alone import read, stored_of
 import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.pretrained.dialect import Hints
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.load import leaves_by_path
-from hybrid_jax.pretrained.published_file import open_published
 
 D, DEPTH, MLP, CLASSES = 24, 2, 40, 5
 VIT = "backbone/vit/"

@@ -22,10 +22,10 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import build_model
 from hybrid_jax.pretrained.dialect import Hints, StoredArray
 from hybrid_jax.pretrained.dialects import DIALECTS
+from hybrid_jax.pretrained.files.published_file import open_published
 from hybrid_jax.pretrained.fill import match
 from hybrid_jax.pretrained.load import leaves_by_path, native_size
 from hybrid_jax.pretrained.model_branch import model_branch
-from hybrid_jax.pretrained.published_file import open_published
 
 PLAIN = GoogleModel()
 HYBRID = GoogleModel(blocks=(2, 1), patch=1, grid=(4, 4))

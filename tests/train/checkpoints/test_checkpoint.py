@@ -19,7 +19,7 @@ from train_examples import (
 
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
-from hybrid_jax.train.reporting.finite_check import NonFiniteError
+from hybrid_jax.train.measuring.finite_check import NonFiniteError
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from small_run import command, rows, run, saved_steps, small_config
 from hybrid_jax.errors import UserError
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.reporting.finite_check import NonFiniteError, check_finite
+from hybrid_jax.train.measuring.finite_check import NonFiniteError, check_finite
 
 FINE = dict(loss=1.5, grad_norm=2.0, grad_norm_vit=0.5)
 

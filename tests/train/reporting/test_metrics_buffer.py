@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hybrid_jax.train.reporting.finite_check import NonFiniteError
-from hybrid_jax.train.reporting.metrics_buffer import MetricsBuffer
+from hybrid_jax.train.measuring.finite_check import NonFiniteError
+from hybrid_jax.train.measuring.metrics_buffer import MetricsBuffer
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from hybrid_jax.train.reporting import step_timer
-from hybrid_jax.train.reporting.step_timer import StepTimer
+from hybrid_jax.train.measuring import step_timer
+from hybrid_jax.train.measuring.step_timer import StepTimer
 
 
 class Clock:

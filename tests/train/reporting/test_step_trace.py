@@ -6,7 +6,7 @@ from etils import epath
 from small_run import small_config
 
 from hybrid_jax.train.loop import train
-from hybrid_jax.train.reporting.step_trace import StepTrace
+from hybrid_jax.train.measuring.step_trace import StepTrace
 
 
 @pytest.fixture

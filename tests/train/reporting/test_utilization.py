@@ -8,9 +8,9 @@ from small_run import small_config
 
 from hybrid_jax.profiling.profile import describe
 from hybrid_jax.train.experiment import prepare
-from hybrid_jax.train.reporting import utilization
-from hybrid_jax.train.reporting.step_timer import StepTimer
-from hybrid_jax.train.reporting.utilization import fastest_images_per_second
+from hybrid_jax.train.measuring import utilization
+from hybrid_jax.train.measuring.step_timer import StepTimer
+from hybrid_jax.train.measuring.utilization import fastest_images_per_second
 
 
 class Device:
