@@ -137,8 +137,14 @@ def _measure(
     total = -(-len(source) // config.eval.batch_size) * len(missing)
     shown = config.log.progress and is_main_process() and sys.stderr.isatty()
     first = 0  # of the passes that are being measured
+
+    def said() -> str:
+        last = min(first + size, len(missing))
+        some = f"pass {last}" if last == first + 1 else f"passes {first + 1} to {last}"
+        return f"measuring {some} of {len(missing)}"
+
     with (
-        heartbeat.during(lambda: f"measuring pass {first + 1} of {len(missing)}"),
+        heartbeat.during(said),
         tqdm(total=total, desc="robustness", leave=False, disable=not shown) as bar,
     ):
         for first in range(0, len(missing), size):

@@ -8,12 +8,14 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 from PIL import Image
+from recorded_heartbeat import Recorded
 from saved_run import config_of, saved
 
 from hybrid_jax.data.sources.shapes import ShapesSource
 from hybrid_jax.errors import BadImageError, UserError
 from hybrid_jax.explaining.explain_run import explain_run
 from hybrid_jax.explaining.explained_run import ExplainedRun
+from hybrid_jax.explaining.localization import split_scores
 from hybrid_jax.explaining.localization.heat_map_scores import (
     energy_in_boxes,
     pointing_game,
@@ -87,6 +89,20 @@ def test_localization_is_scored_on_the_split(run, few):
             energy_in_boxes(heat, boxes).mean(), abs=1e-4
         )
     assert 0.1 < found["uniform"] < 0.7
+
+
+def test_long_scoring_tells_how_far_it_is(run, few, monkeypatch):
+    explained, heartbeat, told = run[2], Recorded(), []
+    explain = ExplainedRun.explain
+
+    def noting(self, samples, **options):
+        told.append(heartbeat.status())
+        return explain(self, samples, **options)
+
+    monkeypatch.setattr(ExplainedRun, "explain", noting)
+    monkeypatch.setattr(split_scores, "Heartbeat", lambda **_: heartbeat)
+    localization_scores(explained, few)
+    assert told == [f"explaining image {n} of 36: 0 s" for n in (32, 36)]
 
 
 @pytest.mark.parametrize("choice", ["raise", "skip"])

@@ -63,7 +63,12 @@ def test_interrupted_measurement_goes_on(run, scored, monkeypatch, held):
     assert measure_robustness(config, str(path), **FEW) == found
 
 
-def test_passes_are_told(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [(True, ["pass 1 of 2", "pass 2 of 2"]), (False, ["passes 1 to 2 of 2"])],
+)
+def test_passes_are_told(run, monkeypatch, held, words):
+    monkeypatch.setattr(measuring, "fits_in_memory", lambda *_, **__: held)
     heartbeat, told, scores = Recorded(), [], PassScorer.scores
 
     def noting(self, stream, passes, **options):
@@ -75,7 +80,7 @@ def test_passes_are_told(run, monkeypatch):
     config, path = run
     measure_robustness(config, str(path), corruptions=["contrast"], severities=[1])
     assert heartbeat.phases[0] == "opening the data and restoring the checkpoint"
-    assert told == ["measuring pass 1 of 2: 0 s", "measuring pass 2 of 2: 0 s"]
+    assert told == [f"measuring {some}: 0 s" for some in words]
 
 
 def test_more_passes_are_added_to_a_record(run, scored):

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -31,11 +32,12 @@ def started(workdir):
     return {str(f.relative_to(workdir)): len(f.read_text().splitlines()) for f in files}
 
 
-def begin(workdir, *, jobs=1, seconds, stderr=sys.__stderr__):
+def begin(workdir, *, jobs=1, seconds, gate="", stderr=sys.__stderr__):
     folders = (ROOT, ROOT / "tests", pathlib.Path(stub_study.__file__).parent)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
         "STUB_SECONDS": str(seconds),
+        "STUB_GATE": str(gate),
     }
     words = [sys.executable, "-m", "stub_study", str(workdir), str(jobs)]
     with open(os.devnull, "w") as nothing:
@@ -67,7 +69,9 @@ def test_same_command_again_runs_nothing(whole):
 
 
 def test_killed_study_goes_on_to_the_same_report(whole, tmp_path):
-    process = begin(tmp_path, jobs=2, seconds=0.6)
+    # The runs that are going on when the study is killed end when this test lets them.
+    gate = tmp_path / "gate"
+    process = begin(tmp_path, jobs=2, seconds=0.1, gate=gate)
     deadline = time.monotonic() + 120
     while not (
         len(list(tmp_path.glob("runs/*/result.json"))) >= 3
@@ -81,6 +85,7 @@ def test_killed_study_goes_on_to_the_same_report(whole, tmp_path):
     # What runs still has its lock, so that the next study waits for it.
     assert any(is_held(file.parent) for file in tmp_path.glob("runs/*/running"))
     assert not (tmp_path / "study.json").exists()
+    threading.Timer(0.5, gate.touch).start()
     carry_out(tmp_path)
     assert not list(tmp_path.glob("runs/*/overlap"))  # with runs that outlived the study
     assert saved(tmp_path) == saved(whole)

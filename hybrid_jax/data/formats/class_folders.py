@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from hybrid_jax.data.formats.classes.class_names import one_class_note
-from hybrid_jax.data.formats.image_files import EXTENSIONS, folders_in, images_in
+from hybrid_jax.data.formats.image_files import folders_in, images_in
 from hybrid_jax.data.formats.splits import split_called
 from hybrid_jax.errors import UserError
 
@@ -106,7 +106,7 @@ def check_class_folders(
             )
     if len(folders) == 1:
         inside = [inner.name for inner in folders_in(folders[0])]
-        if inside and not _holds_image(folders[0]):
+        if inside and not images_in(folders[0]):
             raise UserError(
                 f"data {name!r}: {parent} holds one class only, {folders[0].name!r}, and "
                 f"that holds the folders {', '.join(inside[:_NAMED])}. If those are the "
@@ -114,7 +114,7 @@ def check_class_folders(
                 f"its images directly into the folder."
             )
         notes.append(one_class_note((folders[0].name,)))
-    elif deep := [f for f in folders if folders_in(f) and not _holds_image(f)]:
+    elif deep := [f for f in folders if folders_in(f) and not images_in(f)]:
         inner = folders_in(deep[0])[0].name
         notes.append(
             f"{len(deep)} of {len(folders)} class folders hold nothing but folders, such "
@@ -151,7 +151,3 @@ def left_out_notes(
                 f"{parent}, in no folder of a class, e.g. {loose[0]}"
             )
     return notes
-
-
-def _holds_image(folder: pathlib.Path) -> bool:
-    return any(path.name.lower().endswith(EXTENSIONS) for path in folder.iterdir())

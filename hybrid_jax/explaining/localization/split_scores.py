@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hybrid_jax.explaining.localization.heat_map_scores import (
     energy_in_boxes,
     pointing_game,
 )
+from hybrid_jax.train.reporting.heartbeat import Heartbeat, print_above_bars
 
 _BATCH = 32  # images; attention weights take (heads, N, N) of memory for each
 
@@ -34,7 +35,8 @@ def localization_scores(
     Args:
         run: the restored run.
         source: a split with boxes.
-        progress: whether to show a bar where there is a terminal.
+        progress: whether to show a bar where there is a terminal. Without one, a line
+            now and then tells how far it is.
 
     Returns:
         `examples`, how many were scored; `uniform`, the score of a uniform map; and by
@@ -52,9 +54,19 @@ def localization_scores(
     shown = progress and sys.stderr.isatty()
     bar = tqdm(total=len(source), desc="explaining", leave=False, disable=not shown)
     sums: dict[str, dict[str, Any]] = {}
-    count, uniform = 0, 0.0
-    with bar:
-        samples = _with_boxes(run, source, bar)
+    count, uniform, read = 0, 0.0, 0
+
+    def advance() -> None:
+        nonlocal read
+        read += 1
+        bar.update()
+
+    with (
+        Heartbeat(say=print_above_bars) as heartbeat,
+        heartbeat.during(lambda: f"explaining image {read:,} of {len(source):,}"),
+        bar,
+    ):
+        samples = _with_boxes(run, source, advance)
         while batch := list(itertools.islice(samples, _BATCH)):
             boxes = [_boxes(run, sample) for sample in batch]
             count += len(batch)
@@ -70,14 +82,16 @@ def localization_scores(
     return dict(examples=count, uniform=uniform / count, views=views)
 
 
-def _with_boxes(run: ExplainedRun, source: Source, bar: tqdm) -> Iterator[Sample]:
+def _with_boxes(
+    run: ExplainedRun, source: Source, advance: Callable[[], None]
+) -> Iterator[Sample]:
     choices = {
         BadImageError: run.data.on_bad_image,
         BadAnnotationError: run.data.on_bad_annotation,
     }
     skipped = tuple(error for error, choice in choices.items() if choice == "skip")
     for index in range(len(source)):
-        bar.update()
+        advance()
         try:
             sample = run.sample(source[index], with_boxes=True)
         except skipped:

@@ -64,7 +64,7 @@ class Runner:
                 stopped = self._run_all(jobs_once, running)
         except (KeyboardInterrupt, SystemExit):
             done = sum(map(self._has_result, jobs_once))
-            _say_interrupted(running, done=done, total=len(jobs_once))
+            _say_interrupted(running, jobs_once, done=done)
             raise
         if stopped:
             raise UserError(
@@ -165,10 +165,12 @@ class Runner:
         return result
 
 
-def _say_interrupted(running: Sequence[_Running], *, done: int, total: int) -> None:
+def _say_interrupted(
+    running: Sequence[_Running], jobs: Sequence[Job], *, done: int
+) -> None:
     """Says what a study that is asked to end leaves behind, in one line on stderr."""
-    is_scoring = any(one.job.evaluation is not None for one in running)
-    what = f"{done} of {total} {'scorings' if is_scoring else 'runs'} are done"
+    is_scoring = any(job.evaluation is not None for job in jobs)
+    what = f"{done} of {len(jobs)} {'scorings' if is_scoring else 'runs'} are done"
     if running and not is_scoring:
         # A second signal does not wait for the first one's saving.
         ended = all(one.process.poll() is not None for one in running)

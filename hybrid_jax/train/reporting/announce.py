@@ -103,8 +103,18 @@ def announce(
         )
     if frozen:
         print(f"{trained:,} of them are trained, {frozen:,} are frozen", flush=True)
+    if rates := _own_rates(config.optimizer):
+        print(rates, flush=True)
     if experiment.weights_report is not None:
         print(experiment.weights_report, flush=True)
+
+
+def _own_rates(optimizer: ConfigDict) -> str:
+    """Returns which parts learn at a rate of their own in words; '' if none does."""
+    rates = [f"{part} {rate:g}" for part, rate in optimizer.branch.items() if rate != 1.0]
+    if optimizer.layer_decay != 1.0:
+        rates.append(f"each layer below the top {optimizer.layer_decay:g} more")
+    return f"factors on the learning rate: {', '.join(rates)}" if rates else ""
 
 
 def _test_count(data: ConfigDict, record: DatasetRecord) -> str:

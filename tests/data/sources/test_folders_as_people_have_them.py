@@ -102,6 +102,7 @@ def test_odd_folders_that_may_be_meant_are_said(tmp_path):
     write_class_folders(tmp_path / "one", {"a": 9})
     write_class_folders(tmp_path / "deep", {"a/x": 3, "a/y": 3, "b": 6})
     (tmp_path / "one/a/b.heic").touch()
+    (tmp_path / "deep/a/._photo.png").touch()  # hidden, so it is no image
     one, deep = (
         open_source(f"folder:{tmp_path}/{n}", split="train").info.notes
         for n in ("one", "deep")

@@ -89,6 +89,22 @@ def test_what_is_odd_about_the_data_is_said_once(capsys):
     assert "data: --mode=check reads all of it once" in told
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ""),
+        (
+            {"optimizer.branch.vit": 0.3, "optimizer.layer_decay": 0.9},
+            "factors on the learning rate: vit 0.3, each layer below the top 0.9 more\n",
+        ),
+    ],
+)
+def test_parts_with_a_rate_of_their_own_are_named(changes, told, capsys):
+    announce(prepare(small_config(changes)), epath.Path("here"))
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    assert "".join(line for line in lines if "learning rate" in line) == told
+
+
 def test_data_without_a_test_split_has_no_count_of_it(tmp_path, capsys):
     write_class_folders(tmp_path, {"train/ant": 4, "train/bee": 4, "val/ant": 2})
     experiment = prepare(small_config({"data.name": f"folder:{tmp_path}"}))
