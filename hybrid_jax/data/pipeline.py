@@ -65,7 +65,7 @@ def train_batches(
     # Random steps come before the rows are shared out: Grain seeds them by position.
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
     rows = order.random_map(loader.train)
-    local_rows = ProcessRows(
+    local_rows = _local_rows(
         rows,
         batch_size=batch_size,
         process_index=process_index,
@@ -110,13 +110,27 @@ def eval_batches(
     _check_shares(source, batch_size=batch_size, process_count=process_count)
     loader = ExampleLoader(source, data=data, targets=targets)
     num_rows = math.ceil(len(source) / batch_size) * batch_size
-    local_rows = ProcessRows(
+    local_rows = _local_rows(
         grain.MapDataset.range(num_rows).map(loader.evaluate),
         batch_size=batch_size,
         process_index=process_index,
         process_count=process_count,
     )
     return GrainBatches(local_rows, batch_size=batch_size // process_count, data=data)
+
+
+def _local_rows(
+    rows: grain.MapDataset, *, batch_size: int, process_index: int, process_count: int
+) -> grain.MapDataset:
+    """Returns the rows of this process; all of them where there is one process."""
+    if process_count == 1:
+        return rows
+    return ProcessRows(
+        rows,
+        batch_size=batch_size,
+        process_index=process_index,
+        process_count=process_count,
+    )
 
 
 class ProcessRows(grain.MapDataset):
