@@ -29,7 +29,9 @@ _MUCH_MEMORY = 2 << 30
 def pytest_configure():
     """Begins before any module of the library is imported."""
     import border_checks
+    import quick_tracing
 
+    quick_tracing.collect_garbage_rarely()
     border_checks.install()
 
 
@@ -39,7 +41,7 @@ def pytest_collection_finish():
 
     quick_tracing.give_tracers_a_short_answer()
     quick_tracing.share_contexts()
-    quick_tracing.collect_garbage_rarely()
+    quick_tracing.keep_what_is_imported()
     global _forget_models
     _forget_models = quick_tracing.remember_models()
 

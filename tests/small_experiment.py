@@ -15,5 +15,6 @@ def get_config() -> ConfigDict:
     config.data.image_size = 16
     config.data.threads = 1
     config.train.batch_size = 8
+    config.eval.batch_size = 64  # few batches an evaluation
     config.log.update(every=1, tensorboard=False, report_page=False)
     return config

@@ -1,6 +1,7 @@
 """The habits of CONTRIBUTING.md that a machine can check, by reading the source."""
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -15,7 +16,6 @@ PACKAGE = pathlib.Path(hybrid_jax.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
-TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, FILES, strict=True)}
 
 # "file: function" -> why it may be longer than 60 lines.
 LONG_FUNCTIONS = {
@@ -35,6 +35,12 @@ FLAG_IMPORTS = {
 RESIZED_MAPS = {
     "models/decoders/pyramid_pooling.py": "its levels divide all of a map into as many bins"
 }
+
+
+@functools.cache
+def tree_of(name):
+    """Parses a file when a check wants it, not in every process that collects tests."""
+    return ast.parse((PACKAGE / name).read_text())
 
 
 def every_file(check):
@@ -79,13 +85,13 @@ def is_property(node):
 @every_file
 def test_module_says_what_it_is(name):
     if (PACKAGE / name).stat().st_size:
-        assert ast.get_docstring(TREES[name]), f"{name} has no docstring"
+        assert ast.get_docstring(tree_of(name)), f"{name} has no docstring"
 
 
 @every_file
 def test_public_names_have_docstrings(name):
     silent = []
-    for qualified, node, owner in definitions(TREES[name]):
+    for qualified, node, owner in definitions(tree_of(name)):
         if any(part.startswith("_") for part in qualified.split(".")):
             continue
         if is_protocol(owner) and len(node.body) == 1:
@@ -103,7 +109,7 @@ def test_public_names_have_docstrings(name):
 
 @every_file
 def test_functions_are_at_most_60_lines(name):
-    for node in functions(TREES[name]):
+    for node in functions(tree_of(name)):
         length = node.end_lineno - node.lineno + 1
         if f"{name}: {node.name}" not in LONG_FUNCTIONS:
             assert length <= 60, f"{name}: {node.name} has {length} lines"
@@ -118,7 +124,7 @@ def test_every_exception_is_still_one():
     lengths = {
         f"{name}: {node.name}": node.end_lineno - node.lineno + 1
         for name in NAMES
-        for node in functions(TREES[name])
+        for node in functions(tree_of(name))
     }
     assert set(POSITIONAL_OPTIONS) <= set(lengths)
     assert set(FLAG_IMPORTS) <= set(NAMES)
@@ -129,7 +135,7 @@ def test_every_exception_is_still_one():
 
 @every_file
 def test_options_are_keyword_only(name):
-    for qualified, node, _ in definitions(TREES[name]):
+    for qualified, node, _ in definitions(tree_of(name)):
         if isinstance(node, ast.ClassDef) or f"{name}: {qualified}" in POSITIONAL_OPTIONS:
             continue
         arguments = [*node.args.posonlyargs, *node.args.args]
@@ -160,7 +166,7 @@ def imports(tree):
 
 @every_file
 def test_nothing_imports_tensorflow(name):
-    roots = {module.split(".")[0] for module in imports(TREES[name])}
+    roots = {module.split(".")[0] for module in imports(tree_of(name))}
     assert not roots & {"tensorflow", "torch", "clu"}
 
 
@@ -169,7 +175,7 @@ def test_only_the_command_line_reads_flags(name):
     here = name == "main.py" or name.startswith("command_line/")
     if not here and name not in FLAG_IMPORTS:
         flags = {"absl.flags", "absl.app", "ml_collections.config_flags"}
-        assert not flags & set(imports(TREES[name]))
+        assert not flags & set(imports(tree_of(name)))
 
 
 @every_file
@@ -180,13 +186,13 @@ def test_nothing_unlocks_a_config(name):
 
 @every_file
 def test_no_star_imports(name):
-    assert not any(module.endswith(".*") for module in imports(TREES[name]))
+    assert not any(module.endswith(".*") for module in imports(tree_of(name)))
 
 
 @every_file
 def test_switch_is_called_train(name):
     words = {"deterministic", "is_training", "inference", "training"}
-    for node in functions(TREES[name]):
+    for node in functions(tree_of(name)):
         arguments = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)}
         assert not arguments & words, f"{name}: {node.name} takes {arguments & words}"
 

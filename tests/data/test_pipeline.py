@@ -100,18 +100,28 @@ def test_batches_do_not_depend_on_the_number_of_threads():
     _assert_same(one, four)
 
 
-def test_batches_do_not_depend_on_the_number_of_workers():
-    source = NumberedSource(50)
-    none, two = (
-        _train(
-            source,
-            count=5,
-            batch_size=64,
-            data=data_config(crop="random_resized", workers=workers),
-        )
-        for workers in (0, 2)
-    )
-    _assert_same(none, two)
+@pytest.fixture(scope="module")
+def in_workers():
+    """Batches of two workers, and the processes while they are read and once closed."""
+    data = data_config(crop="random_resized", workers=2)
+    options = dict(data=data, batch_size=64, seed=0, start_step=0)
+    stream = train_batches(NumberedSource(50), **options)
+    batches = list(itertools.islice(stream, 5))
+    during = multiprocessing.active_children()
+    stream.close()
+    return batches, during, multiprocessing.active_children()
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(in_workers):
+    data = data_config(crop="random_resized", workers=0)
+    none = _train(NumberedSource(50), count=5, batch_size=64, data=data)
+    _assert_same(none, in_workers[0])
+
+
+def test_close_ends_the_worker_processes(in_workers):
+    _, during, after = in_workers
+    assert len(during) == 2
+    assert not after
 
 
 def test_other_seed_gives_another_order_and_other_crops():
@@ -266,20 +276,6 @@ def test_each_flag_skips_and_counts_errors_of_its_own_kind_alone(flag):
         (batch,) = _evaluate(source, **options)
         assert batch["mask"].tolist() == [True, True, True, False]
         assert batch["skipped"].tolist() == [0, 0, 0, 1]
-
-
-def test_close_ends_the_worker_processes():
-    stream = train_batches(
-        NumberedSource(20),
-        data=data_config(workers=2),
-        batch_size=8,
-        seed=0,
-        start_step=0,
-    )
-    next(iter(stream))
-    assert len(multiprocessing.active_children()) == 2
-    stream.close()
-    assert not multiprocessing.active_children()
 
 
 def test_close_ends_the_threads():

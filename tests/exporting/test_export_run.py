@@ -4,14 +4,13 @@ import ast
 import json
 import pathlib
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 from saved_run import TASKS, config_of, saved
 
-import hybrid_jax
 from hybrid_jax.contracts import DatasetInfo
 from hybrid_jax.errors import UserError
 from hybrid_jax.exporting import load_model as loader
@@ -19,6 +18,8 @@ from hybrid_jax.exporting.export_run import export_run
 from hybrid_jax.exporting.load_model import load_model
 from hybrid_jax.exporting.model_card import facts_of, model_card, without_folders
 from hybrid_jax.exporting.program import named_outputs
+from hybrid_jax.predicting.predictor import Predictor
+from hybrid_jax.trained_model import restored_model
 
 FILES = {"model.stablehlo", "weights.npz", "model.json", "README.md", "load_model.py"}
 REPORT = dict(
@@ -37,7 +38,7 @@ def images_of(hw, *, count=3):
 
 @pytest.fixture(scope="module", params=TASKS)
 def run_of(request, tmp_path_factory):
-    """(task, workdir, config) of a run of each task."""
+    """(task, workdir, config, the trained model) of a run of each task."""
     workdir = tmp_path_factory.mktemp(request.param)
     changes = {
         "detection": {"model.resnet_options.norm": "batch"},
@@ -45,11 +46,11 @@ def run_of(request, tmp_path_factory):
     }
     config = config_of(request.param, changes.get(request.param))
     saved(epath.Path(workdir), config)
-    return request.param, workdir, config
+    return request.param, workdir, config, restored_model(workdir)
 
 
 def test_network_is_that_of_the_run(run_of):
-    task, workdir, config = run_of
+    task, workdir, config, trained = run_of
     folder = export_run(config, str(workdir), format="stablehlo")
     assert folder == workdir / "export" / "stablehlo"
     assert {path.name for path in folder.iterdir()} == FILES
@@ -62,12 +63,12 @@ def test_network_is_that_of_the_run(run_of):
     )
     assert facts["input_shape"] == shapes[task]
     hw = (64, 32) if task == "segmentation" else tuple(facts["example_shape"][1:3])
-    model = hybrid_jax.load_trained(workdir)
     images = (images_of(hw) / 127.5 - 1.0).astype(np.float32)
-    ours, theirs = named_outputs(model(jnp.asarray(images))), run(images)
+    ours = jax.jit(lambda images: named_outputs(trained.model(images)))(images)
+    theirs = run(images)
     assert set(theirs) == set(facts["outputs"]) == set(ours)
     for name, array in ours.items():
-        largest = float(jnp.abs(array).max())
+        largest = float(np.abs(array).max())
         np.testing.assert_allclose(theirs[name], array, atol=1e-5 * largest)
     with np.load(folder / "weights.npz") as weights:
         folded = [name for name in weights.files if name.endswith(("/mean", "/var"))]
@@ -79,13 +80,15 @@ def test_network_is_that_of_the_run(run_of):
 
 
 def test_whole_program_predicts_as_the_library_does(run_of, tmp_path):
-    task, workdir, config = run_of
+    task, workdir, config, trained = run_of
     options = dict(format="stablehlo", program="whole", output=str(tmp_path / "out"))
     run, facts = load_model(export_run(config, str(workdir), **options))
     assert (facts["input_shape"], facts["input_dtype"]) == ("(B, H, W, 3)", "uint8")
-    for hw in ((40, 72), (32, 64)):  # the second needs no resizing in segmentation
+    predictor = Predictor(trained.model, trained.config, trained.info)
+    # The second needs no resizing where images keep their sides.
+    for hw in ((40, 72), (32, 64)) if task == "segmentation" else ((40, 72),):
         images = images_of(hw, count=1)
-        found, expected = run(images), hybrid_jax.predict(workdir, images)
+        found, expected = run(images), predictor(images)
         for row, answer in enumerate(expected):
             if task == "classification":
                 likely = found["probabilities"][row]
@@ -96,6 +99,9 @@ def test_whole_program_predicts_as_the_library_does(run_of, tmp_path):
                 best = [box.box_xyxy_px for box in answer.boxes]
                 assert len(boxes) == len(best)
                 np.testing.assert_allclose(boxes[0], best[0], atol=0.5)
+                scores = found["scores"][row][found["valid"][row]]
+                best = [box.score for box in answer.boxes]
+                np.testing.assert_allclose(scores, best, atol=2e-3)
             else:
                 pixels = found["segmentation"][row]
                 assert pixels.shape == hw

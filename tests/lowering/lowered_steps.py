@@ -24,7 +24,7 @@ from hybrid_jax.train.experiment import prepare
 TARGETS = dict(gpu="cuda", tpu="tpu")
 # Multiples of nothing: strides 8, 16 and 32 all give odd numbers of cells, or nearly.
 ODD_HW = (99, 133)
-DEPTH = 2  # blocks of the small ViT: more are lowered alike
+DEPTH = 1  # blocks of the small ViT: more are lowered alike
 _ROWS = 8
 
 # Files whose lines may be scatters. On GPUs floats are added by slow atomics; tables of
@@ -42,15 +42,15 @@ class Steps:
     """Both programs of one experiment on one platform.
 
     Attributes:
-        train: of the training step.
         evaluate: of the evaluation step.
+        train: of the training step; None where it was not asked for.
         changed: leaves of the state that a training step gives back with another shape,
             dtype or weak type; the second step would be compiled again.
     """
 
-    train: programs.Program
     evaluate: programs.Program
-    changed: tuple[str, ...]
+    train: programs.Program | None = None
+    changed: tuple[str, ...] = ()
 
 
 class AnyData:
@@ -74,23 +74,26 @@ def named_experiment(name, *, size):
 
 
 @functools.cache
-def small_steps(fusion, head, platform, **vit):
+def small_steps(fusion, head, platform, *, train=True, optimizer="adamw", **vit):
     """Returns the `Steps` of a fusion of small parts, under a head with its defaults.
 
     Args:
+        train: whether the training step is lowered too.
+        optimizer: one that does less to each parameter is lowered sooner.
         vit: further options of the ViT.
     """
-    return lowered(_small_experiment(fusion, head, **vit), platform)
+    experiment = _small_experiment(fusion, head, optimizer, **vit)
+    return lowered(experiment, platform, train=train)
 
 
 @functools.lru_cache(maxsize=1)  # the platforms of one follow one another
-def _small_experiment(fusion, head, **vit):
+def _small_experiment(fusion, head, optimizer, **vit):
     config = defaults("tiny")
     config.model.update(fusion=fusion, head=head)
     config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
-    config.model.vit_options.update(
-        width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5, **vit
-    )
+    small = dict(width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5)
+    config.model.vit_options.update(small | vit)
+    config.optimizer.name = optimizer
     config.task.name = HEADS.get(head).task
     return _experiment(config, image_size=ODD_HW)
 
@@ -105,35 +108,42 @@ def _experiment(config, *, image_size):
     return experiment
 
 
-def lowered(experiment, platform):
+def lowered(experiment, platform, *, train=True):
     """Returns the `Steps` of an experiment on "gpu" or "tpu"."""
     experiment = dataclasses.replace(experiment, platform=platform)
     data, shapes = experiment.config.data, experiment.shapes
     batch = blank_batch(data, targets=experiment.task.targets, batch_size=_ROWS)
     index = np.zeros(_ROWS, np.int32)
+    evaluation = (shapes.params, shapes.mutable, batch | dict(index=index))
     with _hopper():
-        train = experiment.jitted_train_step().trace(shapes, batch)
-        evaluate = experiment.jitted_eval_step().trace(
-            shapes.params, shapes.mutable, batch | dict(index=index)
-        )
-        target = (TARGETS[platform],)
-        train_program, eval_program = (
-            programs.read(x.lower(lowering_platforms=target)) for x in (train, evaluate)
-        )
-        return Steps(train_program, eval_program, _changed(shapes, train.jaxpr))
+        evaluate, _ = _program(experiment.jitted_eval_step(), evaluation, platform)
+        if not train:
+            return Steps(evaluate)
+        step = experiment.jitted_train_step()
+        program, jaxpr = _program(step, (shapes, batch), platform)
+        return Steps(evaluate, program, _changed(shapes, jaxpr))
+
+
+def _program(step, arguments, platform):
+    traced = step.trace(*arguments)
+    lowered = traced.lower(lowering_platforms=(TARGETS[platform],))
+    return programs.read(lowered), traced.jaxpr
 
 
 def check(steps, platform):
-    """Raises unless both steps are what an accelerator runs well."""
+    """Raises unless the steps are what an accelerator runs well."""
     assert not steps.changed, f"the second step compiles again: {steps.changed}"
     for name, program in dict(train=steps.train, evaluate=steps.evaluate).items():
+        if program is None:
+            continue
         assert not program.wide, f"{name}: values of 64 bits"
         unexpected = program.scatters - FLOATS - INTEGERS
         assert not unexpected, f"{name}: scatters from {unexpected}"
-    forward, backward = steps.train.fused_attention()
-    assert backward == forward, "attention is fused both ways or not at all"
-    assert steps.evaluate.fused_attention() == (forward, 0)
-    assert not forward or platform == "gpu", "cuDNN's attention outside NVIDIA's GPUs"
+        forward, backward = program.fused_attention()
+        assert not forward or platform == "gpu", "cuDNN's attention outside NVIDIA's GPUs"
+        if name == "train":
+            assert backward == forward, "attention is fused both ways or not at all"
+            assert steps.evaluate.fused_attention() == (forward, 0)
 
 
 def _changed(shapes, jaxpr):

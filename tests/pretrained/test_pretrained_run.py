@@ -22,7 +22,7 @@ from hybrid_jax.train.loop import train
 SMALL = GoogleModel(blocks=(1,), root=32, patch=1, mlp=64, heads=2, grid=(3, 3), classes=10)
 RUN = {
     "model.vit_options.pool": "cls",
-    "train.steps": 2,
+    "train.steps": 1,
     "log.progress": False,
     "checkpoint.every": 1,
 }
@@ -112,12 +112,12 @@ def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp
     before = (tmp_path / "run" / "config.json").read_text()
     assert json.loads(before)["model"]["vit_options"]["gelu"] == "tanh"
     pathlib.Path(path).unlink()
-    scores = train(small_config(changes | {"train.steps": 3}), workdir)
+    scores = train(small_config(changes | {"train.steps": 2}), workdir)
     assert np.isfinite(scores["loss"])
-    again = evaluate(small_config(changes | {"train.steps": 3}), workdir)
+    again = evaluate(small_config(changes | {"train.steps": 2}), workdir)
     assert again["validation"]["loss"] == pytest.approx(scores["loss"], rel=1e-6)
     config = (tmp_path / "run" / "config.json").read_text()
-    last = small_config(changes | {"train.steps": 3, "eval.restore": "last"})
+    last = small_config(changes | {"train.steps": 2, "eval.restore": "last"})
     written = export_run(last, workdir, format="safetensors")
     assert written == tmp_path / "run" / "export" / "model.safetensors"
     assert (tmp_path / "run" / "config.json").read_text() == config

@@ -82,17 +82,23 @@ def test_macs_at_384_are_the_published_ones(name):
     ("name", "size", "resnet"),
     [
         # Wide, so that products outweigh norms; large, because XLA leaves padding out.
-        ("resnet50", 768, dict(width=128)),
-        ("r26_vit_b16", 512, dict(width=128)),
+        ("resnet50", 768, dict(width=128, blocks=(1, 1, 1, 1))),
+        ("r26_vit_b16", 512, dict(width=128, blocks=(1, 1, 1, 1))),
         ("vit_b16", 224, {}),
     ],
 )
 def test_total_agrees_with_xla(name, size, resnet):
     config = named(name, size=size)
+    vit = dict(depth=2)
     config.model.resnet_options.update(resnet)
+    config.model.vit_options.update(vit)
     graph, _, shapes = make_init(
         lambda _: create_model(
-            name, num_classes=10, image_size=size, resnet_options=resnet
+            name,
+            num_classes=10,
+            image_size=size,
+            resnet_options=resnet,
+            vit_options=vit,
         ),
         optax.identity(),
         averaged=False,
@@ -111,8 +117,8 @@ def test_total_agrees_with_xla(name, size, resnet):
 @pytest.mark.parametrize("name", FUSIONS.names())
 def test_every_fusion_is_described(name):
     config = named("tiny", size=64, **{"model.fusion": name})
-    config.model.resnet_options.update(blocks=(1, 1, 1, 1), width=32)
-    config.model.vit_options.update(width=48, depth=4, num_heads=3, mlp_dim=80)
+    config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
+    config.model.vit_options.update(width=48, depth=2, num_heads=3, mlp_dim=80)
     found = describe(config)
     parts = FUSIONS.get(name).parts
     for part in ("resnet", "vit"):
@@ -186,7 +192,9 @@ def test_resizing_is_a_row_of_its_own_and_positions_are_the_vit():
 
 def test_nothing_is_allocated():
     before = sum(x.nbytes for x in jax.live_arrays())
-    found = describe(named("r26_vit_s32", size=128))
+    wide = dict(width=1024, depth=3, num_heads=2, mlp_dim=4096)
+    options = {f"model.vit_options.{key}": value for key, value in wide.items()}
+    found = describe(named("vit_s16", size=32, **options))
     assert found.total_params > 3e7
     assert sum(x.nbytes for x in jax.live_arrays()) - before < 1000
 
