@@ -24,6 +24,7 @@ if _cache:
 os.environ["HJ_MASK_IDS"] = tempfile.mkdtemp(prefix="mask-ids-")
 
 _MUCH_MEMORY = 2 << 30
+_forget = []  # what empties the memories of one file of tests
 
 
 def pytest_configure():
@@ -42,8 +43,7 @@ def pytest_collection_finish():
     quick_tracing.give_tracers_a_short_answer()
     quick_tracing.share_contexts()
     quick_tracing.keep_what_is_imported()
-    global _forget_models
-    _forget_models = quick_tracing.remember_models()
+    _forget.extend([quick_tracing.remember_models(), quick_tracing.remember_steps()])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,6 +53,16 @@ def _forget_programs():
     import jax
     import quick_tracing
 
-    _forget_models()
+    for forget in _forget:
+        forget()
     if quick_tracing.resident_bytes() > _MUCH_MEMORY:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Lays every run of a file over one device, see `few_devices.py`."""
+    from few_devices import runs_on
+
+    with runs_on(1):
+        yield

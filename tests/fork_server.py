@@ -22,11 +22,11 @@ _LARGEST = 1 << 20  # bytes of a request
 
 def main() -> None:
     """Answers requests until there can be no more; returns in the fork that runs one."""
-    # What every command imports sooner or later.
-    import sklearn.datasets  # noqa: F401
-
+    # What every command imports and reads sooner or later.
     import hybrid_jax.train.loop  # noqa: F401
+    from hybrid_jax.data.sources.digits import all_digits
 
+    all_digits()
     gc.collect()
     gc.freeze()
     requests = socket.socket(fileno=int(sys.argv[1]))

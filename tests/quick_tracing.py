@@ -71,6 +71,45 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def remember_steps() -> Callable[[], None]:
+    """Traces a step once in a file of tests, for runs of one config; returns what forgets.
+
+    To be called after `remember_models`: runs of one config have one description. A task
+    whose methods a test replaces has steps of its own.
+    """
+    from hybrid_jax.predicting import predict_run
+    from hybrid_jax.robustness.changed_batch import BatchChanger
+    from hybrid_jax.train.experiment import Experiment
+
+    known: dict[tuple, tuple] = {}
+
+    def remember(owner: Any, name: str, experiment_of: Callable) -> None:
+        make = getattr(owner, name)
+
+        def remembered(self: Any, *args: Any, **options: Any) -> Callable:
+            run = experiment_of(self)
+            told = (each if isinstance(each, str) else type(each) for each in args)
+            key = (make, *_traced_of(run), *told, *options.items())
+            if key not in known:
+                known[key] = run.graph, make(self, *args, **options)
+            return known[key][1]
+
+        setattr(owner, name, remembered)
+
+    remember(Experiment, "jitted_train_step", lambda run: run)
+    remember(Experiment, "jitted_eval_step", lambda run: run)
+    remember(predict_run, "_jitted_step", lambda run: run)
+    remember(BatchChanger, "_program", lambda changer: changer._experiment)
+    return known.clear
+
+
+def _traced_of(run: Any) -> tuple:
+    """Returns what the steps of an `Experiment` are traced of, to be compared."""
+    methods = tuple(vars(type(run.task)).items())
+    kept = run.config.to_json_best_effort(), repr(run.source.info)
+    return (id(run.graph), *kept, run.mesh, run.platform, methods)
+
+
 def remember_models() -> Callable[[], None]:
     """Traces the construction of a model once in a file of tests; returns what forgets.
 

@@ -31,7 +31,8 @@ TASKS = {
 
 
 def config_of(task, changes=None):
-    changes = TASKS[task] | {"eval.batch_size": 8} | (changes or {})
+    small = {"eval.batch_size": 8, "model.vit_options.depth": 1}
+    changes = TASKS[task] | small | (changes or {})
     options = changes.pop("model.head_options", {})
     config = small_config(changes)
     with config.unlocked():

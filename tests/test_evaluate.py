@@ -18,6 +18,8 @@ from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.workdir import claim
 from hybrid_jax.train.experiment import prepare
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 BEST, LAST = 2, 3
 
 
@@ -111,7 +113,7 @@ def test_one_file_is_for_one_split(workdir, split, output):
 def test_evaluate_from_the_command_line(workdir):
     words = command(workdir, {"eval.batch_size": 50}, "--mode=evaluate")
     before = {path.name for path in (workdir / "checkpoints").iterdir()}
-    done = run_well(words)
+    done = run_well(words, devices=8)  # the one evaluation of this file on several
     assert f"step {BEST}  validation:" in done.stdout
     assert re.search(r"^  top1 +0\.0960$", done.stdout, re.MULTILINE)
     assert re.search(r"^  count +177$", done.stdout, re.MULTILINE)

@@ -1,11 +1,16 @@
-"""Models that a file of tests describes once are never those of another config."""
+"""What a file of tests describes or traces once is never that of another config."""
+
+from types import SimpleNamespace
 
 import pytest
 import small_experiment
+from few_devices import runs_on
 
 from hybrid_jax.config import changed
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.heads import HEADS
+from hybrid_jax.robustness.changed_batch import BatchChanger
+from hybrid_jax.robustness.suites import SUITES
 from hybrid_jax.tasks import TASKS
 from hybrid_jax.train.experiment import prepare
 
@@ -46,3 +51,33 @@ def test_another_class_of_the_same_name_is_described_anew(monkeypatch, registry,
     other = type("Other", (entry,), {"__module__": entry.__module__})
     monkeypatch.setattr(registry, "_entries", registry._entries | {name: other})
     assert described() is not before
+
+
+def test_steps_of_one_config_are_traced_once():
+    first, second = (prepare(small_experiment.get_config()) for _ in range(2))
+    assert first.jitted_train_step() is second.jitted_train_step()
+    assert first.jitted_eval_step() is second.jitted_eval_step()
+    assert first.jitted_eval_step() is not first.jitted_train_step()
+
+
+def test_steps_of_another_config_mesh_or_task_are_traced_anew(monkeypatch):
+    config = small_experiment.get_config()
+    step = prepare(config).jitted_eval_step()
+    for changes in (dict(seed=1), {"mesh.fsdp": 2}, {"model.normalization": "imagenet"}):
+        assert prepare(changed(config, changes)).jitted_eval_step() is not step
+    with runs_on(1):
+        assert prepare(config).jitted_eval_step() is not step
+    monkeypatch.setattr(TASKS.get("classification"), "predict", lambda *args: {})
+    assert prepare(config).jitted_eval_step() is not step
+
+
+def test_changes_of_images_are_traced_once_for_each_line():
+    experiment = prepare(small_experiment.get_config())
+    state = SimpleNamespace(eval_params={}, mutable={})
+
+    def program(line, fixed):
+        suite = SUITES.get("corruptions")()
+        return BatchChanger(experiment, state)._program(suite, line, fixed=fixed)
+
+    assert program("fog", 1) is program("fog", 1)
+    assert len({id(program(*each)) for each in (("fog", 1), ("fog", 2), ("snow", 1))}) == 3

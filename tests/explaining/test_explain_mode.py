@@ -23,6 +23,8 @@ from hybrid_jax.explaining.localization.heat_map_scores import (
 from hybrid_jax.explaining.localization.split_scores import localization_scores
 from hybrid_jax.train.checkpoints import scored_run
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 EXAMPLES = 36  # more than a batch
 
 
@@ -30,7 +32,8 @@ EXAMPLES = 36  # more than a batch
 def run(tmp_path_factory):
     """(config, workdir, run) of a model that classifies shapes."""
     path = epath.Path(tmp_path_factory.mktemp("run"))
-    config = config_of("classification", {"data.name": "shapes"})
+    two_blocks = {"model.vit_options.depth": 2}
+    config = config_of("classification", {"data.name": "shapes"} | two_blocks)
     return config, str(path), ExplainedRun.of(*saved(path, config))
 
 

@@ -17,6 +17,8 @@ from hybrid_jax.predicting.predictor import Predictor
 from hybrid_jax.pretrained.dialect import Preprocessing
 from hybrid_jax.pretrained.save import save_pretrained
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SIZES = [(20, 30), (50, 31), (33, 64), (24, 24), (24, 24)]
 
 

@@ -14,6 +14,8 @@ from hybrid_jax.predicting.predict_run import predict_run
 
 CONFIG = config_of("segmentation")
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from few_devices import runs_on
 from PIL import Image
 from saved_run import TASKS, config_of, saved
 from small_run import command, run
@@ -25,6 +26,8 @@ from hybrid_jax.train.checkpoints.recorded_source import (
 )
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.state import merge_model
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 SIZES = [(20, 30), (50, 31), (33, 64), (16, 16), (300, 280), *[(24, 24)] * 6]
 
@@ -47,8 +50,10 @@ def run_of(request, tmp_path_factory, photos):
     """(task, experiment, state, folder of results, answers) of a model of each task."""
     path = epath.Path(tmp_path_factory.mktemp(request.param))
     config = config_of(request.param)
-    experiment, state = saved(path, config)
-    answers = predict_run(config, str(path), inputs=[str(photos)])
+    # The classifier shows that rows of several devices are put together.
+    with runs_on(8 if request.param == "classification" else 1):
+        experiment, state = saved(path, config)
+        answers = predict_run(config, str(path), inputs=[str(photos)])
     return request.param, experiment, state, path / "predictions", answers
 
 

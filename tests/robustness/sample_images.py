@@ -1,6 +1,5 @@
 """Images with edges, colors, gray parts and fine detail, without a file."""
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -14,4 +13,4 @@ def sample_images(count, hw):
     image[:, : hw[0] // 4] = image[:, : hw[0] // 4].mean(-1, keepdims=True)  # gray
     image[:, -3:, -5:] = 0.0
     image[:, -6:-3, -5:] = 255.0
-    return jnp.asarray(np.clip(np.round(image), 0, 255), jnp.float32)
+    return np.float32(np.clip(np.round(image), 0, 255))

@@ -17,6 +17,8 @@ from hybrid_jax.robustness.score_passes import PassScorer
 from hybrid_jax.robustness.suite import Draw
 from hybrid_jax.robustness.suites import SUITES
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 def attacked(line, strength, *, image, gradient):
     batch = dict(image=jnp.asarray(image, jnp.uint8), index=jnp.arange(len(image)))

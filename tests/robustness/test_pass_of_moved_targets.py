@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from few_devices import runs_on
 from saved_run import config_of, saved
 
 from hybrid_jax.contracts import Source
@@ -55,7 +56,9 @@ def run(request, tmp_path_factory):
 def run_of(task, tmp_path_factory):
     """Returns a run of random weights on images that no resize changes, and its state."""
     config = config_of(task, {"data.image_size": (64, 72)})
-    return saved(epath.Path(tmp_path_factory.mktemp("run")), config)
+    # The detector shows that rows of several devices are put together.
+    with runs_on(8 if task == "detection" else 1):
+        return saved(epath.Path(tmp_path_factory.mktemp("run")), config)
 
 
 def scores(run, passes, *, turned):

@@ -24,6 +24,8 @@ from hybrid_jax.robustness.results.record import Record
 from hybrid_jax.robustness.results.summary import compared, summary
 from hybrid_jax.robustness.settings import check_baseline
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 FEW = dict(corruptions=["contrast", "impulse_noise", "saturate"], severities=[1, 5])
 EXAMPLES = 24
 
@@ -56,8 +58,23 @@ def opened():
         yield sources
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plotted():
+    """The workdirs that plots are written to, of which they are empty files."""
+    workdirs = []
+
+    def write_plots(runs, workdir):
+        (workdir / "plot.png").touch()
+        workdirs.append(workdir)
+        return [workdir / "plot.png"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hybrid_jax.robustness.measure.write_plots", write_plots)
+        yield workdirs
+
+
 @pytest.fixture(scope="module")
-def measured_of(opened, tmp_path_factory):
+def measured_of(opened, plotted, tmp_path_factory):
     """task -> (config, workdir, what was found) of an untrained model, measured once."""
 
     @functools.cache
@@ -91,8 +108,9 @@ def test_clean_pass_is_evaluation(measured):
         assert value == pytest.approx(scores[name], abs=1e-6), name
 
 
-def test_files_hold_what_is_returned(measured):
+def test_files_hold_what_is_returned(measured, plotted):
     task, _, path, found = measured
+    assert path in plotted
     assert json.loads((path / "robustness.json").read_text()) == found
     assert found["task"] == task
     lines = found["suites"]["corruptions"]["lines"]
@@ -227,7 +245,8 @@ def test_several_splits_are_refused(tmp_path):
 def test_robustness_from_the_command_line(classifier):
     _, path = classifier
     words = command(path, {"eval.batch_size": 60}, "--mode=robustness")
-    done = run_well([*words, "--corruptions=contrast", "--severities=5"])
+    # The one measurement of this file on several devices.
+    done = run_well([*words, "--corruptions=contrast", "--severities=5"], devices=8)
     assert "measured with count = 24, now it is 177: all are measured" in done.stdout
     assert "2 passes over 177 examples\n" in done.stdout
     lines = json.loads((path / "robustness.json").read_text())["suites"]["corruptions"]

@@ -1,6 +1,8 @@
 """An interrupted measurement goes on, and one made otherwise begins anew."""
 
 import json
+import pathlib
+import shutil
 
 import pytest
 from etils import epath
@@ -15,15 +17,25 @@ from hybrid_jax.robustness.passes import CLEAN, Pass, passes_of
 from hybrid_jax.robustness.results.record import FILE, Record, continued_record, read_record
 from hybrid_jax.robustness.score_passes import PassScorer
 
+pytestmark = pytest.mark.usefixtures("one_device")
 FEW = dict(corruptions=["contrast", "brightness"], severities=[1, 5])
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
     """(config, workdir) of an untrained classifier."""
+    path = tmp_path_factory.mktemp("classifier")
     config = config_of("classification", {"eval.batch_size": 64})
-    saved(epath.Path(tmp_path), config)
-    return config, tmp_path
+    saved(epath.Path(path), config)
+    return config, path
+
+
+@pytest.fixture
+def run(untouched, tmp_path, monkeypatch):
+    """(config, workdir) of that classifier, never measured; nothing is plotted."""
+    monkeypatch.setattr(measuring, "write_plots", lambda runs, workdir: [])
+    config, path = untouched
+    return config, pathlib.Path(shutil.copytree(path, tmp_path, dirs_exist_ok=True))
 
 
 @pytest.fixture

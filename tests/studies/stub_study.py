@@ -4,7 +4,10 @@ import json
 import pathlib
 import sys
 
+import pytest
+
 from hybrid_jax.config import defaults
+from hybrid_jax.studies import study as study_module
 from hybrid_jax.studies.planning.sizes import Size
 from hybrid_jax.studies.study import study
 from hybrid_jax.studies.study_config import study_config
@@ -30,10 +33,13 @@ def config(*, variants=VARIANTS, data="digits", **options):
     return study_config(base, variants=variants, grid=grid, **options)
 
 
-def carry_out(workdir, **options):
-    """Runs the study with stubs in place of training and models."""
+def carry_out(workdir, *, plotted=False, **options):
+    """Runs the study with stubs for training and models; plots nothing if unasked."""
     measure = options.pop("measure", lambda experiment: Size(1000, 2000))
-    return study(config(**options), str(workdir), program=STUB, measure=measure)
+    with pytest.MonkeyPatch.context() as patch:
+        if not plotted:
+            patch.setattr(study_module, "save_plots", lambda found, workdir: [])
+        return study(config(**options), str(workdir), program=STUB, measure=measure)
 
 
 def without_time(node):

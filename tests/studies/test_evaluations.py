@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from stub_study import carry_out
+from stub_study import VARIANTS, carry_out
 from stub_training import scores_of
 
 from hybrid_jax.errors import UserError
@@ -14,12 +14,15 @@ EVALUATIONS = {
     "noise": {"eval.split": "test_noise"},
     "large": {"eval.image_size": 24},
 }
+FEW = dict(data="shapes", seeds=(0, 1, 2))
+ONE_RATE = {"optimizer.learning_rate": (1e-3,)}
+TWO = {name: VARIANTS[name] for name in ("resnet", "sequential")}
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    carry_out(path, evaluations=EVALUATIONS, data="shapes")
+    carry_out(path, evaluations=EVALUATIONS, **FEW)
     return path
 
 
@@ -84,7 +87,7 @@ def test_an_evaluation_added_later_trains_nothing_again(workdir):
     found = carry_out(
         workdir,
         evaluations=EVALUATIONS | {"bars": {"eval.split": "test_bars"}},
-        data="shapes",
+        **FEW,
     )
     assert before == {
         path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")
@@ -93,7 +96,9 @@ def test_an_evaluation_added_later_trains_nothing_again(workdir):
 
 
 def test_suites_are_evaluations_of_one_process(tmp_path):
-    found = carry_out(tmp_path, seeds=(0, 1), suites=("rotation", "occlusion"))
+    suites = ("rotation", "occlusion")
+    options = dict(variants=TWO, grid=ONE_RATE, seeds=(0, 1))
+    found = carry_out(tmp_path, suites=suites, **options)
     for run in found["runs"]:
         if not run["final"]:
             continue
@@ -129,10 +134,7 @@ def test_mistaken_suites_and_evaluations_are_refused(tmp_path, options, expected
 
 
 def test_what_an_evaluation_was_before_is_not_its_result(tmp_path):
-    options = dict(
-        variants={"resnet": {}}, grid={"optimizer.learning_rate": (1e-3,)}, seeds=(0,)
-    )
-    options["data"] = "shapes"
+    options = dict(data="shapes", variants={"resnet": {}}, grid=ONE_RATE, seeds=(0,))
     first = dict(evaluations={"shift": {"eval.split": "test_noise"}}, suites=("rotation",))
     carry_out(tmp_path, **first, **options)
     then = dict(evaluations={"shift": {"eval.split": "test_bars"}}, suites=("occlusion",))
@@ -159,7 +161,7 @@ def test_each_evaluation_has_a_file_of_its_own(workdir):
 def test_mean_of_a_suite_that_is_no_number_is_shown_as_such(tmp_path, many, monkeypatch):
     # The stub gives one pass of this suite no number, for the first seeds.
     monkeypatch.setenv("STUB_NAN", f"occlusion {many}")
-    options = dict(seeds=(0, 1, 2), suites=("rotation", "occlusion"))
+    options = FEW | dict(variants=TWO, grid=ONE_RATE, suites=("rotation", "occlusion"))
     found = carry_out(tmp_path, **options)
     json.loads((tmp_path / "study.json").read_text(), parse_constant=pytest.fail)
     scored = found["variants"]["sequential"]["evaluations"]["occlusion"]

@@ -19,7 +19,7 @@ from hybrid_jax.studies.short_keys import short_keys
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
-    carry_out(path, seeds=(0, 1))
+    carry_out(path, plotted=True, seeds=(0, 1))
     return path
 
 

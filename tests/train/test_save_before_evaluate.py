@@ -12,6 +12,8 @@ from hybrid_jax.train import loop
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 KEYS = {
     "train.steps": 4,
     "checkpoint.every": 2,

@@ -2,11 +2,14 @@
 
 import threading
 
+import pytest
 from recorded_heartbeat import Recorded
 from small_run import small_config
 
 from hybrid_jax.train import loop
 from hybrid_jax.train.loop import train
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def test_long_phases_are_told(tmp_path, monkeypatch, capsys):

@@ -57,7 +57,7 @@ def _prepared(changes: tuple[tuple[str, Any], ...], mesh: str) -> Experiment:
 
 # Kept for the whole session, as the experiments are: compiling takes most of the time.
 _steps: dict[int, Callable] = {}
-_states: dict[tuple, TrainState] = {}
+_models: dict[tuple, tuple[dict, dict]] = {}
 
 
 def train_step(experiment: Experiment) -> Callable:
@@ -74,20 +74,45 @@ def new_state(experiment: Experiment, *, lively: bool = False) -> TrainState:
         lively: replace the head's zeros by noise, so that the loss depends on everything.
     """
     config = experiment.config
-    # What the initial numbers depend on; not the mesh they are spread over.
-    same = (
-        *(to_json(config[branch]) for branch in ("model", "optimizer")),
-        *(config.task.name, config.seed, config.train.ema_decay > 0.0),
-        tuple(config.data.image_size),
+    params, mutable = jax.tree.map(np.copy, _initial_model(experiment))
+    state = TrainState(
+        step=np.int32(0),
+        params=params,
+        mutable=mutable,
+        opt_state=on_host(jax.jit(experiment.optimizer.init)(params)),
+        ema=jax.tree.map(np.copy, params) if config.train.ema_decay > 0.0 else None,
     )
-    if same not in _states:
-        init = jax.jit(experiment.init)
-        _states[same] = on_host(init(jax.random.key(config.seed)))
-    state = jax.tree.map(np.copy, _states[same])
     if lively:
         head = state.params["head"]["logits"]
         head["kernel"] += np.random.default_rng(1).normal(size=head["kernel"].shape)
     return jax.device_put(state, experiment.shardings)
+
+
+def noise_state(experiment: Experiment) -> TrainState:
+    """Returns a state of random numbers, for which nothing has to be compiled."""
+    random = np.random.default_rng(0)
+
+    def noise(leaf):
+        return random.uniform(1, 99, leaf.shape).astype(leaf.dtype)
+
+    return jax.device_put(jax.tree.map(noise, experiment.shapes), experiment.shardings)
+
+
+def _initial_model(experiment: Experiment) -> tuple[dict, dict]:
+    """Returns the parameters and the rest of a new model, drawn once for all its runs."""
+    config = experiment.config
+    same = (
+        *(to_json(config.model), config.task.name, config.seed),
+        tuple(config.data.image_size),
+    )
+    if same not in _models:
+
+        def drawn(key):
+            state = experiment.init(key)
+            return state.params, state.mutable
+
+        _models[same] = on_host(jax.jit(drawn)(jax.random.key(config.seed)))
+    return _models[same]
 
 
 def host_batch(number: int = 0, *, size: int = 16, real: int | None = None):

@@ -55,18 +55,25 @@ class DigitsSource:
 
 
 def _load(split: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels, place = all_digits()
+    chosen = {"train": place % 10 < 8, "validation": place % 10 == 8}
+    chosen["test"] = place % 10 == 9
+    return images[chosen[split]], labels[chosen[split]]
+
+
+@functools.cache  # reading the text takes longer than a small model's steps
+def all_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the images, the labels, and each example's rank within its class."""
     # Importing scikit-learn takes a second that other data sets need not wait for.
     from sklearn.datasets import load_digits
     from sklearn.utils import Bunch
 
     digits = load_digits()
     assert isinstance(digits, Bunch)  # the other choice is a pair of arrays
-    place = np.empty(len(digits.target), np.int64)  # rank within the class
+    place = np.empty(len(digits.target), np.int64)
     for label in range(10):
         members = np.flatnonzero(digits.target == label)
         place[members] = np.arange(len(members))
-    chosen = {"train": place % 10 < 8, "validation": place % 10 == 8}
-    chosen["test"] = place % 10 == 9
     # Gray levels are 0 to 16.
-    gray = np.rint(digits.images[chosen[split]] * (255 / 16)).astype(np.uint8)
-    return np.repeat(gray[..., None], 3, axis=-1), digits.target[chosen[split]]
+    gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1), digits.target, place

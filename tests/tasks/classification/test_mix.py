@@ -5,15 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.tasks.classification.mix import cutmix, erase, flip, mixup
+from hybrid_jax.tasks.classification import mix as mixes
+
+# One program for all draws, as in a step, instead of one for each operation.
+cutmix, mixup = (
+    jax.jit(function, static_argnames="alpha") for function in (mixes.cutmix, mixes.mixup)
+)
+erase, flip = (
+    jax.jit(function, static_argnames="rate") for function in (mixes.erase, mixes.flip)
+)
 
 B, H, W = 5, 12, 20
 
 
 def labeled_images():
     """Image i is i + 1 everywhere, and its target is the class i."""
-    image = jnp.broadcast_to(jnp.arange(1.0, B + 1)[:, None, None, None], (B, H, W, 3))
-    return image, jnp.eye(B)
+    number = np.arange(1, B + 1, dtype=np.float32)[:, None, None, None]
+    return jnp.asarray(np.broadcast_to(number, (B, H, W, 3))), jnp.eye(B)
 
 
 def noise(batch=B):
@@ -67,7 +75,13 @@ def test_mixes_follow_the_key(mix):
 def test_mixup_share_is_beta_distributed():
     image, target = labeled_images()
     keys = jax.random.split(jax.random.key(0), 4000)
-    shares = jax.vmap(lambda key: mixup(image, target, alpha=0.2, key=key)[1][0, 0])(keys)
+
+    @jax.jit
+    @jax.vmap
+    def share(key):
+        return mixup(image, target, alpha=0.2, key=key)[1][0, 0]
+
+    shares = np.asarray(share(keys))
     # Beta(0.2, 0.2): mean 1/2, variance 1/4 / 1.4. Four deviations of each estimate.
     assert abs(float(shares.mean()) - 0.5) < 4 * np.sqrt(0.1786 / 4000)
     assert abs(float(shares.var()) - 0.1786) < 0.01

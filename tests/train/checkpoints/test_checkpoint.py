@@ -11,9 +11,8 @@ from small_run import saved_steps
 from train_examples import (
     MESHES,
     assert_trees_equal,
-    new_state,
+    noise_state,
     on_host,
-    run_steps,
     small_experiment,
 )
 
@@ -24,12 +23,12 @@ from hybrid_jax.train.measuring.finite_check import NonFiniteError
 
 @pytest.fixture(scope="module")
 def experiment():
-    return small_experiment({"train.ema_decay": 0.9})
+    return small_experiment({"train.ema_decay": 0.9}, mesh="single")
 
 
 @pytest.fixture(scope="module")
 def state(experiment):
-    return run_steps(experiment, 2)[0]
+    return noise_state(experiment)
 
 
 def open_checkpoints(path, *, keep=1, best_metric="top1", **options) -> Checkpoints:
@@ -109,8 +108,10 @@ def test_new_workdir_has_nothing_to_restore(tmp_path, experiment):
     checkpoints.close()
 
 
-def test_saved_state_may_be_donated_at_once(tmp_path, experiment):
-    state = new_state(experiment)
+@pytest.mark.parametrize("mesh", ["single", "fsdp8"])
+def test_saved_state_may_be_donated_at_once(tmp_path, mesh):
+    experiment = small_experiment({"train.ema_decay": 0.9}, mesh=mesh)
+    state = noise_state(experiment)
     expected = on_host(state)
     checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(1, state)

@@ -25,6 +25,8 @@ from hybrid_jax.train.checkpoints.dataset_record import (
 from hybrid_jax.train.checkpoints.recorded_source import RecordedSource
 from hybrid_jax.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 CLASSES = ("bat", "cat")
 
 

@@ -13,6 +13,8 @@ from hybrid_jax.predicting.predict_run import predict_run
 from hybrid_jax.train.checkpoints.checkpoint import Checkpoints
 from hybrid_jax.train.checkpoints.recorded_source import classes_in_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 # Files of a checkpoint that describe its arrays, or hold them.
 FILES = ("state/_METADATA", "state/_sharding", "state/manifest.ocdbt")
 CONFIG = config_of("classification", {"data.name": "folder:/nowhere"})

@@ -8,6 +8,8 @@ from small_run import small_config
 from hybrid_jax.train.loop import train
 from hybrid_jax.train.measuring.step_trace import StepTrace
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture
 def calls(monkeypatch):

@@ -13,6 +13,8 @@ from hybrid_jax.data.sources import SOURCES
 from hybrid_jax.errors import BadAnnotationError
 from hybrid_jax.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 BATCH, STEPS, EXAMPLES = 8, 4, 16
 RUN = TOY | {
     "data.name": "crowded",
