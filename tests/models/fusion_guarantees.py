@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import random_draws
-from donors import donor_features
 from flax import nnx
 from fresh_modules import fresh_state
 from jax.interpreters import partial_eval
 from parameters import names_and_leaves, random_like
+from parts_alone import donor_features
 from small_fusion import (
     BUILT_FOR,
     COMPUTED,

@@ -45,16 +45,14 @@ class Step:
     read: Callable
 
 
-def build_model_of(fusion, head, *, dtype="float32", options=None):
+def build_model_of(fusion, head, *, dtype="float32", depth=VIT.depth, options=None):
     """Builds a registered fusion under a registered head; its arrays are only shapes."""
     _, num_classes = task_for(HEADS.get(head).task, hw=BUILT_FOR)
     config = defaults("tiny").model
     config.update(fusion=fusion, head=head, dtype=dtype)
     config.head_options.unlock().update({head: options or {}})
     config.resnet_options.update(blocks=RESNET.blocks, width=RESNET.width)
-    sizes = dict(
-        width=VIT.width, depth=VIT.depth, num_heads=VIT.num_heads, mlp_dim=VIT.mlp_dim
-    )
+    sizes = dict(width=VIT.width, depth=depth, num_heads=VIT.num_heads, mlp_dim=VIT.mlp_dim)
     config.vit_options.update(sizes)
     built = dict(num_classes=num_classes, image_size=BUILT_FOR)
     return nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(params=0), **built))
