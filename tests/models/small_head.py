@@ -74,7 +74,7 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
     labels = labels.repeat(8, 1).repeat(8, 2)[:, : HW[0], : HW[1]].astype(np.uint8)
     rule = optax.adam(rate)
 
-    def loss_of(params):
+    def loss_of(params, inputs, labels):
         head = nnx.merge(graph, params, rest, copy=True)
         out = head(inputs, train=True, key=jax.random.key(0))
         loss = pixel_cross_entropy(out.logits, labels, stride=out.stride)
@@ -84,14 +84,14 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
         return loss / labels.size
 
     @jax.jit
-    def step(params, state):
-        loss, gradient = jax.value_and_grad(loss_of)(params)
+    def step(params, state, inputs, labels):
+        loss, gradient = jax.value_and_grad(loss_of)(params, inputs, labels)
         change, state = rule.update(gradient, state)
         return optax.apply_updates(params, change), state, loss, gradient
 
     state, losses = rule.init(params), []
     for _ in range(updates):
-        params, state, loss, gradient = step(params, state)
+        params, state, loss, gradient = step(params, state, inputs, labels)
         losses.append(float(loss))
     dead = [path for path, g in names_and_leaves(gradient).items() if not np.any(g)]
     assert not dead, f"no gradient reaches {dead[:5]}"
