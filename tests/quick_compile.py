@@ -5,9 +5,13 @@ import os
 
 # A program that runs twice gains nothing from optimization; a third of the time is saved.
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-# The older way to fusions compiles in half the time. jaxlib 0.12 is without it (0.11 was
-# not tried), and a flag that XLA does not know ends the process.
+# A flag that XLA does not know ends the process. jaxlib 0.12 is without the first of
+# these; later ones than 0.10 were not tried with the second.
+# The older way to fusions compiles in half the time.
 _OLD_FUSIONS = "--xla_cpu_use_fusion_emitters=false"
+# A program as one module for LLVM, not 32 of them: a fifth of the time is saved. Several
+# would be compiled by several threads, but each core has a worker of pytest already.
+_ONE_MODULE = "--xla_cpu_parallel_codegen_split_count=1"
 
 
 def xla_flags(*, devices: int) -> str:
@@ -18,4 +22,5 @@ def xla_flags(*, devices: int) -> str:
 
 def _quick() -> str:
     major, minor = importlib.metadata.version("jaxlib").split(".")[:2]
-    return f"{_QUICK} {_OLD_FUSIONS}" if (int(major), int(minor)) < (0, 11) else _QUICK
+    known = (int(major), int(minor)) < (0, 11)
+    return f"{_QUICK} {_OLD_FUSIONS} {_ONE_MODULE}" if known else _QUICK

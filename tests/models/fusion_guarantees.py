@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import random_draws
 from flax import nnx
+from fresh_modules import fresh_state
 from jax.interpreters import partial_eval
 from parameters import names_and_leaves, random_like
+from parts_alone import donor_features
 from small_fusion import (
     BUILT_FOR,
     COMPUTED,
@@ -91,26 +93,19 @@ def check_parameters_are_float32(fusion):
 
 
 def check_gradient_reaches_everything(fusion):
-    """A random reading of the outputs depends on every parameter."""
+    """A random reading of the outputs depends on every parameter.
+
+    As in the checks below, the size is not that for which the fusion was built, so that
+    all of them compile one program.
+    """
     unread = _unread_parameters(fusion)
     assert not unread, (
         f"no gradient reaches {len(unread)} parameters, which nothing reads: "
         f"{', '.join(unread[:8])}"
     )
     built = build(fusion, **COMPUTED)
-
-    @jax.jit
-    def gradient(params, images):
-        def reading(params):
-            total = 0.0
-            for array in jax.tree.leaves(built.apply(params, images, train=False)):
-                weights = jax.random.normal(jax.random.key(array.size), array.shape)
-                total += jnp.vdot(weights, array) / math.sqrt(array.size)
-            return total
-
-        return jax.grad(reading)(params)
-
-    gradients = names_and_leaves(gradient(random_like(built.params), example_images()))
+    _, gradient = built.read(random_like(built.params), example_images(OTHER_HW))
+    gradients = names_and_leaves(gradient)
     # By numpy: a norm of every shape would be a program to compile.
     sizes = {name: float(np.linalg.norm(g)) for name, g in gradients.items()}
     # Rounding alone leaves about 1e-7 of the largest; parameters that work leave 1e-3.
@@ -156,17 +151,17 @@ def _eval_trace(built, *, hw, image_dtype):
     return _Trace(traced[0].jaxpr, traced[1], orders[0])
 
 
-def check_examples_do_not_mix(fusion, *, hw=OTHER_HW):
+def check_examples_do_not_mix(fusion):
     """In eval mode an example's features are its own, whoever it shares a batch with.
 
     The size is not the one that the fusion was built for: its parameters serve both.
     """
     built = build(fusion, **COMPUTED)
-    params, images = random_like(built.params), example_images(hw)
-    one = built.forward(params, images)
+    params, images = random_like(built.params), example_images(OTHER_HW)
+    one, _ = built.read(params, images)
     for name, array in _arrays(one).items():
-        assert np.isfinite(array).all(), f"{name} is not finite at {hw}"
-    other = built.forward(params, images.at[1].set(example_images(hw, seed=7)[1]))
+        assert np.isfinite(array).all(), f"{name} is not finite at {OTHER_HW}"
+    other, _ = built.read(params, images.at[1].set(example_images(OTHER_HW, seed=7)[1]))
     first = jax.tree.map(lambda x: x[:1], (one, other))
     difference, where = _largest_difference(*first)
     assert difference <= 1e-6, f"example 1 changes example 0's {where} by {difference:.1e}"
@@ -204,21 +199,26 @@ def check_jit_equals_eager(fusion):
     built = build(fusion, **COMPUTED)
     params, images = random_like(built.params), example_images(OTHER_HW)
     eager = built.apply(params, images, train=False, key=jax.random.key(0))
-    difference, where = _largest_difference(built.forward(params, images), eager)
+    difference, where = _largest_difference(built.read(params, images)[0], eager)
     largest = max(np.abs(array).max() for array in _arrays(eager).values())
     # Float32 sums in another order through about thirty layers.
     assert difference <= 1e-4 * largest, f"jit or a key changes {where}: {difference:.1e}"
 
 
 def check_starts_as_its_donor(fusion):
-    """With any weights in its parts, a fresh fusion gives the donor's features."""
+    """With any weights in its parts, a fresh fusion gives the donor's features.
+
+    Whatever is drawn at random: `fresh_state` has other numbers there. At another size
+    than it was built for, where both resize their positions.
+    """
     donor_name = fusion.starts_as
     assert donor_name in fusion.parts, f"starts as {donor_name!r}, which it does not have"
-    fresh = jax.jit(lambda: nnx.state(construct(fusion, **COMPUTED), nnx.Param))()
+    fresh = fresh_state(lambda: construct(fusion, **COMPUTED), nnx.Param)
     weights = random_like(nnx.to_pure_dict(fresh[donor_name]))
     nnx.replace_by_pure_dict(fresh, {donor_name: weights})
-    features = build(fusion, **COMPUTED).forward(fresh, example_images())
-    maps, pooled = _donor_features(donor_name, weights, example_images())
+    images = example_images(OTHER_HW)
+    features, _ = build(fusion, **COMPUTED).read(fresh, images)
+    maps, pooled = donor_features(donor_name, weights, images)
     for stride, expected in maps.items():
         assert stride in features.maps, f"lacks the donor's map at stride {stride}"
         np.testing.assert_allclose(
@@ -233,21 +233,6 @@ def check_starts_as_its_donor(fusion):
         atol=1e-5 * float(jnp.abs(pooled).max()),
         err_msg=f"pooled is not the fresh {donor_name}'s",
     )
-
-
-def _donor_features(name, params, images):
-    resnet, vit = COMPUTED["resnet"], COMPUTED["vit"]
-    if name == "vit":
-        grid = tuple(math.ceil(side / vit.patch_size) for side in BUILT_FOR)
-        donor = nnx.eval_shape(lambda: ViT(vit, grid=grid, rngs=nnx.Rngs(params=5)))
-    else:
-        donor = nnx.eval_shape(lambda: ResNet(resnet, rngs=nnx.Rngs(params=5)))
-    graph, state = nnx.split(donor)
-    nnx.replace_by_pure_dict(state, params)
-    out = jax.jit(lambda state, x: nnx.merge(graph, state)(x, train=False))(state, images)
-    if name == "vit":
-        return {vit.patch_size: out[0]}, out[1]
-    return out, out[max(out)].mean((1, 2))
 
 
 def check_names_are_stable(fusion):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -54,12 +55,15 @@ class Built:
         params: their shapes.
         apply: pure (params, images, **kw) -> Features.
         forward: jitted (params, images) -> Features in eval mode.
+        read: jitted (params, images) -> those Features, and the gradient of a random
+            reading of them: one program to compile for all that is looked at in either.
     """
 
     module: nnx.Module
     params: nnx.State
     apply: object
     forward: object
+    read: object
 
 
 def build(fusion, *, resnet=RESNET, vit=VIT, built_for=BUILT_FOR) -> Built:
@@ -77,12 +81,28 @@ def _build(fusion, resnet, vit, built_for):
     def apply(params, images, **kw) -> Features:
         return nnx.merge(graph, params, rest, copy=True)(images, **kw)
 
+    forward = functools.partial(apply, train=False)
     return Built(
         module=module,
         params=params,
         apply=apply,
-        forward=jax.jit(lambda params, images: apply(params, images, train=False)),
+        forward=jax.jit(forward),
+        read=jax.jit(lambda params, images: _read(forward, params, images)),
     )
+
+
+def _read(forward, params, images):
+    def reading(params):
+        features, total = forward(params, images), 0.0
+        for array in jax.tree.leaves(features):
+            # By numpy: a draw of every shape would be a program to compile.
+            rng = np.random.default_rng(array.size)
+            weights = rng.standard_normal(array.shape).astype(np.float32)
+            total += jnp.vdot(weights, array) / math.sqrt(array.size)
+        return total, features
+
+    gradient, features = jax.grad(reading, has_aux=True)(params)
+    return features, gradient
 
 
 def variant(name: str) -> dict:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from fresh_modules import fresh_state
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.contracts import BlockFeatures, Features
@@ -65,17 +66,15 @@ def outputs_shape(name, *, hw=HW, **options):
 def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
     """From a fresh start the loss on four images falls, and moves every parameter."""
     module = nnx.eval_shape(lambda: construct(name, **options))
-    graph, _, _ = nnx.split(module, nnx.Param, ...)
-    params, rest = jax.jit(
-        lambda: nnx.split(construct(name, **options), nnx.Param, ...)[1:]
-    )()
+    state = fresh_state(lambda: construct(name, **options))
+    graph, params, rest = nnx.split(nnx.merge(nnx.graphdef(module), state), nnx.Param, ...)
     inputs = features(rows=4, taps=taps_given)
     # Something that the maps tell: which of five channels is largest.
     labels = np.asarray(inputs.maps[8])[..., :K].argmax(-1)
     labels = labels.repeat(8, 1).repeat(8, 2)[:, : HW[0], : HW[1]].astype(np.uint8)
     rule = optax.adam(rate)
 
-    def loss_of(params):
+    def loss_of(params, inputs, labels):
         head = nnx.merge(graph, params, rest, copy=True)
         out = head(inputs, train=True, key=jax.random.key(0))
         loss = pixel_cross_entropy(out.logits, labels, stride=out.stride)
@@ -85,16 +84,15 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
         return loss / labels.size
 
     @jax.jit
-    def step(params, state):
-        loss, gradient = jax.value_and_grad(loss_of)(params)
+    def step(params, state, inputs, labels):
+        loss, gradient = jax.value_and_grad(loss_of)(params, inputs, labels)
         change, state = rule.update(gradient, state)
-        sizes = jax.tree.map(jnp.linalg.norm, nnx.to_pure_dict(gradient))
-        return optax.apply_updates(params, change), state, loss, sizes
+        return optax.apply_updates(params, change), state, loss, gradient
 
     state, losses = rule.init(params), []
     for _ in range(updates):
-        params, state, loss, sizes = step(params, state)
+        params, state, loss, gradient = step(params, state, inputs, labels)
         losses.append(float(loss))
-    dead = [path for path, size in names_and_leaves(sizes).items() if not size > 0.0]
+    dead = [path for path, g in names_and_leaves(gradient).items() if not np.any(g)]
     assert not dead, f"no gradient reaches {dead[:5]}"
     assert losses[-1] < 0.9 * losses[0], f"the loss does not fall: {losses}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import small_fusion
 from flax import nnx
+from fresh_modules import fresh_state
 from parameters import as_float64, random_like
 
 from hybrid_jax import create_model
@@ -23,12 +24,13 @@ SPEC = ViTSpec(width=24, depth=2, num_heads=3, mlp_dim=40, patch_size=16)
 SIZE = (40, 56)  # a 3 x 4 grid of patches whose last row and column hang over
 
 
-def build(resnet=small_fusion.RESNET, vit=SPEC, **options):
-    return nnx.eval_shape(
-        lambda: CrossAttentionFusion(
-            resnet, vit, image_size=SIZE, rngs=nnx.Rngs(params=0), **options
-        )
-    )
+def construct(resnet=small_fusion.RESNET, vit=SPEC, **options):
+    rngs = nnx.Rngs(params=0)
+    return CrossAttentionFusion(resnet, vit, image_size=SIZE, rngs=rngs, **options)
+
+
+def build(*args, **options):
+    return nnx.eval_shape(lambda: construct(*args, **options))
 
 
 def _table(hw, dim, stride):
@@ -165,14 +167,16 @@ def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
 
 
 def test_maps_start_as_the_resnets():
-    module = CrossAttentionFusion(
-        small_fusion.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0)
-    )
+    graph = nnx.graphdef(build())
+    module = nnx.merge(graph, fresh_state(construct))
     images = small_fusion.example_images(SIZE)
-    maps = nnx.jit(module)(images).maps
-    alone = ResNet(small_fusion.RESNET, rngs=nnx.Rngs(params=5))
-    nnx.update(alone, nnx.state(module.resnet))
-    expected = nnx.jit(lambda part: part(images, train=False))(alone)
+
+    @nnx.jit
+    def both(module):
+        return module(images).maps, module.resnet(images, train=False)
+
+    assert isinstance(module.resnet, ResNet)
+    maps, expected = both(module)
     for stride in (4, 8, 32):
         np.testing.assert_allclose(maps[stride], expected[stride], atol=1e-4)
 

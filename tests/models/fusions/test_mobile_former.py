@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import small_fusion
 from flax import nnx
+from fresh_modules import fresh_state
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.errors import UserError
@@ -21,12 +22,13 @@ SPEC = ViTSpec(width=24, depth=3, num_heads=3, mlp_dim=40)
 SIZE = (40, 56)
 
 
-def build(resnet=small_fusion.RESNET, vit=SPEC, **options):
-    return nnx.eval_shape(
-        lambda: MobileFormer(
-            resnet, vit, image_size=SIZE, rngs=nnx.Rngs(params=0), **options
-        )
-    )
+def construct(resnet=small_fusion.RESNET, vit=SPEC, **options):
+    rngs = nnx.Rngs(params=0)
+    return MobileFormer(resnet, vit, image_size=SIZE, rngs=rngs, **options)
+
+
+def build(*args, **options):
+    return nnx.eval_shape(lambda: construct(*args, **options))
 
 
 def _heads(x, heads):
@@ -104,14 +106,16 @@ def test_mobile_former_equals_reference(blocks, depth, units):
 
 
 def test_maps_start_as_the_resnets():
-    module = MobileFormer(
-        small_fusion.RESNET, SPEC, image_size=SIZE, rngs=nnx.Rngs(params=0)
-    )
+    graph = nnx.graphdef(build())
+    module = nnx.merge(graph, fresh_state(construct))
     images = small_fusion.example_images(SIZE)
-    maps = nnx.jit(module)(images).maps
-    alone = ResNet(small_fusion.RESNET, rngs=nnx.Rngs(params=5))
-    nnx.update(alone, nnx.state(module.resnet))
-    expected = nnx.jit(lambda part: part(images, train=False))(alone)
+
+    @nnx.jit
+    def both(module):
+        return module(images).maps, module.resnet(images, train=False)
+
+    assert isinstance(module.resnet, ResNet)
+    maps, expected = both(module)
     for stride in (4, 8, 16, 32):
         np.testing.assert_allclose(maps[stride], expected[stride], atol=1e-4)
 

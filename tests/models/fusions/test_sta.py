@@ -81,18 +81,19 @@ def test_light_detail_keeps_the_promises_without_stages():
 def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
     built = small_fusion.build(fusion)
     assert built.module.width == 2 * 48
-    params, images = random_like(built.params), small_fusion.example_images()
-    one = built.forward(params, images)
+
+    def from_pooled(params, images):
+        module = nnx.merge(nnx.graphdef(built.module), params)
+        features, plain = module(images), module.vit(images, train=False)[1]
+        return jnp.square(features.pooled).sum(), (features, plain)
+
+    gradient = jax.jit(jax.grad(from_pooled, has_aux=True))
+    images = small_fusion.example_images()
+    gradient, (one, plain) = gradient(random_like(built.params), images)
     np.testing.assert_allclose(one.pooled[:, 48:], one.maps[32].mean((1, 2)), atol=1e-5)
-    vit = nnx.merge(nnx.graphdef(built.module.vit), nnx.clone(params["vit"]))
-    plain = jax.jit(lambda x: vit(x, train=False)[1])(images)
     np.testing.assert_allclose(one.pooled[:, :48], plain, atol=1e-4)
-
-    def from_pooled(params):
-        return jnp.square(built.apply(params, images, train=False).pooled).sum()
-
     # A classifier reads no map: the branch is trained by the pooled vector or not at all.
-    gradient = names_and_leaves(jax.jit(jax.grad(from_pooled))(params))
+    gradient = names_and_leaves(gradient)
     detail = [n for n in gradient if n.startswith(("resnet.", "light.")) and "kernel" in n]
     assert len(detail) > 3
     for name in detail:

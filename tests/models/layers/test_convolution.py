@@ -58,16 +58,21 @@ def test_matrix_form_equals_the_convolution_with_its_gradients(kernel, stride, p
         return conv_by_lax(x, w, stride=stride, pads=pads)
 
     w = conv.kernel[...]
-    expected = theirs(w, x)
+    weights = images_of(jax.eval_shape(theirs, w, x).shape[1:3], channels=5, seed=6)
+
+    @jax.jit
+    def run(w, x, weights):
+        def of(convolution):
+            y, pull = jax.vjp(convolution, w, x)
+            return y, *pull(weights)
+
+        return of(ours), of(theirs)
+
+    (got, *slopes), (expected, *expected_slopes) = run(w, x, weights)
     # Products of at most 48 numbers summed in another order.
-    np.testing.assert_allclose(ours(w, x), expected, atol=1e-5)
-    weights = jnp.asarray(images_of(expected.shape[1:3], channels=5, seed=6))
-    for ours_grad, theirs_grad in zip(
-        jax.grad(lambda w, x: jnp.vdot(weights, ours(w, x)), argnums=(0, 1))(w, x),
-        jax.grad(lambda w, x: jnp.vdot(weights, theirs(w, x)), argnums=(0, 1))(w, x),
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours_grad, theirs_grad, atol=1e-4)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    for slope, expected_slope in zip(slopes, expected_slopes, strict=True):
+        np.testing.assert_allclose(slope, expected_slope, atol=1e-4)
 
 
 @pytest.mark.parametrize("numerics", ["vit_jax", "timm"])
@@ -140,13 +145,22 @@ def test_form_of_gpus_equals_the_form_of_cpus(kernel, stride, padding, hw, chann
     conv = Conv(
         channels, 5, kernel=kernel, stride=stride, padding=padding, rngs=nnx.Rngs(params=0)
     )
-    x = jnp.asarray(images_of(hw, channels=channels))
-    expected, pull = jax.vjp(conv, x)
-    with tracing_for("gpu"):
-        got, pull_got = jax.vjp(conv, x)
+    graph, state = nnx.split(conv)
+    x = images_of(hw, channels=channels)
+    g = images_of(jax.eval_shape(conv, x).shape[1:3], channels=5)
+
+    @jax.jit
+    def run(state, x, g):
+        def of(platform):
+            with tracing_for(platform):
+                y, pull = jax.vjp(nnx.merge(graph, state), x)
+                return y, *pull(g)
+
+        return of("gpu"), of("cpu")
+
+    (got, slope), (expected, expected_slope) = run(state, x, g)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-    g = images_of(expected.shape[1:3], channels=5)
-    np.testing.assert_allclose(pull_got(g)[0], pull(g)[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-4)
 
 
 def test_no_product_reads_a_strided_slice_on_gpus():

@@ -64,7 +64,8 @@ def results(kind, remat):
     return dict(total=total) | named | names_and_leaves(statistics), names_and_leaves(rest)
 
 
-@pytest.mark.parametrize("kind", PARTS)
+# Blocks of `group` are `batch`'s with the norm of `pre-activation`.
+@pytest.mark.parametrize("kind", [kind for kind in PARTS if kind != "group"])
 @pytest.mark.parametrize("remat", REMAT[1:])
 def test_values_gradients_and_statistics_are_the_same(kind, remat):
     expected, before = results(kind, "none")

@@ -1,11 +1,14 @@
 """Tokens taken out of a ViT on the way, against the blocks run by hand."""
 
+import dataclasses
+import functools
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 from parameters import random_like
-from small_fusion import VIT, build, construct, example_images
+from small_fusion import COMPUTED, VIT, build, construct, example_images
 
 from hybrid_jax.config import defaults
 from hybrid_jax.errors import UserError
@@ -22,31 +25,18 @@ NO_GRID = {"fpn_tokens", "mobile_former"}
 WITH_VIT = [name for name in FUSIONS.names() if "vit" in FUSIONS.get(name).parts]
 
 
-def tapped(name, numbers, *, hw=HW):
-    """Returns (module with random arrays, features, tapped blocks) of a compiled call."""
-    module = nnx.eval_shape(lambda: construct(FUSIONS.get(name)))
-    graph, state = nnx.split(module)
-    state = random_like(state)
-
-    @jax.jit
-    def run(state, x):
-        with recording(numbers) as taps:
-            features = nnx.merge(graph, state)(x, train=False)
-        return features, taps.features(image_hw=hw, strides=features.maps)
-
-    return nnx.merge(graph, state), *run(state, example_images(hw))
-
-
 @pytest.mark.parametrize("name", ["sequential", "vit"])
 def test_blocks_hand_out_their_tokens_before_the_last_norm(name):
-    module, features, blocks = tapped(name, (2, 0))
-    _, plain, none = tapped(name, ())
-    assert none == ()
-    np.testing.assert_allclose(features.pooled, plain.pooled, atol=1e-5)
-    images = example_images(HW)
+    vit = dataclasses.replace(COMPUTED["vit"], depth=3)
+    fusion = functools.partial(construct, resnet=COMPUTED["resnet"], vit=vit)
+    graph, state = nnx.split(nnx.eval_shape(lambda: fusion(FUSIONS.get(name))))
 
-    @jax.jit
-    def by_hand(images):
+    def tapped(module, images, numbers):
+        with recording(numbers) as taps:
+            features = module(images, train=False)
+        return features, taps.features(image_hw=HW, strides=features.maps)
+
+    def by_hand(module, images):
         x = module.resnet(images, train=False)[16] if name == "sequential" else images
         tokens, left = module.vit.embed(x), []
         B, h, w, D = tokens.shape
@@ -57,7 +47,15 @@ def test_blocks_hand_out_their_tokens_before_the_last_norm(name):
             left.append(tokens)
         return left
 
-    left = by_hand(images)
+    @jax.jit
+    def run(state, images):
+        module = nnx.merge(graph, state)
+        both = [tapped(module, images, numbers) for numbers in ((2, 0), ())]
+        return *both, by_hand(module, images)
+
+    (features, blocks), (plain, none), left = run(random_like(state), example_images(HW))
+    assert none == ()
+    np.testing.assert_allclose(features.pooled, plain.pooled, atol=1e-5)
     for block, number in zip(blocks, (2, 0), strict=True):
         assert block.stride == 16
         wanted = left[number]
