@@ -88,8 +88,7 @@ def test_macs_at_384_are_the_published_ones(name):
     ],
 )
 def test_total_agrees_with_xla(name, size, resnet):
-    config = named(name, size=size)
-    vit = dict(depth=2)
+    config, vit = named(name, size=size), dict(depth=2)
     config.model.resnet_options.update(resnet)
     config.model.vit_options.update(vit)
     graph, _, shapes = make_init(
