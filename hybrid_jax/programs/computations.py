@@ -115,10 +115,7 @@ def _first_count(
     carried = next((named[name] for name in loop.operands if name in named), None)
     if carried is None or carried.opcode != "tuple":
         return None
-    begin = named.get(carried.operands[index])
-    while begin is not None and begin.opcode == "copy":
-        begin = named.get(begin.operands[0])
-    return _constant(begin)
+    return _constant(_copied(carried.operands[index], named))
 
 
 def _step_of_counter(body: Sequence[Instruction], index: int) -> int | None:
@@ -130,7 +127,7 @@ def _step_of_counter(body: Sequence[Instruction], index: int) -> int | None:
     added = named.get(root.operands[index])
     if added is None or added.opcode != "add":
         return None
-    parts = [named.get(name) for name in added.operands]
+    parts = [_copied(name, named) for name in added.operands]
     if not any(one and one.opcode == "get-tuple-element" for one in parts):
         return None
     steps = [number for one in parts if (number := _constant(one)) is not None]
@@ -143,7 +140,7 @@ def _counter_and_limit(condition: Sequence[Instruction]) -> tuple[int, int] | No
     root = next((one for one in condition if one.is_root), None)
     if root is None or root.opcode != "compare" or "direction=LT" not in root.rest:
         return None
-    compared = [named.get(name) for name in root.operands]
+    compared = [_copied(name, named) for name in root.operands]
     if len(compared) != 2:
         return None
     counter, number = compared[0], _constant(compared[1])
@@ -151,6 +148,14 @@ def _counter_and_limit(condition: Sequence[Instruction]) -> tuple[int, int] | No
         return None
     place = re.search(r"index=(\d+)", counter.rest)
     return (int(place[1]), number) if place else None
+
+
+def _copied(name: str, named: Mapping[str, Instruction]) -> Instruction | None:
+    """Returns an instruction, or what it is a copy of: counters are moved on the chip."""
+    one = named.get(name)
+    while one is not None and one.opcode == "copy":
+        one = named.get(one.operands[0])
+    return one
 
 
 def _constant(instruction: Instruction | None) -> int | None:

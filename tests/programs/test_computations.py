@@ -17,8 +17,9 @@ PROGRAM = """HloModule m
   %moved = f32[8]{0} collective-permute(%x), channel_id=1, source_target_pairs={{0,1}}
   %sum = f32[8]{0} fusion(%moved), calls=%inner, config={"estimated_cycles":"30"}
   %i = u32[]{:T(128)} get-tuple-element(%p), index=1
+  %i.1 = u32[]{:T(128)S(6)} copy(%i)
   %step = u32[]{:T(128)} constant(STEP)
-  %more = u32[]{:T(128)} ADD(%i, %step)
+  %more = u32[]{:T(128)} ADD(INDEX, %step)
   ROOT %next = (f32[8], u32[], u32[]) tuple(%sum, %more, %j)
 }
 
@@ -26,7 +27,8 @@ PROGRAM = """HloModule m
   %limit = u32[]{:T(128)} constant(7)
   %p.1 = (f32[8]{0}, u32[]{:T(128)}, u32[]) parameter(0)
   %at = u32[]{:T(128)} get-tuple-element(%p.1), index=1
-  ROOT %again = pred[]{:T(512)} compare(%at, %limit), direction=DIRECTION
+  %at.1 = u32[]{:T(128)S(6)} copy(%at)
+  ROOT %again = pred[]{:T(512)} compare(COMPARED, %limit), direction=DIRECTION
 }
 
 ENTRY %main (a: f32[8]) -> f32[8] {
@@ -40,10 +42,13 @@ ENTRY %main (a: f32[8]) -> f32[8] {
 """
 
 
-def program(*, counter="%copied", direction="LT", step=1, add="add"):
+def program(**changes):
     """Returns the program with another first count, end, or step of its loop."""
-    changed = PROGRAM.replace("COUNTER", counter).replace("DIRECTION", direction)
-    return changed.replace("STEP", str(step)).replace("ADD", add)
+    usual = dict(counter="%copied", direction="LT", step=1, add="add", index="%i")
+    text = PROGRAM
+    for name, value in (usual | dict(compared="%at") | changes).items():
+        text = text.replace(name.upper(), str(value))
+    return text
 
 
 @pytest.mark.parametrize("counter", ["%copied", "%zero"])
@@ -55,6 +60,12 @@ def test_a_loop_runs_from_its_first_count_to_its_limit(counter, step, rounds):
     (moved,) = collectives(text)
     assert (moved.times, moved.received_bytes) == (rounds, rounds * 32)
     assert estimated_seconds(text) == (rounds * 30 + 5) / CYCLES_PER_SECOND
+
+
+@pytest.mark.parametrize("moved", [dict(index="%i.1"), dict(compared="%at.1")], ids=str)
+def test_a_counter_may_be_moved_on_the_chip(moved):
+    """As in the forward loop of blocks that are computed again in the backward one."""
+    assert executions(computations(program(**moved)))["body"] == 4
 
 
 @pytest.mark.parametrize(
