@@ -9,7 +9,8 @@ result or operand. Otherwise the arrays it can be recomputed from are stored, un
 are several arrays of at least its size.
 
 On TPUs the operands of products and convolutions are computed as they are read, too, and
-need no memory; arrays there lie in tiles (`tiles.py`).
+need no memory; arrays there lie in tiles (`tiles.py`), and few images in strips
+(`strips.py`).
 
 Not counted: copies in another layout.
 """
@@ -21,6 +22,12 @@ from typing import Any
 
 from hybrid_jax.programs.flop_count import CONSTANT, Origin
 from hybrid_jax.programs.jaxprs import called
+from hybrid_jax.programs.strips import (
+    keep_masks,
+    keep_operands,
+    lay_in_strips,
+    mark_strips,
+)
 from hybrid_jax.programs.tiles import lay_in_tiles, matrices
 from hybrid_jax.programs.traced_arrays import Array, joint, large, needed
 
@@ -62,9 +69,8 @@ _READS_MEMORY = (
     "dot_product_attention",
 )
 # On TPUs, products and convolutions compute elementwise operands as they read them.
-_ON_TPU = tuple(
-    name for name in _READS_MEMORY if name not in ("dot_general", "conv_general_dilated")
-)
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+_ON_TPU = tuple(name for name in _READS_MEMORY if name not in _PRODUCTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +122,12 @@ def stored_residuals(
     ]
     outputs = _walk(inner, inputs, arrays)
     _mark_written(arrays, read_memory=_ON_TPU if on_tpu else _READS_MEMORY)
-    if on_tpu:
-        lay_in_tiles(arrays)
-    found: set[int] = set()
     read = {id(array): array.stored for array in outputs if array is not None}
+    if on_tpu:
+        keep_masks(read.values())
+        lay_in_tiles(arrays)
+        lay_in_strips(arrays)
+    found: set[int] = set()
     for array in (array.stored for array in arrays if id(array) in read):
         # On TPUs also where these are stored: what is fused into products reads few arrays.
         if len(large(array) - (set() if on_tpu else found)) > 1:
@@ -158,6 +166,7 @@ def _walk(
             first = results[0] if results else None
             if first is not None:
                 first.matrices = matrices(equation, operands, first)
+                mark_strips(equation, first)
             arrays += [array for array in results if array is not None]
         known.update(zip(equation.outvars, results, strict=True))
     return [read(value) for value in jaxpr.outvars]
@@ -183,6 +192,8 @@ def _mark_written(arrays: Iterable[Array], *, read_memory: tuple[str, ...]) -> N
             for source in array.sources:
                 # An image is converted once: there is nothing else to read again.
                 source.stored.is_written |= not needed(source)
+        if array.made_by.startswith((*_PRODUCTS, "reduce_window")):
+            keep_operands(array)
 
 
 def _narrowed(array: Array, readers: dict[int, list[Array]]) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hybrid_jax.programs.traced_arrays import Array, needed
 
-_LANES, _ROWS = 128, 8
+ROWS, _LANES = 8, 128
 
 
 def tiled_bytes(
@@ -40,7 +40,7 @@ def tiled_bytes(
 
 def _tile(rows: int, lanes: int) -> int:
     """Returns the numbers that a matrix of this size takes the room of."""
-    in_tile = min(_ROWS, 1 << (rows - 1).bit_length())
+    in_tile = min(ROWS, 1 << (rows - 1).bit_length())
     return -(-rows // in_tile) * in_tile * -(-lanes // _LANES) * _LANES
 
 

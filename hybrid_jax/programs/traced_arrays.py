@@ -31,6 +31,8 @@ class Array:
         sources: operands of the operation.
         matrices: of a batched product, the operands and the result, each with the
             dimensions of its matrices; of a convolution with batch and channels.
+        in_strips: whether a TPU computes it in strips of its images (`strips.py`).
+        overlap: size of the strips that it lies in, if any, against its own.
         is_written: whether it is written to memory.
         held: bytes that it takes in memory: on TPUs more than `bytes`, by padding.
     """
@@ -41,6 +43,8 @@ class Array:
     made_by: str = ""
     sources: list["Array"] = dataclasses.field(default_factory=list)
     matrices: list[tuple["Array", list[int]]] = dataclasses.field(default_factory=list)
+    in_strips: bool = False
+    overlap: float = 1.0
     is_written: bool = False
     held: int = 0
 

@@ -22,10 +22,14 @@ FSDP = {"mesh.data": 1, "mesh.fsdp": -1}
         ("r26_vit_b16", "size=224,batch=1024", FSDP, 8, 10.05),
         ("r26_vit_b16", "size=224,batch=16384", FSDP, 256, 5.61),
         ("r26_vit_s32", "size=224,batch=1024", {}, 8, 4.12),
+        ("r26_vit_s32", "size=224,batch=16384", {}, 256, 2.84),
         ("r50_vit_l32", "size=384,batch=256", FSDP, 8, 9.27),
         ("r50_vit_l32", "size=384,batch=4096", FSDP, 256, 4.84),
         ("r_vit_ti16", "size=224,batch=1024", {}, 8, 0.98),
         ("resnet50", "size=224,batch=512", {}, 8, 3.03),
+        ("r26_vit_s16", "fusion=conformer,size=224,batch=256", {}, 8, 2.57),
+        ("voc_r26_vit_s_fcos", "", {"data.image_size": 512}, 8, 4.01),
+        ("ade20k_r26_vit_s_fpn", "", {}, 8, 1.87),  # two images a chip
         ("shapes_detection", "shapes,batch=64", {}, 8, 0.0357),
     ],
 )
