@@ -39,6 +39,15 @@ _OPTION = flags.DEFINE_multi_string("option", [], "NAME=VALUE for the compiler."
 _FSDP = {"mesh.data": 1, "mesh.fsdp": -1}
 _V5E_8, _V5E_256 = "v5e:2x4", "v5e:16x16"
 
+
+def _blocks(loop: str, remat: str) -> dict[str, str]:
+    options = dict(block_loop=loop, remat=remat)
+    return {f"model.vit_options.{name}": value for name, value in options.items()}
+
+
+_B16 = ("r26_vit_b16", "size=224,batch=1024")
+_L16 = ("vit_b16", "size=224,batch=256")
+
 # row -> topology, config, argument, what is changed
 STEPS = {
     "r26_vit_b16": (_V5E_8, "r26_vit_b16", "size=224,batch=1024", _FSDP),
@@ -51,6 +60,23 @@ STEPS = {
     "conformer": (_V5E_8, "r26_vit_s16", "fusion=conformer,size=224,batch=256", {}),
     "detection": (_V5E_8, "voc_r26_vit_s_fcos", "", {"data.image_size": 512}),
     "segmentation": (_V5E_8, "ade20k_r26_vit_s_fpn", "", {}),
+    "r26_vit_b16 scan": (_V5E_8, *_B16, _FSDP | _blocks("scan", "none")),
+    "r26_vit_b16 remat": (_V5E_8, *_B16, _FSDP | _blocks("unrolled", "full")),
+    "r26_vit_b16 scan remat": (_V5E_8, *_B16, _FSDP | _blocks("scan", "full")),
+    "vit_l16 remat": (_V5E_8, *_L16, {"model.vit": "l"} | _blocks("unrolled", "full")),
+    "vit_l16 scan remat": (_V5E_8, *_L16, {"model.vit": "l"} | _blocks("scan", "full")),
+    "detection on 256": (
+        _V5E_256,
+        "voc_r26_vit_s_fcos",
+        "",
+        {"data.image_size": 512, "train.batch_size": 2048},
+    ),
+    "segmentation on 256": (
+        _V5E_256,
+        "ade20k_r26_vit_s_fpn",
+        "",
+        {"train.batch_size": 512},
+    ),
     "r26_vit_b16 on 256": (_V5E_256, "r26_vit_b16", "size=224,batch=16384", _FSDP),
     "r26_vit_s32 on 256": (_V5E_256, "r26_vit_s32", "size=224,batch=16384", {}),
     "r50_vit_l32 on 256": (_V5E_256, "r50_vit_l32", "size=384,batch=4096", _FSDP),
