@@ -13,7 +13,8 @@ from hybrid_jax.train.checkpoints.workdir import claim, flat
 from hybrid_jax.train.reporting.show_config import show_config
 from hybrid_jax.train.resolve_config import resolve_config
 
-LEFT_OPEN = {"data.image_size": None, "train.batch_size": None, "model.dtype": "auto"}
+LEFT_OPEN = {"data.image_size": None, "model.dtype": "auto"}
+LEFT_OPEN |= {"train.batch_size": None, "eval.batch_size": None}
 
 
 @pytest.fixture(scope="module")

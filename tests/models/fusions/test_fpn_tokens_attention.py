@@ -14,7 +14,7 @@ from small_fpn_tokens import GRIDS, filled, shapes, variant
 
 from hybrid_jax.models.layers.deformable import cell_centers_px
 
-WINDOWED = variant(attention="windowed", window_size=3, channels=32, strides=(16, 32))
+WINDOWED = variant(attention="windowed", window_size=3, channels=32, strides=(8, 16))
 DEFORMABLE = variant(attention="deformable", num_points=2, channels=32, strides=(8, 16))
 
 
