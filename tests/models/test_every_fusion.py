@@ -131,13 +131,13 @@ def test_tree_mode_refuses_a_shared_part():
         nnx.split(nnx.eval_shape(Shares))
 
 
-def test_every_head_trains_and_answers_on_what_a_fusion_gives(fusion):
+def test_every_head_has_a_loss_and_answers_on_what_a_fusion_gives(fusion):
     """Shapes and dtypes alone, traced, under a stand-in with maps of the fusion's strides.
 
     That the fusion's maps have their shapes is looked at above. A step is really taken in
-    `test_every_head.py`: by the fusion `vit` alone, under every head
-    with its default options at one size; some heads at a second, `detr` in two variants.
-    The fusion's own channels are met in `test_every_pair_trains.py`.
+    `test_every_head.py`: by the fusion `vit` alone, under every head, at a size that is a
+    multiple of nothing; `detr` in two variants. Gradients through the fusion's own
+    channels are taken in `test_every_pair_trains.py`, which is slow.
     """
     failed = {}
     for head in HEADS.names():

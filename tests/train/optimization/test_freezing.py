@@ -49,8 +49,7 @@ HELD = {"optimizer.weight_decay": 0.1, "train.ema_decay": 0.3}
 
 def leaves_of(tree):
     """Returns path -> array of a nested dict."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_name(path): leaf for path, leaf in leaves}
+    return {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def same_bits(one, other):
@@ -218,8 +217,7 @@ def test_frozen_norm_keeps_its_statistics(freeze, fixed):
 
 def test_frozen_norm_normalizes_by_its_statistics():
     experiment = small_experiment(BATCH_NORM | FROZEN["resnet"][0], mesh="single")
-    state, batch = statistics(experiment), host_batch()
-    losses = []
+    state, batch, losses = statistics(experiment), host_batch(), []
 
     @jax.jit
     def logits_of(params, mutable):
