@@ -119,6 +119,11 @@ def _run(argv: list[str]) -> None:
         raise UserError("--mode=study: the config is no study; see docs/studies.md.")
     if "study" in config and mode != "study":
         raise UserError(f"the config is a study: give --mode=study, not {mode}.")
+    if mode == "study":
+        from hybrid_jax.studies.overruled_words import refuse_overruled
+
+        name = config_flags.get_config_filename(flags.FLAGS["config"])
+        refuse_overruled(config, name.partition(":")[2])
     # Imported here so that --help answers at once.
     import jax
 

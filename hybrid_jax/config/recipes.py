@@ -81,6 +81,14 @@ def keys_given(argument: str) -> set[str]:
     return {word.partition("=")[0] for word in _WORD.findall(argument)}
 
 
+def keys_of_words(argument: str) -> dict[str, str]:
+    """Returns word -> the dotted key it sets, such as {"lr": "optimizer.learning_rate"}.
+
+    The word of the data and options of parts are not among them.
+    """
+    return {word: _KEYS[word][0] for word in keys_given(argument) if word in _KEYS}
+
+
 def _set_options(config: ConfigDict, part: str, words: list[str]) -> None:
     options = config.model[f"{part}_options"]
     own = dict(options.get(config.model[part], {}))

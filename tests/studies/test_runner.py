@@ -160,6 +160,19 @@ def test_results_hold_scores_and_times(whole):
     assert not result["time"]["resumed"]
 
 
+@pytest.mark.parametrize("saved_before", [True, False])
+def test_run_is_resumed_if_it_had_saved_something(tmp_path, saved_before):
+    options = dict(variants={"resnet": {}}, seeds=(0,))
+    options |= dict(grid={"optimizer.learning_rate": (1e-3,)})
+    carry_out(tmp_path, **options)
+    (file,) = tmp_path.glob("runs/*/result.json")  # its output is there as well
+    file.unlink()
+    if saved_before:
+        (file.parent / "checkpoints" / "3").mkdir(parents=True)
+    carry_out(tmp_path, **options)
+    assert json.loads(file.read_text())["time"]["resumed"] == saved_before
+
+
 def test_sigterm_stops_the_runs_and_records_nothing_of_them(whole, tmp_path):
     with (tmp_path / "stderr.txt").open("w") as errors:
         process = begin(tmp_path, jobs=2, seconds=3, stderr=errors)

@@ -18,7 +18,7 @@ from hybrid_jax.studies.results.localization import UNIFORM, view_scores
 from hybrid_jax.studies.running import saved_experiment
 from hybrid_jax.studies.running.changed_experiment import changed_experiment
 from hybrid_jax.studies.settings import LOCALIZATION, ROBUSTNESS, Study
-from hybrid_jax.train.checkpoints.workdir import write_whole
+from hybrid_jax.train.checkpoints.workdir import has_checkpoint, write_whole
 
 PROGRAM = (sys.executable, "-m", "hybrid_jax.main")
 
@@ -98,7 +98,12 @@ class Job:
         return [*words, "--mode=evaluate", f"--output={self._file('evaluation', 'json')}"]
 
     def begun(self) -> bool:
-        """Whether an earlier process has worked on it, so that the time is not whole."""
+        """Whether an earlier process has left work, so that the time is not whole.
+
+        A training that was stopped before it saved anything begins anew.
+        """
+        if self.evaluation is None:
+            return has_checkpoint(epath.Path(self.folder))
         return self.output_file.exists()
 
     def finish(self, *, code: int, seconds: float, resumed: bool) -> dict[str, Any] | None:
