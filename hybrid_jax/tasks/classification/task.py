@@ -131,7 +131,10 @@ class Classification:
     def metrics(
         self, outputs: ClassificationOutputs, batch: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        """Returns sums over rows without padding: count, loss, top-1, top-5, ECE."""
+        """Returns sums over rows without padding: count, loss, top-1, top-5, ECE.
+
+        There is no top-5 of five classes or fewer, where every answer is among them.
+        """
         logits, label, mask = outputs.logits, batch["label"], batch["mask"]
         # The rank is the number of classes with logits not below the label's: ties count as
         # errors, so that constant logits score 0.
@@ -143,9 +146,10 @@ class Classification:
             count=mask.sum(),
             loss=jnp.sum(jnp.where(mask, self._losses(logits, batch, 0.0), 0.0)),
             top1=jnp.sum((rank < 1) & mask),
-            top5=jnp.sum((rank < 5) & mask),
             calibration=calibration_sums(probabilities.max(1), rank < 1, mask),
         )
+        if logits.shape[1] > 5:
+            sums["top5"] = jnp.sum((rank < 5) & mask)
         predicted = logits.argmax(1)
         for name, group_of in self.info.factors.items():
             group = jnp.asarray(np.asarray(group_of, np.int32))

@@ -17,7 +17,6 @@ _USUAL_SCORES = dict(classification="top1", detection="AP", segmentation="mIoU")
 ABSENT = -1
 """The value of a score that has nothing to be computed from."""
 _CLOCK = ("step", "split")
-_TOP = 5  # of `top5`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,22 +71,11 @@ class RunFiles:
         ]
 
     def keys(self, split: str) -> list[str]:
-        """Returns what rows of a split have, but for the scores of single classes.
-
-        And but for `top5` where there are five classes or fewer: it is always 1.
-        """
+        """Returns what rows of a split have, but for the scores of single classes."""
         names = dict.fromkeys(
             name for row in self.rows if row["split"] == split for name in row
         )
-        hidden = (*_CLOCK, *["top5"] * (self._classes <= _TOP))
-        return [name for name in names if name not in hidden and "/" not in name]
-
-    @property
-    def _classes(self) -> float:
-        """The number of labels; infinite where that is not known."""
-        classes = self.dataset.get("classes")
-        names = classes.get("label") if isinstance(classes, dict) else None
-        return len(names) if isinstance(names, list) else math.inf
+        return [name for name in names if name not in _CLOCK and "/" not in name]
 
     def best(self) -> tuple[int, float, str] | None:
         """Returns step, value and split of the best main score; None without any."""

@@ -102,20 +102,6 @@ def test_scores_of_pictures_and_of_calibration_are_in_per_cent():
     assert "expected error 8.00 %;" in calibration_chart(bins, right="right")
 
 
-@pytest.mark.parametrize("classes", [{"label": list("abcde")}, {"label": list("abcdef")}])
-def test_top5_of_five_classes_is_left_out(classes):
-    rows = [dict(step=10, split="validation", top1=0.5, top5=1.0)]
-    keys = run_of(rows, dataset=dict(classes=classes)).keys("validation")
-    assert keys == (["top1"] if len(classes["label"]) == 5 else ["top1", "top5"])
-
-
-@pytest.mark.parametrize("classes", [None, 3, {}, {"label": None}])
-def test_top5_of_unknown_classes_stays(classes):
-    rows = [dict(step=10, split="validation", top1=0.5, top5=1.0)]
-    keys = run_of(rows, dataset=dict(classes=classes)).keys("validation")
-    assert keys == ["top1", "top5"]
-
-
 def test_cost_has_all_parameters_and_the_time_of_all_steps():
     pace = ((10, 2.0), (20, 1.0), (25, 4.0))  # step of a row, seconds per step up to it
     rows = [dict(step=n, split="train", seconds_per_step=s) for n, s in pace]
