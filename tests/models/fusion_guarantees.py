@@ -98,11 +98,7 @@ def check_gradient_reaches_everything(fusion):
     As in the checks below, the size is not that for which the fusion was built, so that
     all of them compile one program.
     """
-    unread = _unread_parameters(fusion)
-    assert not unread, (
-        f"no gradient reaches {len(unread)} parameters, which nothing reads: "
-        f"{', '.join(unread[:8])}"
-    )
+    check_everything_is_read(fusion)
     built = build(fusion, **COMPUTED)
     _, gradient = built.read(random_like(built.params), example_images(OTHER_HW))
     gradients = names_and_leaves(gradient)
@@ -118,13 +114,21 @@ def check_gradient_reaches_everything(fusion):
         )
 
 
-def _unread_parameters(fusion):
-    """Returns the names of parameters that no output depends on, in a traced program."""
-    built = build(fusion)
-    jaxpr = _eval_trace(built, hw=BUILT_FOR, image_dtype="float32").jaxpr
+def check_everything_is_read(fusion, *, hw=BUILT_FOR, dtype="float32"):
+    """An output depends on every parameter, in a traced program: nothing is compiled.
+
+    The program is that of `check_contract` at the same size and dtype.
+    """
+    specs = [dataclasses.replace(spec, dtype=dtype) for spec in (RESNET, VIT)]
+    built = build(fusion, resnet=specs[0], vit=specs[1])
+    jaxpr = _eval_trace(built, hw=hw, image_dtype=dtype).jaxpr
     _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     names = names_and_leaves(built.params)
-    return [name for name, read in zip(names, used, strict=False) if not read]
+    unread = [name for name, read in zip(names, used, strict=False) if not read]
+    assert not unread, (
+        f"no gradient reaches {len(unread)} parameters, which nothing reads: "
+        f"{', '.join(unread[:8])}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,16 +35,26 @@ def test_anchor_boxes_lie_around_the_cells():
 
 def test_the_best_real_cells_are_chosen():
     spec = ViTSpec(width=8, num_heads=2)
-    rngs = nnx.Rngs(params=0)
-    selection = QuerySelection(spec, 3, has_no_object=False, rngs=rngs)
-    selection = nnx.merge(*_randomized(selection))
+
+    def build():
+        return QuerySelection(spec, 3, has_no_object=False, rngs=nnx.Rngs(params=0))
+
+    selection = nnx.merge(*_randomized(nnx.eval_shape(build)))
     mask = np.ones((2, 16), bool)
     mask[:, [3, 7, 11, 13, 15]] = False  # the last columns
     mask[1, 4:] = False
     memory = memory_of(jnp.asarray(mask))
-    queries, references, proposals = selection(memory, count=5)
-    x = selection.norm(selection.project(memory.tokens))
-    scores = np.asarray(selection.head(x)[0]).max(-1)
+
+    @nnx.jit
+    def run(selection, tokens):
+        given = memory.replace(tokens=tokens)
+        x = selection.norm(selection.project(tokens))
+        chosen = selection(given, count=5)
+        return chosen, x, selection.head(x)[0], jax.nn.sigmoid(chosen[1])
+
+    chosen, x, logits, boxes = jax.tree.map(np.asarray, run(selection, memory.tokens))
+    queries, _, proposals = chosen
+    scores = logits.max(-1)
     for image in range(2):
         order = sorted(range(16), key=lambda n: (~mask[image, n], -scores[image, n]))
         best = order[: min(5, mask[image].sum())]
@@ -52,8 +62,9 @@ def test_the_best_real_cells_are_chosen():
         np.testing.assert_allclose(
             proposals.logits[image, : len(best)].max(-1), scores[image, np.array(best)]
         )
-    np.testing.assert_allclose(proposals.boxes_cxcywh, jax.nn.sigmoid(references))
-    assert selection(memory, count=99)[0].shape == (2, 16, 8)
+    np.testing.assert_allclose(proposals.boxes_cxcywh, boxes)
+    all_of_it = nnx.eval_shape(lambda s: s(memory, count=99)[0], selection)
+    assert all_of_it.shape == (2, 16, 8)
 
 
 def _randomized(module):
@@ -67,16 +78,19 @@ def noised(mask, *, count=12, seed=0, classes=50):
     boxes = np.tile([0.5, 0.5, 0.2, 0.1], (len(mask), M, 1)).astype(np.float32)
     boxes[..., :2] += 0.01 * np.arange(M)[:, None]
     labels = np.broadcast_to(np.arange(M), mask.shape)
-    denoising = Denoising(4, count=count, num_classes=classes, rngs=nnx.Rngs(params=0))
-    result = denoising(
-        jnp.asarray(boxes), jnp.asarray(labels), jnp.asarray(mask), key=jax.random.key(seed)
-    )
-    return boxes, denoising, result
+
+    @jax.jit
+    def run(boxes, labels, mask):
+        module = Denoising(4, count=count, num_classes=classes, rngs=nnx.Rngs(params=0))
+        result = module(boxes, labels, mask, key=jax.random.key(seed))
+        return module.label_embed[...], result, jax.nn.sigmoid(result.references)
+
+    return boxes, *jax.tree.map(np.asarray, run(boxes, labels, mask))
 
 
 def test_every_image_is_filled_with_its_own_objects():
     mask = np.array([[0, 1, 0, 1, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]], bool)
-    _, _, result = noised(mask)
+    _, _, result, _ = noised(mask)
     np.testing.assert_array_equal(result.target[0], [1, 1, 3, 3, 4, 4] * 2)
     np.testing.assert_array_equal(result.group[0], [0] * 6 + [1] * 6)
     np.testing.assert_array_equal(result.target[2], [4] * 12)
@@ -88,10 +102,10 @@ def test_every_image_is_filled_with_its_own_objects():
 def test_noise_is_as_strong_as_said():
     """Corners move by up to half a side, those of negatives by half to a whole one."""
     mask = np.ones((1, 2), bool)
-    boxes, denoising, result = noised(mask, count=4000)
+    boxes, embedded, result, said = noised(mask, count=4000)
     target = np.asarray(result.target[0])
     box = boxes[0, target]
-    said = np.asarray(jax.nn.sigmoid(result.references[0]))
+    said = said[0]
     low, high = said[:, :2] - said[:, 2:] / 2, said[:, :2] + said[:, 2:] / 2
     half = box[:, 2:] / 2
     # In units of half a side from the middle, the object's corners are at -1 and 1.
@@ -104,7 +118,7 @@ def test_noise_is_as_strong_as_said():
     assert ((ends < 1.001) | (ends > 1.999)).all()
     assert ends.max() > 2.95
     # Half of the half of labels that are drawn anew hit another class nearly always.
-    own = np.asarray(denoising.label_embed[...])[target]
+    own = embedded[target]
     wrong = np.abs(np.asarray(result.queries[0]) - own).max(-1) > 0
     assert abs(wrong.mean() - 0.25 * 49 / 50) < 0.03
 

@@ -86,7 +86,6 @@ def test_bifusion_equals_float64():
     ("patch", "strides", "channels", "ups"),
     [
         (16, None, {4: 32, 8: 64, 16: 128, 32: 1024}, [2, 2]),
-        (32, None, {4: 32, 8: 64, 16: 128, 32: 1024}, [2, 2, 2]),
         (8, None, {4: 32, 8: 64, 16: 128, 32: 1024}, [2]),
         (16, [32, 4], {4: 32, 8: 256, 16: 512, 32: 256}, [4]),
     ],
@@ -99,7 +98,8 @@ def test_scales_follow_the_strides_and_the_patch_size(patch, strides, channels, 
             strides=strides,
         )
     )
-    features = nnx.eval_shape(lambda m, x: m(x), module, jnp.zeros((1, 97, 131, 3)))
+    images = jax.ShapeDtypeStruct((1, 97, 131, 3), jnp.float32)
+    features = nnx.eval_shape(lambda m, x: m(x), module, images)
     assert module.channels == channels
     shapes = {stride: m.shape[-1] for stride, m in features.maps.items()}
     assert shapes == channels
@@ -111,7 +111,7 @@ def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
     kernel = jnp.zeros((7, 7, 2, 1)).at[3, 3, 0, 0].set(1.0)  # reads the maximum alone
     state["conv"]["kernel"] = nnx.Param(kernel)
     x = jnp.array([2.0, -1.0, 2.0, 0.5]).reshape(1, 1, 1, 4)
-    gradient = jax.grad(lambda x: nnx.merge(graph, state)(x).sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: nnx.merge(graph, state)(x).sum()))(x)
     gate = special.expit(2.0)
     expected = np.full(4, gate)
     expected[0] += 3.5 * gate * (1 - gate)
@@ -150,5 +150,5 @@ def test_gate_sends_the_gradient_of_the_largest_channel_to_one_of_equals():
 )
 def test_bad_options_are_one_line(options, message):
     with pytest.raises(UserError) as error:
-        build(**options)
+        nnx.eval_shape(lambda: build(**options))
     assert str(error.value) == f"fusion 'bifusion': {message}"

@@ -86,7 +86,8 @@ def test_exchange_equals_its_formula(query_stride):
     state = random_like(state)
     rng = np.random.default_rng(0)
     x, tokens = rng.standard_normal((2, *grid, channels)), rng.standard_normal((2, 13, 24))
-    ours = nnx.merge(graph, state)(jnp.float32(x), jnp.float32(tokens), hw=hw)
+    run = jax.jit(lambda state, x, tokens: nnx.merge(graph, state)(x, tokens, hw=hw))
+    ours = run(state, jnp.float32(x), jnp.float32(tokens))
 
     p = as_float64(state)
     cells = reference.layer_norm(x, p["norm_map"])
@@ -141,6 +142,11 @@ class Early(CrossAttentionFusion):
         )
 
 
+def test_an_early_exchange_leaves_nothing_unread():
+    guarantees.check_everything_is_read(Early)
+
+
+@pytest.mark.slow  # that everything is read is tested above; the default stages by name
 def test_an_early_exchange_leaves_nothing_without_gradient():
     guarantees.check_gradient_reaches_everything(Early)
 

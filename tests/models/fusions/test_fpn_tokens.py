@@ -33,7 +33,10 @@ def rotated(attend, angles):
     return lambda query, key, value: attend(rotate(query), rotate(key), value)
 
 
-@pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d"])
+# Sines pass the lines of learned positions; their values are tested below.
+@pytest.mark.parametrize(
+    "positions", ["learned", pytest.param("sincos2d", marks=pytest.mark.slow), "rope2d"]
+)
 def test_tokens_equal_the_float64_ones(positions, monkeypatch):
     """From the pyramid's levels to maps and pooled, at a size that is no multiple."""
     sizes = {8: (5, 9), 16: (3, 5), 32: (2, 3)}
@@ -137,7 +140,8 @@ def test_levels_are_those_the_resnet_has_and_one_more_if_asked():
     assert shapes(strides=[32, 16]).channels == {4: 128, 8: 256, 16: 48, 32: 48}
     more = shapes(strides=(16,), extra_level=True)
     assert more.channels == {4: 128, 8: 256, 16: 48, 32: 1024, 64: 48}
-    guarantees.check_contract(variant(extra_level=True), hw=(200, 40))
+    vit = dataclasses.replace(small_fusion.VIT, depth=1)
+    guarantees.check_contract(variant(extra_level=True), vit=vit, hw=(200, 40))
     short = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1))
     assert shapes(resnet=short).channels == {4: 128, 8: 48}
 

@@ -14,12 +14,14 @@ from small_fpn_tokens import GRIDS, filled, shapes, variant
 
 from hybrid_jax.models.layers.deformable import cell_centers_px
 
+SHORT = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1, 1))
 WINDOWED = variant(attention="windowed", window_size=3, channels=32, strides=(8, 16))
 DEFORMABLE = variant(attention="deformable", num_points=2, channels=32, strides=(8, 16))
 
 
 def test_a_window_over_everything_is_full_attention():
-    options = dict(strides=(32,), channels=32)
+    vit = dataclasses.replace(small_fusion.VIT, depth=2)
+    options = dict(strides=(32,), channels=32, vit=vit)
     windowed, full = (
         filled(shapes(attention=attention, **options)) for attention in ("windowed", "full")
     )
@@ -40,6 +42,7 @@ def test_discrete_points_read_whole_cells():
     tokens = np.random.default_rng(0).standard_normal((1, 7, 48))
     tokens = jnp.asarray(tokens, jnp.float32)
 
+    @nnx.jit
     def attend(module):
         run = module._attend_points(module.deformable[0], {32: (2, 3)})
         return run(module.vit.blocks[0].attn, tokens)
@@ -77,13 +80,22 @@ def test_points_without_offsets_read_the_place_of_the_query():
 
 @pytest.mark.parametrize("fusion", [WINDOWED, DEFORMABLE], ids=["windowed", "deformable"])
 def test_other_attention_keeps_the_promises(fusion):
-    guarantees.check_contract(fusion, hw=(97, 131), dtype="bfloat16")
+    odd = dict(hw=(97, 131), dtype="bfloat16")
+    guarantees.check_contract(fusion, **odd)
+    guarantees.check_everything_is_read(fusion, **odd)
     for options in (
         dict(positions="rope2d", pool="attention", num_register_tokens=2),
         dict(positions="sincos2d", pool="mean", remat="full"),
     ):
-        vit = dataclasses.replace(small_fusion.VIT, **options)
-        guarantees.check_contract(fusion, vit=vit, hw=(33, 65))
+        vit = dataclasses.replace(small_fusion.VIT, depth=1, **options)
+        guarantees.check_contract(fusion, resnet=SHORT, vit=vit, hw=(33, 65))
+
+
+# That everything is read is tested above; full attention is tested by name, and
+# `test_recomputed_blocks_give_the_same_gradients` sees that of either kind.
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", [WINDOWED, DEFORMABLE], ids=["windowed", "deformable"])
+def test_gradient_reaches_everything(fusion):
     guarantees.check_gradient_reaches_everything(fusion)
 
 

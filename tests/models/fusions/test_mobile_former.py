@@ -60,7 +60,7 @@ def test_read_and_write_equal_loops_over_heads(heads):
     ):
         graph, state = nnx.split(kind(SPEC, 32, num_heads=heads, rngs=nnx.Rngs(params=0)))
         state = random_like(state)
-        ours = nnx.merge(graph, state)(*inputs)
+        ours = jax.jit(nnx.merge(graph, state))(*inputs)
         np.testing.assert_allclose(ours, expected(as_float64(state)), atol=1e-5)
 
 
@@ -120,8 +120,10 @@ def test_maps_start_as_the_resnets():
         np.testing.assert_allclose(maps[stride], expected[stride], atol=1e-4)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "attention"])
-@pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d"])
+@pytest.mark.parametrize(
+    ("positions", "pool"),
+    [("learned", "cls"), ("sincos2d", "mean"), ("rope2d", "attention")],
+)
 def test_vit_holds_only_what_tokens_without_a_place_use(pool, positions):
     vit = dataclasses.replace(SPEC, pool=pool, positions=positions, num_register_tokens=2)
     module = build(vit=vit)
@@ -131,7 +133,7 @@ def test_vit_holds_only_what_tokens_without_a_place_use(pool, positions):
     assert nnx.eval_shape(lambda m, x: m(x), module, images).pooled.shape == (2, 1024 + 24)
 
 
-def test_gradient_reaches_every_parameter_without_a_class_token():
+def test_every_parameter_is_read_without_a_class_token():
     resnet = ResNetSpec(blocks=(1,), width=32)
     vit = dataclasses.replace(SPEC, depth=1, pool="mean", positions="rope2d")
 
@@ -139,7 +141,7 @@ def test_gradient_reaches_every_parameter_without_a_class_token():
         def __init__(self, resnet_spec, vit_spec, **kw):
             super().__init__(resnet, vit, **kw)
 
-    guarantees.check_gradient_reaches_everything(Small)
+    guarantees.check_everything_is_read(Small)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,11 @@ def test_attention_is_on_the_coarsest_map_alone():
     assert module.vit.blocks[0].drop_path == 0.5
 
 
+def test_nothing_of_the_vits_pooling_is_left_unread():
+    guarantees.check_everything_is_read(AttentionPooled)
+
+
+@pytest.mark.slow  # that everything is read is tested above; the default options by name
 def test_nothing_of_the_vits_pooling_is_left_without_gradient():
     guarantees.check_gradient_reaches_everything(AttentionPooled)
 

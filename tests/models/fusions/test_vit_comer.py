@@ -67,7 +67,8 @@ def test_mrfp_equals_a_loop_over_taps():
 
 def test_features_equal_the_wiring_written_out():
     """The formula, line by line, from the fusion's own modules."""
-    module = nnx.eval_shape(lambda: build(num_interactions=2, extra=1))
+    vit = dataclasses.replace(small_fusion.VIT, depth=3)
+    module = nnx.eval_shape(lambda: build(vit=vit, num_interactions=2, extra=1))
     graph, params = nnx.split(module)
     params = random_like(params)
     images = small_fusion.example_images((33, 65))
@@ -100,7 +101,7 @@ def test_features_equal_the_wiring_written_out():
         c = to_tokens(c)
         tokens, hw = vit.embed_map(images)
         used = iter(m.to_levels)
-        for number, blocks, mixes in ((0, (0, 1), 1), (1, (2, 3), 2)):
+        for number, blocks, mixes in ((0, (0,), 1), (1, (1, 2), 2)):
             c = m.mrfp[number](c, shapes, train=False)
             u = to_maps(mixed(m.to_vit[number], c, tokens), shapes)
             total = average_pool(u[8], factor=2) + u[16] + upsample(u[32], hw, factor=2)
@@ -123,8 +124,13 @@ def test_features_equal_the_wiring_written_out():
 
 def test_stem_prior_keeps_the_promises():
     guarantees.check_contract(Stem, hw=(97, 131))
-    guarantees.check_gradient_reaches_everything(Stem)
+    guarantees.check_everything_is_read(Stem, hw=(97, 131))
     guarantees.check_names_are_stable(Stem)
+
+
+@pytest.mark.slow  # that everything is read is tested above; the default prior's by name
+def test_gradient_reaches_all_of_the_stem_prior():
+    guarantees.check_gradient_reaches_everything(Stem)
 
 
 @pytest.mark.parametrize("patch_size", [8, 32])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from fresh_modules import fresh_state
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.models.resnet.resnet import ResNet
@@ -45,8 +46,10 @@ def assert_maps_equal(maps, expected, *, tolerance=2e-5):
         assert error <= tolerance * np.abs(theirs).max(), f"stride {stride}: {error:.1e}"
 
 
-@pytest.mark.parametrize("numerics", ["vit_jax", "timm"])
-@pytest.mark.parametrize("hw", [(32, 48), (37, 51)])  # even: asymmetric SAME padding
+# Even: asymmetric SAME padding, which is not a matter of numerics.
+@pytest.mark.parametrize(
+    ("numerics", "hw"), [("vit_jax", (32, 48)), ("vit_jax", (37, 51)), ("timm", (37, 51))]
+)
 def test_group_norm_resnet_equals_reference(numerics, hw):
     spec = dataclasses.replace(TINY, numerics=numerics)
     apply, state, pure = build(spec)
@@ -55,10 +58,9 @@ def test_group_norm_resnet_equals_reference(numerics, hw):
     assert_maps_equal(apply(state, images), expected(images))
 
 
-@pytest.mark.parametrize("hw", [(64, 96), (51, 70)])
-def test_batch_norm_resnet_equals_reference(hw):
+def test_batch_norm_resnet_equals_reference():
     apply, state, pure = build(TINY_BATCH)
-    images = images_of(hw)
+    images = images_of((51, 70))
     expected = reference.ResNet(pure, blocks=TINY_BATCH.blocks, norm="batch")
     assert_maps_equal(apply(state, images), expected(images))
 
@@ -79,15 +81,11 @@ def test_dilated_resnet_equals_reference(output_stride):
 def test_dilated_resnet_equals_the_strided_one_where_both_have_a_cell():
     images = images_of((64, 96))
     apply, state, _ = build(TINY_BATCH)
-    strided = apply(state, images)[32]
-    for output_stride in (16, 8):
-        dilate, same, _ = build(
-            dataclasses.replace(TINY_BATCH, output_stride=output_stride)
-        )
-        step = 32 // output_stride
-        dilated = dilate(same, images)[output_stride][:, ::step, ::step]
-        # The same sums, in another order.
-        np.testing.assert_allclose(dilated, strided, atol=1e-5 * np.abs(strided).max())
+    strided = np.asarray(apply(state, images)[32])
+    dilate, same, _ = build(dataclasses.replace(TINY_BATCH, output_stride=8))
+    dilated = np.asarray(dilate(same, images)[8])[:, ::4, ::4]
+    # The same sums, in another order.
+    np.testing.assert_allclose(dilated, strided, atol=1e-5 * np.abs(strided).max())
 
 
 @pytest.mark.parametrize("output_stride", [4, 8, 16, 32])
@@ -133,9 +131,18 @@ def test_root_alone_gives_the_stride_four_map():
 
 def test_blocks_start_as_the_identity():
     spec = ResNetSpec(blocks=(2,), width=32)
-    model = ResNet(spec, rngs=nnx.Rngs(params=0))
-    x = jax.nn.relu(images_of((6, 9), channels=128))
-    np.testing.assert_array_equal(model.stages[0].blocks[1](x, train=False), x)
+
+    def build():
+        return ResNet(spec, rngs=nnx.Rngs(params=0))
+
+    graph = nnx.graphdef(nnx.eval_shape(build))
+
+    @jax.jit
+    def second(state, x):
+        return nnx.merge(graph, state).stages[0].blocks[1](x, train=False)
+
+    x = reference.relu(images_of((6, 9), channels=128))
+    np.testing.assert_array_equal(second(fresh_state(build), x), x)
 
 
 @pytest.mark.parametrize("padding", ["same", "centered"])
@@ -152,9 +159,12 @@ def test_max_pool_is_the_same_on_accelerators_with_its_gradient(monkeypatch, pad
     x = jnp.asarray(images_of(hw, channels=5))
 
     def run():
-        return max_pool(x, padding=padding), jax.grad(
-            lambda x: jnp.sum(jnp.sin(max_pool(x, padding=padding)))
-        )(x)
+        def read(x):
+            pooled = max_pool(x, padding=padding)
+            return jnp.sum(jnp.sin(pooled)), pooled
+
+        gradient, pooled = jax.jit(jax.grad(read, has_aux=True))(x)
+        return pooled, gradient
 
     here = run()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

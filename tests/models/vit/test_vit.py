@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from fresh_modules import fresh_state
 from parameters import as_float64, names_and_leaves, random_like
 
 from hybrid_jax.models.layers.transformer import AttentionPool
@@ -46,8 +47,7 @@ def assert_close(ours, theirs, *, tolerance=1e-5):
     np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("form", ["tanh", "erf"])
-@pytest.mark.parametrize("layer_scale", [0.0, 1e-4])
+@pytest.mark.parametrize(("form", "layer_scale"), [("tanh", 0.0), ("erf", 1e-4)])
 def test_vit_equals_reference(form, layer_scale):
     run, state = build(with_options(gelu=form, layer_scale=layer_scale))
     tokens = reference.vit_tokens(
@@ -102,7 +102,7 @@ def test_attention_pool_equals_reference():
     graph, state = nnx.split(module)
     state = random_like(state)
     x = images_of((11,), channels=24)
-    ours = nnx.merge(graph, state)(x)
+    ours = jax.jit(lambda state, x: nnx.merge(graph, state)(x))(state, x)
     assert_close(ours, reference.attention_pool(x, as_float64(state), heads=3))
 
 
@@ -118,9 +118,9 @@ def test_attention_pool_reads_the_normed_patches():
 
 
 @pytest.mark.parametrize("method", ["corner_linear", "bilinear", "bicubic_aa"])
-@pytest.mark.parametrize("hw", [(24, 20), (8, 28)])
-def test_other_size_equals_a_vit_made_for_it_with_resized_positions(method, hw):
-    spec = with_options(position_resize=method)
+def test_other_size_equals_a_vit_made_for_it_with_resized_positions(method):
+    hw = (8, 28)  # fewer rows and more columns
+    spec = with_options(position_resize=method, depth=1)
     run, state = build(spec)
     grid = (hw[0] // 4, hw[1] // 4)
     run_other, other = build(spec, grid=grid)
@@ -215,11 +215,15 @@ def test_drops_of_the_blocks_are_not_the_same():
         lambda: ViT(with_options(dropout=0.5), grid=GRID, rngs=nnx.Rngs(params=0))
     )
     graph, _ = nnx.split(module)
-    vit = nnx.merge(graph, state)
-    vit.blocks[1] = vit.blocks[0]
-    tokens, hw = vit.embed_map(images_of())
-    key = jax.random.key(0)
-    first, second = (vit.run_block(i, tokens, hw=hw, key=key) for i in (0, 1))
+
+    @jax.jit
+    def both(state, images, key):
+        vit = nnx.merge(graph, state)
+        vit.blocks[1] = vit.blocks[0]
+        tokens, hw = vit.embed_map(images)
+        return [vit.run_block(i, tokens, hw=hw, key=key) for i in (0, 1)]
+
+    first, second = both(state, images_of(), jax.random.key(0))
     assert np.abs(np.asarray(first) - second).max() > 1e-3
 
 
@@ -235,29 +239,40 @@ def test_dropout_follows_the_key_and_needs_training():
 
 def test_layer_scale_starts_at_its_value():
     spec = with_options(layer_scale=0.25)
-    vit = ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0))
-    for block in vit.blocks:
-        for scale in (block.scale1, block.scale2):
-            np.testing.assert_array_equal(scale.gamma[...], np.full(24, 0.25))
+    state = fresh_state(lambda: ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0)))
+    for block in (0, 1):
+        for scale in ("scale1", "scale2"):
+            gamma = state["blocks"][block][scale]["gamma"][...]
+            np.testing.assert_array_equal(gamma, np.full(24, 0.25))
 
 
 def test_stages_compose_to_the_whole():
     run, state = build()
     module = nnx.eval_shape(lambda: ViT(TINY, grid=GRID, rngs=nnx.Rngs(params=0)))
-    vit = nnx.merge(nnx.graphdef(module), state)
-    tokens, hw = vit.embed_map(images_of())
-    assert (tokens.shape, hw) == ((2, 16, 24), GRID)
-    for index in range(2):
-        tokens = vit.run_block(index, tokens, hw=hw)
-    tokens = vit.norm(tokens)
-    grid_map, pooled = run(state, images_of())
-    assert_close(vit.to_map(tokens, hw=hw), grid_map)
-    assert_close(vit.pool_tokens(tokens), pooled)
+
+    @jax.jit
+    def by_stages(state, images):
+        vit = nnx.merge(nnx.graphdef(module), state)
+        tokens, hw = vit.embed_map(images)
+        assert (tokens.shape, hw) == ((2, 16, 24), GRID)
+        for index in range(2):
+            tokens = vit.run_block(index, tokens, hw=hw)
+        tokens = vit.norm(tokens)
+        return vit.to_map(tokens, hw=hw), vit.pool_tokens(tokens)
+
+    for ours, whole in zip(
+        by_stages(state, images_of()), run(state, images_of()), strict=True
+    ):
+        assert_close(ours, whole)
 
 
 def test_fused_projection_is_initialized_as_three():
-    vit = ViT(with_options(width=96), grid=GRID, rngs=nnx.Rngs(params=0))
-    kernel = np.asarray(vit.blocks[0].attn.qkv.kernel[...])
+    @jax.jit
+    def drawn():
+        vit = ViT(with_options(width=96, depth=1), grid=GRID, rngs=nnx.Rngs(params=0))
+        return vit.blocks[0].attn.qkv.kernel[...]
+
+    kernel = np.asarray(drawn())
     # Xavier of (96, 96), not of (96, 288): the bound is sqrt(6 / 192), not sqrt(6 / 384).
     assert kernel.shape == (96, 3, 96)
     for part in range(3):

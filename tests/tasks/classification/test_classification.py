@@ -35,9 +35,17 @@ def outputs(logits):
     return ClassificationOutputs(jnp.asarray(logits))
 
 
+# Compiled as one program, not one for each operation.
+def loss_of(task, logits, batch):
+    return jax.tree.map(np.asarray, jax.jit(task.loss)(outputs(logits), batch))
+
+
+def sums_of(task, logits, batch):
+    return jax.tree.map(np.asarray, jax.jit(task.metrics)(outputs(logits), batch))
+
+
 def scores(task, logits, batch):
-    sums = task.metrics(outputs(logits), jax.tree.map(jnp.asarray, batch))
-    return task.summarize(jax.tree.map(np.asarray, sums))
+    return task.summarize(sums_of(task, logits, batch))
 
 
 # --- loss -------------------------------------------------------------------------------
@@ -48,7 +56,7 @@ def test_softmax_loss_equals_reference(smoothing):
     logits, batch = example()
     target = (1 - smoothing) * np.eye(K)[batch["label"]] + smoothing / K
     losses = -(target * special.log_softmax(logits.astype(np.float64), axis=1)).sum(1)
-    mean = task_of(label_smoothing=smoothing).loss(outputs(logits), batch)
+    mean = loss_of(task_of(label_smoothing=smoothing), logits, batch)
     np.testing.assert_allclose(mean.total, losses[batch["mask"]].sum(), rtol=1e-5)
     assert mean.count == batch["mask"].sum()
 
@@ -59,7 +67,7 @@ def test_sigmoid_loss_sums_over_classes(smoothing):
     target = (1 - smoothing) * np.eye(K)[batch["label"]] + smoothing / K
     p = special.expit(logits.astype(np.float64))
     losses = -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum(1)
-    mean = task_of(loss="sigmoid", label_smoothing=smoothing).loss(outputs(logits), batch)
+    mean = loss_of(task_of(loss="sigmoid", label_smoothing=smoothing), logits, batch)
     np.testing.assert_allclose(mean.total, losses[batch["mask"]].sum(), rtol=1e-5)
 
 
@@ -68,13 +76,13 @@ def test_loss_reads_the_mixed_target_where_there_is_one():
     rng = np.random.default_rng(1)
     batch["target"] = rng.dirichlet(np.ones(K), 11).astype(np.float32)
     losses = -(batch["target"] * special.log_softmax(logits, axis=1)).sum(1)
-    mean = task_of().loss(outputs(logits), batch)
+    mean = loss_of(task_of(), logits, batch)
     np.testing.assert_allclose(mean.total, losses[batch["mask"]].sum(), rtol=1e-5)
 
 
 def test_loss_is_float32_for_bfloat16_logits():
     logits, batch = example()
-    mean = task_of().loss(outputs(logits.astype(jnp.bfloat16)), batch)
+    mean = loss_of(task_of(), logits.astype(jnp.bfloat16), batch)
     assert mean.total.dtype == jnp.float32
 
 
@@ -96,21 +104,18 @@ def test_padded_rows_change_nothing(kind):
     labels = np.where(real, batch["label"], 0).astype(np.int32)
     kept = {name: value[real] for name, value in batch.items()}
     padded = dict(label=labels, mask=real)
+    found = scores(task, garbage, padded)
     for name, value in scores(task, logits[real], kept).items():
-        np.testing.assert_allclose(scores(task, garbage, padded)[name], value, rtol=1e-5)
-    whole, part = (
-        task.loss(outputs(garbage), padded),
-        task.loss(outputs(logits[real]), kept),
-    )
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+    whole, part = loss_of(task, garbage, padded), loss_of(task, logits[real], kept)
     np.testing.assert_allclose(whole.total, part.total, rtol=1e-5)
     assert whole.count == part.count
 
 
 def test_padded_rows_have_no_gradient():
     logits, batch = example()
-    gradient = jax.grad(lambda x: task_of().loss(outputs(x), batch).total)(
-        jnp.asarray(logits)
-    )
+    slope = jax.jit(jax.grad(lambda x: task_of().loss(outputs(x), batch).total))
+    gradient = slope(jnp.asarray(logits))
     rows = np.abs(np.asarray(gradient)).max(1)
     np.testing.assert_array_equal(rows > 0, batch["mask"])
 
@@ -187,11 +192,9 @@ def test_ece_is_that_of_the_probability_of_the_prediction(kind, probability):
 def test_sums_over_batches_equal_the_whole_set(kind):
     task = task_of(loss=kind, factors=FACTORS)
     logits, batch = example(23)
-    whole = task.metrics(outputs(logits), jax.tree.map(jnp.asarray, batch))
+    whole = sums_of(task, logits, batch)
     parts = [
-        task.metrics(
-            outputs(logits[rows]), {k: jnp.asarray(v[rows]) for k, v in batch.items()}
-        )
+        sums_of(task, logits[rows], {k: v[rows] for k, v in batch.items()})
         for rows in (slice(0, 5), slice(5, 16), slice(16, 23))
     ]
     total = jax.tree.map(lambda *x: sum(x), *parts)
