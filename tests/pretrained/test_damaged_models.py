@@ -40,7 +40,7 @@ def damaged(draw: random.Random) -> dict:
     return file
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_damage_ends_in_our_own_error(tmp_path, count):
     for seed in range(count):
         draw = random.Random(seed)

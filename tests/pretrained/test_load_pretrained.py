@@ -1,11 +1,13 @@
 """From a file to a model: the head, other sizes, holes, and where arrays land."""
 
+import dataclasses
 import re
 
+import donors
 import jax
 import numpy as np
 import pytest
-from donors import HYBRID, PLAIN, arrays_of, donor
+from donors import arrays_of, donor
 from flax import nnx
 from google_writer import drawn, shapes
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -14,6 +16,9 @@ import hybrid_jax
 from hybrid_jax.errors import UserError
 from hybrid_jax.ops.positions import resize_grid
 from hybrid_jax.pretrained.load import leaves_by_path
+
+HYBRID = dataclasses.replace(donors.HYBRID, depth=1)
+PLAIN = dataclasses.replace(donors.PLAIN, depth=2)
 
 
 @pytest.fixture
@@ -160,9 +165,9 @@ def test_array_that_cannot_have_its_shape_is_refused(tmp_path):
 
 def test_poisoned_array_leaves_no_model(tmp_path):
     file = drawn(shapes(PLAIN))
-    file["Transformer/encoderblock_3/LayerNorm_1/bias"][7] = np.nan
+    file["Transformer/encoderblock_1/LayerNorm_1/bias"][7] = np.nan
     np.savez(tmp_path / "w.npz", **file)
-    with pytest.raises(UserError, match="encoderblock_3/LayerNorm_1/bias' holds NaN"):
+    with pytest.raises(UserError, match="encoderblock_1/LayerNorm_1/bias' holds NaN"):
         hybrid_jax.load_pretrained(tmp_path / "w.npz")
 
 

@@ -99,6 +99,7 @@ def test_damaged_file_ends_the_run_before_anything_is_saved(weights, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("one_device")
 def test_run_goes_on_and_is_evaluated_and_exported_without_the_file(weights, tmp_path):
     path, _ = weights
     workdir = str(tmp_path / "run")

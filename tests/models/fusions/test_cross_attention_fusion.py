@@ -153,22 +153,22 @@ def test_an_early_exchange_leaves_nothing_without_gradient():
 
 def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
     """With random weights, silencing one exchange changes pooled and the later maps."""
-    module = build(vit=dataclasses.replace(SPEC, depth=6))
+    module = build(vit=dataclasses.replace(SPEC, depth=4))
     graph, state = nnx.split(module)
     state = random_like(state)
     images = small_fusion.example_images(SIZE)
     run = jax.jit(lambda state: nnx.merge(graph, state)(images, train=False))
-    whole = run(state)
+    whole = jax.device_get(run(state))
     for number in range(4):
         silenced = jax.tree.map(lambda x: x, state)
         for side in ("to_tokens", "to_map"):
             out = silenced["exchanges"][number][side]["out"]
             for name in ("kernel", "bias"):
-                out[name] = out[name].replace(jnp.zeros_like(out[name][...]))
-        features = run(silenced)
-        assert jnp.abs(features.pooled - whole.pooled).max() > 1e-3
+                out[name] = out[name].replace(np.zeros(out[name].shape, np.float32))
+        features = jax.device_get(run(silenced))
+        assert np.abs(features.pooled - whole.pooled).max() > 1e-3
         for stage, stride in enumerate((4, 8, 16, 32)):
-            changed = jnp.abs(features.maps[stride] - whole.maps[stride]).max() > 1e-3
+            changed = np.abs(features.maps[stride] - whole.maps[stride]).max() > 1e-3
             assert changed == (stage >= number or stride == 16), (number, stride)
 
 

@@ -20,15 +20,15 @@ DEFORMABLE = variant(attention="deformable", num_points=2, channels=32, strides=
 
 
 def test_a_window_over_everything_is_full_attention():
-    vit = dataclasses.replace(small_fusion.VIT, depth=2)
-    options = dict(strides=(32,), channels=32, vit=vit)
+    vit = dataclasses.replace(small_fusion.VIT, depth=1)
+    options = dict(strides=(16,), channels=32, resnet=SHORT, vit=vit)
     windowed, full = (
         filled(shapes(attention=attention, **options)) for attention in ("windowed", "full")
     )
     forward = nnx.jit(lambda module, x: module(x))
     images = small_fusion.example_images()
     one, other = forward(windowed, images), forward(full, images)
-    np.testing.assert_allclose(one.maps[32], other.maps[32], atol=1e-4)
+    np.testing.assert_allclose(one.maps[16], other.maps[16], atol=1e-4)
     np.testing.assert_allclose(one.pooled, other.pooled, atol=1e-4)
 
 
@@ -108,13 +108,22 @@ def test_attention_of_the_blocks_stays_only_for_a_class_token(pool, kept):
 
 
 def test_windows_of_two_examples_do_not_mix():
-    guarantees.check_examples_do_not_mix(WINDOWED)
+    vit = dataclasses.replace(small_fusion.VIT, depth=1)
+    options = dict(strides=(16,), channels=32, resnet=SHORT, vit=vit)
+    module = filled(shapes(attention="windowed", window_size=3, **options))
+    forward = nnx.jit(lambda module, x: module(x).maps[16])
+    images = np.array(small_fusion.example_images())
+    one = np.asarray(forward(module, images))
+    images[1] = small_fusion.example_images(seed=7)[1]
+    other = np.asarray(forward(module, images))
+    np.testing.assert_allclose(one[0], other[0], atol=1e-6)
+    assert np.abs(one[1] - other[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("fusion", [WINDOWED, DEFORMABLE], ids=["windowed", "deformable"])
 def test_recomputed_blocks_give_the_same_gradients(fusion):
     def gradients(*, remat):
-        vit = dataclasses.replace(small_fusion.VIT, depth=2, remat=remat)
+        vit = dataclasses.replace(small_fusion.VIT, depth=1, remat=remat)
         module = small_fusion.build(fusion, vit=vit).module
         graph, blocks, rest = nnx.split(module, nnx.PathContains("blocks"), ...)
 
@@ -137,8 +146,8 @@ def test_recomputed_blocks_give_the_same_gradients(fusion):
     tokens, target = jnp.asarray(rng.standard_normal((2, *shape)), jnp.float32)
     plain, recomputed = gradients(remat="none"), gradients(remat="full")
     assert plain.keys() == recomputed.keys()
-    largest = max(float(jnp.abs(g).max()) for g in plain.values())
-    assert float(jnp.abs(plain["vit.blocks.1.mlp.fc1.kernel"]).max()) > 1e-3 * largest
+    largest = max(float(np.abs(g).max()) for g in plain.values())
+    assert float(np.abs(plain["vit.blocks.0.mlp.fc1.kernel"]).max()) > 1e-3 * largest
     for name, expected in plain.items():
         np.testing.assert_allclose(
             recomputed[name], expected, atol=1e-5 * largest, err_msg=name

@@ -38,10 +38,19 @@ def shapes_of(**options):
     return nnx.eval_shape(lambda: build(**options))
 
 
-def test_features_equal_the_wiring_written_out():
+# A second interaction goes through the same lines; that all of its modules are read is
+# tested by the fusion's name.
+@pytest.mark.parametrize(
+    ("groups", "extractions"),
+    [
+        (((0, 1),), (2,)),
+        pytest.param(((0,), (1, 2)), (1, 2), marks=pytest.mark.slow),
+    ],
+)
+def test_features_equal_the_wiring_written_out(groups, extractions):
     """The formula, line by line, from the fusion's own modules and numpy where new."""
-    vit = dataclasses.replace(small_fusion.VIT, depth=3)
-    module = shapes_of(vit=vit, num_interactions=2, extra=1)
+    vit = dataclasses.replace(small_fusion.VIT, depth=1 + groups[-1][-1])
+    module = shapes_of(vit=vit, num_interactions=len(groups), extra=1)
     graph, params = nnx.split(module)
     params = random_like(params)
     images = small_fusion.example_images((33, 65))
@@ -74,7 +83,7 @@ def test_features_equal_the_wiring_written_out():
         c = jnp.concatenate([x.reshape(2, -1, 48) for x in c.values()], axis=1)
         used = iter(m.extractors)
         for injector, blocks, extractors in zip(
-            m.injectors, ((0,), (1, 2)), (1, 2), strict=True
+            m.injectors, groups, extractions, strict=True
         ):
             ends = np.cumsum([h * w for h, w in shapes.values()])[:-1]
             levels = {
@@ -162,6 +171,7 @@ def test_gradient_reaches_all_of_the_stem_prior():
     guarantees.check_gradient_reaches_everything(Stem)
 
 
+@pytest.mark.slow  # the injectors are silent whatever the prior is: tested by name
 def test_stem_prior_starts_as_the_vit():
     guarantees.check_starts_as_its_donor(Stem)
 

@@ -65,10 +65,20 @@ def test_mrfp_equals_a_loop_over_taps():
     np.testing.assert_allclose(run(state, jnp.float32(c)), expected, atol=2e-5)
 
 
-def test_features_equal_the_wiring_written_out():
+# A second interaction goes through the same lines; that all of its modules are read is
+# tested by the fusion's name.
+@pytest.mark.parametrize(
+    ("groups", "extractions"),
+    [
+        (((0, 1),), (2,)),
+        pytest.param(((0,), (1, 2)), (1, 2), marks=pytest.mark.slow),
+    ],
+)
+def test_features_equal_the_wiring_written_out(groups, extractions):
     """The formula, line by line, from the fusion's own modules."""
-    vit = dataclasses.replace(small_fusion.VIT, depth=3)
-    module = nnx.eval_shape(lambda: build(vit=vit, num_interactions=2, extra=1))
+    vit = dataclasses.replace(small_fusion.VIT, depth=1 + groups[-1][-1])
+    options = dict(num_interactions=len(groups), extra=1)
+    module = nnx.eval_shape(lambda: build(vit=vit, **options))
     graph, params = nnx.split(module)
     params = random_like(params)
     images = small_fusion.example_images((33, 65))
@@ -101,7 +111,7 @@ def test_features_equal_the_wiring_written_out():
         c = to_tokens(c)
         tokens, hw = vit.embed_map(images)
         used = iter(m.to_levels)
-        for number, blocks, mixes in ((0, (0,), 1), (1, (1, 2), 2)):
+        for number, (blocks, mixes) in enumerate(zip(groups, extractions, strict=True)):
             c = m.mrfp[number](c, shapes, train=False)
             u = to_maps(mixed(m.to_vit[number], c, tokens), shapes)
             total = average_pool(u[8], factor=2) + u[16] + upsample(u[32], hw, factor=2)

@@ -32,7 +32,7 @@ VARIANTS = {
 
 @functools.cache
 def taken_apart(name, **vit):
-    spec = dataclasses.replace(VIT, **(dict(depth=3) | vit))
+    spec = dataclasses.replace(VIT, **(dict(depth=2) | vit))
     module = nnx.eval_shape(lambda: construct(FUSIONS.get(name), vit=spec))
     return nnx.split(module, nnx.Param, ...)
 
@@ -69,7 +69,8 @@ def check_same(name, *, remat="none", **vit):
         )
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# Nothing is done to plain blocks that is not done to rich ones.
+@pytest.mark.parametrize("variant", [pytest.param("plain", marks=pytest.mark.slow), "rich"])
 def test_outputs_and_gradients_are_those_of_the_unrolled_form(variant):
     check_same("vit", **VARIANTS[variant])
 
@@ -135,7 +136,7 @@ def test_taps_between_the_blocks_are_those_of_the_unrolled_form():
 
         @jax.jit
         def run(params, rest, graph=graph):
-            with recording((2, 0)) as taps:
+            with recording((1, 0)) as taps:
                 module = nnx.merge(graph, params, rest)
                 features = module(example_images(), train=False)
             hw = example_images().shape[1:3]
