@@ -89,7 +89,9 @@ def check_learns(name, *, updates=12, rate=0.03, taps_given=0, **options):
         change, state = rule.update(gradient, state)
         return optax.apply_updates(params, change), state, loss, gradient
 
-    state, losses = rule.init(params), []
+    # Adam begins with zeros alone.
+    shapes, losses = jax.eval_shape(rule.init, params), []
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     for _ in range(updates):
         params, state, loss, gradient = step(params, state, inputs, labels)
         losses.append(float(loss))

@@ -81,6 +81,7 @@ def test_hybrid_learns():
     check_learns("dpt", hidden_dim=8, **levels, taps_given=2, updates=20)
 
 
+@pytest.mark.slow  # as the hybrid above; these options are compiled in `test_folding.py`
 def test_maps_alone_learn_with_cells_in_place():
     check_learns("dpt", hidden_dim=8, align_corners=False, norm="batch", residual_norm=True)
 

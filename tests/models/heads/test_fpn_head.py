@@ -60,6 +60,9 @@ def test_logits_equal_the_float64_ones():
     assert (out.stride, out.auxiliary_stride) == (4, 16)
 
 
+# That a gradient reaches every parameter is tested by the head's name; that a loss falls,
+# of the other heads of maps.
+@pytest.mark.slow
 def test_learns():
     check_learns("fpn", hidden_dim=8)
 

@@ -127,7 +127,7 @@ def test_folded_part_does_not_train():
 
 
 def test_folded_model_does_not_train_and_gives_the_same():
-    model = random_module(lambda: build_model_of("conv_stem", "linear"))
+    model = random_module(lambda: build_model_of("conv_stem", "linear", depth=1))
     x = images(1, 32, 32, 3)
     check_folding_changes_nothing(model, x)
     with pytest.raises(UserError, match=r"load_trained\(\.\.\., folded=False\)"):

@@ -104,7 +104,7 @@ def test_a_head_asks_for_its_taps_when_the_model_is_built():
 
 
 def shapes_of(name, numbers):
-    module = build(FUSIONS.get(name)).module
+    module = build(FUSIONS.get(name), **COMPUTED).module
     graph, state = nnx.split(module)
 
     def run(state, images):
@@ -118,7 +118,7 @@ def shapes_of(name, numbers):
 
 @pytest.mark.parametrize("name", sorted(set(WITH_VIT) - NO_GRID))
 def test_every_fusion_hands_out_the_blocks_of_its_vit(name):
-    module = build(FUSIONS.get(name)).module
+    module = build(FUSIONS.get(name), **COMPUTED).module
     numbers = tuple(reversed(range(module.vit.spec.depth)))
     check_taps(module, numbers)
     for block in shapes_of(name, numbers):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from parameters import names_and_leaves
+from parameters import names_and_leaves, random_like
 
 from hybrid_jax.models.vit.vit import ViT
 from hybrid_jax.specs import ViTSpec
@@ -54,17 +54,27 @@ def test_attention_and_probe_are_left_out():
 @pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d"])
 def test_without_positions_equal_patches_have_equal_tokens(positions):
     spec = dataclasses.replace(TINY, positions=positions, num_register_tokens=2)
-    vit = ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0), without=("positions",))
-    patch = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
-    images = jnp.tile(patch, (1, 3, 5, 1))
-    tokens, hw = vit.embed_map(images)
-    assert (tokens.shape, hw) == ((2, 3 + 15, 24), GRID)
-    np.testing.assert_allclose(tokens[:, 3:], vit.embed(images).reshape(2, 15, 24))
+
+    def build():
+        return ViT(spec, grid=GRID, rngs=nnx.Rngs(params=0), without=("positions",))
+
+    graph, state = nnx.split(nnx.eval_shape(build))
+    patch = np.random.default_rng(1).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    images = np.tile(patch, (1, 3, 5, 1))
+
+    @jax.jit
+    def run(state, images):
+        vit = nnx.merge(graph, state)
+        tokens, hw = vit.embed_map(images)
+        assert (tokens.shape, hw) == ((2, 3 + 15, 24), GRID)
+        # Rotary ones turn queries and keys in the blocks: they stay.
+        changed = tokens.at[:, 5].add(1.0)
+        turned = [vit.run_block(0, changed, hw=hw) for hw in (GRID, GRID[::-1])]
+        return tokens, vit.embed(images).reshape(2, 15, 24), *turned
+
+    tokens, embedded, plain, other = map(np.asarray, run(random_like(state), images))
+    np.testing.assert_allclose(tokens[:, 3:], embedded)
     np.testing.assert_allclose(tokens[:, 4:], tokens[:, 3:-1], atol=1e-6)
-    # Rotary ones turn queries and keys in the blocks: they stay.
-    plain, other = (
-        vit.run_block(0, tokens.at[:, 5].add(1.0), hw=hw) for hw in (GRID, GRID[::-1])
-    )
     assert (np.abs(plain - other).max() > 1e-4) == (positions == "rope2d")
 
 

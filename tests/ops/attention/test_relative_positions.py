@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hybrid_jax.ops.attention.relative_positions import (
-    by_pair,
-    relative_bias,
-    relative_logits,
-    resize_offsets,
+from hybrid_jax.ops.attention import relative_positions
+from hybrid_jax.ops.attention.relative_positions import relative_bias
+
+# One program each, not one for each operation.
+by_pair = jax.jit(relative_positions.by_pair, static_argnames="axis")
+fitted_bias = jax.jit(relative_bias, static_argnums=1, static_argnames="prefix")
+relative_logits = jax.jit(relative_positions.relative_logits)
+resize_offsets = jax.jit(
+    relative_positions.resize_offsets, static_argnums=1, static_argnames="axis"
 )
 
 
@@ -37,7 +41,7 @@ def test_offset_zero_keeps_its_entry():
     table = normal(9, 2)
     for side in (1, 2, 8):
         ours = resize_offsets(jnp.float32(table), side, axis=0)
-        np.testing.assert_allclose(ours[side - 1], table[4], atol=1e-6)
+        np.testing.assert_allclose(np.asarray(ours)[side - 1], table[4], atol=1e-6)
 
 
 def test_any_axis_is_resized():
@@ -70,7 +74,7 @@ def test_static_bias_equals_a_loop_over_pairs(hw):
             at = (2 + query[0] * w + query[1], 2 + key[0] * w + key[1])
             offset = (key[0] - query[0] + h - 1, key[1] - query[1] + w - 1)
             expected[0, :, *at] = fitted[:, *offset]
-    ours = relative_bias(jnp.float32(table), hw, prefix=2)
+    ours = fitted_bias(jnp.float32(table), hw, prefix=2)
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
