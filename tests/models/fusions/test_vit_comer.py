@@ -66,7 +66,7 @@ def test_mrfp_equals_a_loop_over_taps():
 
 
 # A second interaction goes through the same lines; that all of its modules are read is
-# tested by the fusion's name.
+# tested by the fusion's name, and the order of several in `test_vit_adapter.py`.
 @pytest.mark.parametrize(
     ("groups", "extractions"),
     [

@@ -14,7 +14,10 @@ calibration_sums = jax.jit(calibration.calibration_sums)
 def example(rows=400):
     rng = np.random.default_rng(0)
     confidence = rng.random(rows).astype(np.float32)
-    return confidence, rng.random(rows) < confidence**2, rng.random(rows) < 0.8
+    # Too sure in some bins and not sure enough in others: gaps of one sign add up the same
+    # in any bins.
+    correct = rng.random(rows) < 0.25 + confidence / 2
+    return confidence, correct, rng.random(rows) < 0.8
 
 
 def brute_force(confidence, correct, mask):
