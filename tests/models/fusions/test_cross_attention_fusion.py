@@ -173,8 +173,9 @@ def test_tokens_hear_of_every_stage_and_maps_of_the_tokens():
 
 
 def test_maps_start_as_the_resnets():
-    graph = nnx.graphdef(build())
-    module = nnx.merge(graph, fresh_state(construct))
+    resnet = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1))
+    graph = nnx.graphdef(build(resnet))
+    module = nnx.merge(graph, fresh_state(lambda: construct(resnet)))
     images = small_fusion.example_images(SIZE)
 
     @nnx.jit
@@ -183,7 +184,7 @@ def test_maps_start_as_the_resnets():
 
     assert isinstance(module.resnet, ResNet)
     maps, expected = both(module)
-    for stride in (4, 8, 32):
+    for stride in (4, 8):
         np.testing.assert_allclose(maps[stride], expected[stride], atol=1e-4)
 
 

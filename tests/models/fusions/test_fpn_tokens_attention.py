@@ -122,14 +122,10 @@ def test_windows_of_two_examples_do_not_mix():
     assert np.abs(one[1] - other[1]).max() > 1e-3
 
 
-# Both are recomputed by the same lines, whichever attention is handed to them.
-@pytest.mark.parametrize(
-    "fusion",
-    [
-        pytest.param(WINDOWED, id="windowed"),
-        pytest.param(DEFORMABLE, id="deformable", marks=pytest.mark.slow),
-    ],
-)
+# The promises above are traced with recomputed blocks; that these give the same is tested
+# of ViTs in `test_remat.py`.
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", [WINDOWED, DEFORMABLE], ids=["windowed", "deformable"])
 def test_recomputed_blocks_give_the_same_gradients(fusion):
     def gradients(*, remat):
         vit = dataclasses.replace(small_fusion.VIT, depth=2, remat=remat)

@@ -65,7 +65,9 @@ def test_patches_coarser_than_the_resnet_get_a_map_of_their_own():
 
 def test_patch_size_that_meets_no_stride_is_refused():
     with pytest.raises(UserError) as error:
-        build(vit=ViTSpec(width=24, depth=1, num_heads=3, patch_size=14))
+        nnx.eval_shape(
+            lambda: build(vit=ViTSpec(width=24, depth=1, num_heads=3, patch_size=14))
+        )
     assert str(error.value) == (
         "fusion 'late_concat': vit.patch_size: expected a multiple or a divisor of every "
         "stride of the ResNet (4, 8, 16), got 14."
@@ -74,4 +76,4 @@ def test_patch_size_that_meets_no_stride_is_refused():
 
 def test_root_block_alone_is_refused():
     with pytest.raises(UserError, match="resnet: expected a ResNet with stages, got one"):
-        build(resnet=ResNetSpec(blocks=()))
+        nnx.eval_shape(lambda: build(resnet=ResNetSpec(blocks=())))

@@ -106,8 +106,9 @@ def test_mobile_former_equals_reference(blocks, depth, units):
 
 
 def test_maps_start_as_the_resnets():
-    graph = nnx.graphdef(build())
-    module = nnx.merge(graph, fresh_state(construct))
+    resnet = dataclasses.replace(small_fusion.RESNET, blocks=(1, 1))
+    graph = nnx.graphdef(build(resnet))
+    module = nnx.merge(graph, fresh_state(lambda: construct(resnet)))
     images = small_fusion.example_images(SIZE)
 
     @nnx.jit
@@ -116,7 +117,7 @@ def test_maps_start_as_the_resnets():
 
     assert isinstance(module.resnet, ResNet)
     maps, expected = both(module)
-    for stride in (4, 8, 16, 32):
+    for stride in (4, 8):
         np.testing.assert_allclose(maps[stride], expected[stride], atol=1e-4)
 
 

@@ -83,7 +83,8 @@ def test_light_detail_keeps_the_promises_without_stages():
     "fusion", [pytest.param(SpatialTuningAdapter, marks=pytest.mark.slow), Light]
 )
 def test_pooled_is_the_vits_vector_beside_the_coarsest_mean(fusion):
-    built = small_fusion.build(fusion)
+    vit = dataclasses.replace(small_fusion.VIT, depth=2)
+    built = small_fusion.build(fusion, vit=vit)
     assert built.module.width == 2 * 48
 
     def from_pooled(params, images):

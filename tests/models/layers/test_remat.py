@@ -64,8 +64,18 @@ def results(kind, remat):
     return dict(total=total) | named | names_and_leaves(statistics), names_and_leaves(rest)
 
 
-@pytest.mark.parametrize("kind", PARTS)
-@pytest.mark.parametrize("remat", REMAT[1:])
+# Of "full", statistics are the hardest.
+@pytest.mark.parametrize(
+    ("remat", "kind"),
+    [
+        *(("dots", kind) for kind in PARTS),
+        ("full", "batch"),
+        *(
+            pytest.param("full", kind, marks=pytest.mark.slow)
+            for kind in ("pre-activation", "vit")
+        ),
+    ],
+)
 def test_values_gradients_and_statistics_are_the_same(kind, remat):
     expected, before = results(kind, "none")
     found, _ = results(kind, remat)
