@@ -18,11 +18,6 @@ from hybrid_jax.config import defaults
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
-# The quickest is run by every pytest.
-SLOW_BUT_ONE = [
-    pytest.param(path, marks=[] if path.stem == "02_your_data" else [pytest.mark.slow])
-    for path in NOTEBOOKS
-]
 SECONDS_AT_MOST = 3600  # of a run that hangs
 sys.path.append(str(ROOT / "colabs"))
 import write_address  # noqa: E402
@@ -139,7 +134,8 @@ def test_address_stands_once():
     assert written == [], "it stands in setup.py"
 
 
-@pytest.mark.parametrize("notebook", SLOW_BUT_ONE, ids=lambda path: path.stem)
+@pytest.mark.slow
+@of_every_notebook
 def test_notebook_runs(notebook, tmp_path):
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = os.environ | dict(PYTHONPATH=paths, HYBRID_JAX_DATA=str(tmp_path / "data"))

@@ -1,9 +1,12 @@
 """A small data set of every registered kind, for whatever reads all of them."""
 
+import functools
 import gzip
 import json
 import pathlib
+import shutil
 import struct
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
@@ -140,9 +143,17 @@ class CheckedShapes(HybridShapes):
     limit = 10
 
 
-def _tfds(root: pathlib.Path) -> str:
+@functools.cache
+def _built() -> str:
+    """Returns where the examples are, drawn once for all tests of a process."""
+    root = tempfile.mkdtemp(prefix="checked-shapes-")
     builder = CheckedShapes(config="s64", data_dir=root, file_format="array_record")
     builder.download_and_prepare(file_format="array_record")
+    return root
+
+
+def _tfds(root: pathlib.Path) -> str:
+    shutil.copytree(_built(), root, dirs_exist_ok=True)
     return "tfds:checked_shapes/s64"
 
 

@@ -23,7 +23,7 @@ from hybrid_jax.errors import UserError
 from hybrid_jax.packing.pack import pack
 from hybrid_jax.pretrained.files.array_file import open_arrays
 
-_FEW, _MANY = 300, 3000
+_FEW, _MANY = 150, 3000
 _ODD = [
     *(None, True, -1, 0, 1.5, float("nan"), float("inf"), 10**30, 2**63, 10**400),
     *("", "x", "a" * 300, "\ud800", "\0", "480", [], [1], [[]], {}, {"a": []}),

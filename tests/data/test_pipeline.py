@@ -189,6 +189,7 @@ def test_evaluation_sees_each_example_once_in_order(length, process_count):
     assert images[mask][:, 0, 0, 0].tolist() == list(range(length))
 
 
+@pytest.mark.slow  # a torn image is read by an evaluation in a worker below
 def test_evaluation_in_workers_is_the_same():
     source = NumberedSource(70)
     none, two = (
@@ -205,9 +206,8 @@ def folder_with_torn_image(tmp_path):
     return open_source(f"folder:{tmp_path}", split="train")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_torn_image_stops_training_and_is_named(folder_with_torn_image, workers):
-    data = data_config(on_bad_image="raise", workers=workers)
+def test_torn_image_stops_training_and_is_named(folder_with_torn_image):
+    data = data_config(on_bad_image="raise")
     with pytest.raises(UserError, match="train/cat/005.png' cannot be read"):
         _train(folder_with_torn_image, count=2, batch_size=12, data=data)
 
@@ -223,9 +223,11 @@ def test_torn_image_is_replaced_and_counted(folder_with_torn_image):
     assert sorted(255 - blue) == [0, 1, 2, 3, 4, 6, 6, 7, 8, 9, 10, 11]
 
 
-def test_torn_image_stops_evaluation_and_is_named(folder_with_torn_image):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torn_image_stops_evaluation_and_is_named(folder_with_torn_image, workers):
+    data = data_config(on_bad_image="raise", workers=workers)
     with pytest.raises(UserError, match="train/cat/005.png' cannot be read"):
-        _evaluate(folder_with_torn_image, data=data_config(on_bad_image="raise"))
+        _evaluate(folder_with_torn_image, data=data)
 
 
 def test_torn_image_is_masked_in_evaluation(folder_with_torn_image):

@@ -1,4 +1,4 @@
-"""Runs in programs of their own: other tests' imports must not count."""
+"""Runs in a program of its own: other tests' imports must not count."""
 
 import os
 import pathlib
@@ -7,8 +7,16 @@ import sys
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
-TRAIN_AND_EVALUATE = """
+# One after another in one program: importing the library takes longer than all of them.
+IMPORT_SOURCES = """
 import sys
+from hybrid_jax.data.sources import SOURCES
+SOURCES.names()
+heavy = {"tensorflow_datasets", "sklearn", "tensorflow"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+TRAIN_AND_EVALUATE = """
 from hybrid_jax.config import defaults
 from hybrid_jax.data import pipeline
 from hybrid_jax.data.sources import open_source
@@ -24,7 +32,6 @@ assert "tensorflow" not in sys.modules
 """
 
 BUILD_SHAPES = """
-import sys
 import numpy as np
 from hybrid_jax.data.shapes import shapes
 from hybrid_jax.data.shapes.tfds_builder import HybridShapes
@@ -56,31 +63,15 @@ assert "tensorflow" not in sys.modules
 """
 
 
-def _run(program: str, *args: str, **environment: str) -> None:
+def test_nothing_heavy_is_read_and_tensorflow_never_is(tmp_path):
+    """Neither by batches, nor by shapes that are built and read back bit for bit."""
+    program = IMPORT_SOURCES + TRAIN_AND_EVALUATE + BUILD_SHAPES
     result = subprocess.run(
-        [sys.executable, "-c", program, *args],
+        [sys.executable, "-c", program, str(tmp_path)],
         cwd=REPOSITORY,
-        env=os.environ | environment,
+        env=os.environ | dict(TFDS_DATA_DIR=str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-
-
-def test_batches_are_made_without_tensorflow():
-    _run(TRAIN_AND_EVALUATE)
-
-
-def test_shapes_are_built_and_read_back_bit_for_bit_without_tensorflow(tmp_path):
-    _run(BUILD_SHAPES, str(tmp_path), TFDS_DATA_DIR=str(tmp_path))
-
-
-def test_importing_sources_reads_nothing_heavy():
-    _run(
-        "import sys\n"
-        "from hybrid_jax.data.sources import SOURCES\n"
-        "SOURCES.names()\n"
-        "heavy = {'tensorflow_datasets', 'sklearn', 'tensorflow'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )

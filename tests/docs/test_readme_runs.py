@@ -3,6 +3,8 @@
 In the default suite models are tiny, with `-m slow` larger, and one step is trained.
 """
 
+import functools
+import inspect
 import sys
 
 import documents
@@ -11,25 +13,11 @@ import readme_steps
 import small_run
 from readme_steps import STEPS
 
-SECONDS_AT_MOST = 1800  # of a command that hangs
-# `load_pretrained` would download: its arguments are checked, and a new model returned.
-BEFORE = f"""
-import functools, inspect
 import hybrid_jax
-from hybrid_jax.pretrained.load import load_pretrained
 from hybrid_jax.pretrained.files.published import PUBLISHED
+from hybrid_jax.pretrained.load import load_pretrained
 
-hybrid_jax.create_model = functools.partial(
-    hybrid_jax.create_model, **{readme_steps.TINY_MODEL}
-)
-
-def stub(source, **options):
-    inspect.signature(load_pretrained).bind(source, **options)
-    assert source.removeprefix("hf://") in str(PUBLISHED), source
-    return hybrid_jax.create_model("r26_vit_b16", num_classes=10), "a report"
-
-hybrid_jax.load_pretrained = stub
-"""
+SECONDS_AT_MOST = 1800  # of a command that hangs
 AFTER = """
 assert logits.shape == (2, 10)
 assert sorted(features.maps) == [4, 8] and features.pooled.shape == (2, 32)
@@ -41,7 +29,24 @@ def test_table_has_every_command_of_the_readme_and_no_other():
     assert readme_steps.commands() == list(STEPS)
 
 
-def test_readme_runs_at_a_tiny_size(tmp_path):
+@pytest.fixture
+def tiny_api(monkeypatch):
+    """Makes the model of the README's Python tiny, and downloads nothing.
+
+    The arguments of `load_pretrained` are checked, and a new model returned.
+    """
+    create = functools.partial(hybrid_jax.create_model, **readme_steps.TINY_MODEL)
+
+    def stub(source, **options):
+        inspect.signature(load_pretrained).bind(source, **options)
+        assert source.removeprefix("hf://") in str(PUBLISHED), source
+        return create("r26_vit_b16", num_classes=10), "a report"
+
+    monkeypatch.setattr(hybrid_jax, "create_model", create)
+    monkeypatch.setattr(hybrid_jax, "load_pretrained", stub)
+
+
+def test_readme_runs_at_a_tiny_size(tmp_path, tiny_api, monkeypatch, capsys):
     data = readme_steps.make_folder(tmp_path)
     said = ""
     for command, step in STEPS.items():
@@ -58,8 +63,9 @@ def test_readme_runs_at_a_tiny_size(tmp_path):
     assert (workdir / "explanations" / "explanation.json").exists()
     assert "--config=r26_vit_b16" in said  # of --help
     (python,) = documents.blocks(documents.PAGES["README.md"], "python")
-    words = [sys.executable, "-c", BEFORE + python + AFTER]
-    assert "a report" in small_run.run_well(words, cwd=tmp_path).stdout
+    monkeypatch.chdir(tmp_path)
+    exec(python + AFTER, {})
+    assert "a report" in capsys.readouterr().out
 
 
 @pytest.mark.slow

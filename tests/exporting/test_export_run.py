@@ -36,7 +36,14 @@ def images_of(hw, *, count=3):
     return np.stack([np.asarray(Image.fromarray(x).resize(hw[::-1])) for x in small])
 
 
-@pytest.fixture(scope="module", params=TASKS)
+# One program of every task by pytest, and both programs of detection.
+SLOW_NETWORK, SLOW_WHOLE = (
+    [pytest.param(t, marks=[pytest.mark.slow] if t == slow else []) for t in TASKS]
+    for slow in ("classification", "segmentation")
+)
+
+
+@pytest.fixture(scope="module")
 def run_of(request, tmp_path_factory):
     """(task, workdir, config, the trained model) of a run of each task."""
     workdir = tmp_path_factory.mktemp(request.param)
@@ -49,6 +56,7 @@ def run_of(request, tmp_path_factory):
     return request.param, workdir, config, restored_model(workdir)
 
 
+@pytest.mark.parametrize("run_of", SLOW_NETWORK, indirect=True)
 def test_network_is_that_of_the_run(run_of):
     task, workdir, config, trained = run_of
     folder = export_run(config, str(workdir), format="stablehlo")
@@ -79,6 +87,7 @@ def test_network_is_that_of_the_run(run_of):
     assert "`report.json` yet" in card
 
 
+@pytest.mark.parametrize("run_of", SLOW_WHOLE, indirect=True)
 def test_whole_program_predicts_as_the_library_does(run_of, tmp_path):
     task, workdir, config, trained = run_of
     options = dict(format="stablehlo", program="whole", output=str(tmp_path / "out"))

@@ -40,6 +40,11 @@ def classifier(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def made(classifier):
+    return hybrid_jax.predictor(classifier)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_answers_are_those_of_the_mode(task, tmp_path, photos):
     config, path = config_of(task), epath.Path(tmp_path)
@@ -76,11 +81,10 @@ def test_frames_come_in_the_order_of_their_numbers_and_keep_them(
     assert [answer["drawn"] for answer in answers] == names
 
 
-def test_pixels_are_taken_in_any_form(classifier, photos):
+def test_pixels_are_taken_in_any_form(made, photos):
     path = photos / "frame_2.png"
     picture = Image.open(path)
     pixels = np.asarray(picture)
-    made = hybrid_jax.predictor(classifier)
     forms = [path, str(path), picture, pixels, pixels[None], [pixels], str(photos / "*_2*")]
     answers = [made(form)[0] for form in forms]
     likely = [[row.probability for row in answer.labels] for answer in answers]
@@ -106,9 +110,9 @@ def test_pixels_are_taken_in_any_form(classifier, photos):
         ([7], "expected paths, Pillow images or uint8 arrays, got int"),
     ],
 )
-def test_what_is_no_image_is_refused(classifier, images, message):
+def test_what_is_no_image_is_refused(made, images, message):
     with pytest.raises(UserError, match=message):
-        hybrid_jax.predict(classifier, images)
+        hybrid_jax.predict(made, images)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +130,7 @@ def test_option_outside_its_range_is_refused(classifier, photos, options, messag
         hybrid_jax.predict(classifier, photos, **options)
 
 
-def test_batch_of_no_images_is_refused(classifier, photos):
-    made = hybrid_jax.predictor(classifier)
+def test_batch_of_no_images_is_refused(made, photos):
     for size in (0, -1, 1.5):
         with pytest.raises(UserError, match=f"batch_size: expected .*, got {size}"):
             made(photos, batch_size=size)
@@ -141,16 +144,16 @@ def test_place_without_a_model_is_named_as_one(tmp_path):
             hybrid_jax.predict(str(place), "any.png")
 
 
-def test_unreadable_file_is_named(classifier, photos, tmp_path):
+def test_unreadable_file_is_named(made, photos, tmp_path):
     (tmp_path / "bad.png").write_bytes((photos / "frame_1.png").read_bytes()[:60])
     with pytest.raises(BadImageError, match=r"bad\.png"):
-        hybrid_jax.predict(classifier, [photos, tmp_path / "bad.png"])
+        hybrid_jax.predict(made, [photos, tmp_path / "bad.png"])
 
 
-def test_batch_is_halved_where_memory_is_short(classifier, photos, monkeypatch):
+def test_batch_is_halved_where_memory_is_short(made, photos, monkeypatch):
     import jax
 
-    made, sizes, tried = hybrid_jax.predictor(classifier), [], Predictor._step
+    sizes, tried = [], Predictor._step
 
     def short_of_memory(self, task):
         def step(params, mutable, batch):

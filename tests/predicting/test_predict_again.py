@@ -10,9 +10,11 @@ from PIL import Image
 from saved_run import config_of, saved
 
 from hybrid_jax.errors import UserError
+from hybrid_jax.predicting.drawn_files import earlier_files
 from hybrid_jax.predicting.predict_run import predict_run
 
 CONFIG = config_of("segmentation")
+OUTSIDE = '{"images": [{"image": "IMAGE", "drawn": "../photos/more/b.png"}]}'
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -101,11 +103,20 @@ def test_earlier_drawing_that_is_an_input_now_is_not_removed(again, photos):
         "[]",
         '{"images": [3]}',
         '{"images": [{"image": "IMAGE", "drawn": 3}]}',
-        '{"images": [{"image": "IMAGE", "drawn": "../photos/more/b.png"}]}',
+        OUTSIDE,
         '{"images": [{"image": "IMAGE", "drawn": "notes.txt"}]}',
         '{"images": [{"image": "IMAGE", "drawn": "gone.png"}]}',
     ],
 )
+def test_nothing_but_its_own_drawings_is_a_file_of_before(photos, told):
+    out = photos.parent / "out"
+    (out / "notes.txt").write_text("mine")
+    assert len(earlier_files(out)) == 4
+    (out / "predictions.json").write_text(told.replace("IMAGE", str(photos / "a.png")))
+    assert earlier_files(out) == []
+
+
+@pytest.mark.parametrize("told", ["{", OUTSIDE])
 def test_nothing_but_its_own_drawings_is_removed(again, photos, told):
     out, of = again
     (out / "notes.txt").write_text("mine")

@@ -62,6 +62,9 @@ def test_perturbation_reaches_its_bound_and_never_passes_it():
             assert found.max() <= 255
 
 
+EXAMPLES = 2  # PGD is ten passes with gradients
+
+
 class First(Source):
     """The first examples of a source."""
 
@@ -69,7 +72,7 @@ class First(Source):
         self.source, self.info = source, source.info
 
     def __len__(self):
-        return 8
+        return EXAMPLES
 
     def __getitem__(self, index):
         return self.source[index]
@@ -91,9 +94,8 @@ def test_attacks_raise_the_loss_and_none_is_the_clean_score(task, tmp_path):
     weaker = [Pass("attacks", line, 0.5) for line in lines]
     stronger = [Pass("attacks", line, 4.0) for line in lines]
     nothing = Pass("attacks", lines[-1], 0.0)
-    stream = eval_batches(
-        source, data=experiment.eval_data, targets=experiment.task.targets, batch_size=8
-    )
+    wanted = dict(data=experiment.eval_data, targets=experiment.task.targets)
+    stream = eval_batches(source, **wanted, batch_size=EXAMPLES)
     passes = [CLEAN, nothing, *weaker, *stronger]
     found = scorer.scores(stream, passes, advance=lambda: None)
     assert found[nothing] == pytest.approx(found[CLEAN], rel=1e-6)

@@ -129,9 +129,13 @@ def test_salient_squares_are_those_of_the_largest_gradient():
     weight[0, 6:9, 8:12] = -5.0  # square (2, 2)
     weight[0, 30, 43] = 9.0  # one px of square (10, 10)
     draw = Draw("salient_squares", 2 / CELLS**2, jax.random.key(0))
-    kind = SUITES.get("occlusion")()
-    found = kind.change(batch, draw, loss_gradient=lambda image: jnp.asarray(weight))
-    hidden = np.asarray(found["image"][0] == 128).all(-1)
+
+    @jax.jit
+    def image_of(batch):
+        kind = SUITES.get("occlusion")()
+        return kind.change(batch, draw, loss_gradient=lambda image: weight)["image"]
+
+    hidden = (np.asarray(image_of(batch))[0] == 128).all(-1)
     squares = hidden.reshape(11, 3, 11, 4).all((1, 3))
     assert np.argwhere(squares).tolist() == [[2, 2], [10, 10]]
 

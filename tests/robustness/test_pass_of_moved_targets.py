@@ -57,7 +57,7 @@ def run_of(task, tmp_path_factory):
     """Returns a run of random weights on images that no resize changes, and its state."""
     config = config_of(task, {"data.image_size": (64, 72)})
     # The detector shows that rows of several devices are put together.
-    with runs_on(8 if task == "detection" else 1):
+    with runs_on(2 if task == "detection" else 1):
         return saved(epath.Path(tmp_path_factory.mktemp("run")), config)
 
 

@@ -87,7 +87,14 @@ def measured_of(opened, plotted, tmp_path_factory):
     return measure
 
 
-@pytest.fixture(scope="module", params=TASKS)
+# Passes over boxes are scored in `test_pass_of_moved_targets.py` by every pytest.
+SLOW_BOXES = [
+    pytest.param(task, marks=[pytest.mark.slow] if task == "detection" else [])
+    for task in TASKS
+]
+
+
+@pytest.fixture(scope="module", params=SLOW_BOXES)
 def measured(request, measured_of):
     """(task, config, workdir, what was found) of a model of each task."""
     return request.param, *measured_of(request.param)

@@ -11,6 +11,7 @@ from hybrid_jax.robustness.results.plots import _figure, curve, legend_names, wr
 from hybrid_jax.robustness.results.summary import summary
 
 SUITES = ["corruptions", "rotation", "occlusion"]
+RENDERED = SUITES[1:]
 
 
 def run(shift):
@@ -41,12 +42,17 @@ def test_legend_has_the_last_folders_if_they_tell_runs_apart():
 
 def test_every_suite_has_a_picture(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib of the extra `plots` is absent")
-    found = write_plots(RUNS, epath.Path(tmp_path))
-    assert [path.name for path in found] == [f"robustness_{name}.png" for name in SUITES]
+    # Not the corruptions, whose 19 panels take ten times as long as one to render.
+    small = {
+        name: of_run | dict(suites={suite: of_run["suites"][suite] for suite in RENDERED})
+        for name, of_run in RUNS.items()
+    }
+    found = write_plots(small, epath.Path(tmp_path))
+    assert [path.name for path in found] == [f"robustness_{name}.png" for name in RENDERED]
     for path in found:
-        picture = np.asarray(Image.open(path).convert("RGB"))
-        assert min(picture.shape[:2]) > 300
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+        picture = Image.open(path).convert("RGB")
+        assert min(picture.size) > 300
+        assert len(picture.getcolors(picture.width * picture.height)) > 50
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -1,5 +1,6 @@
 """A study of stub runs: `python stub_study.py WORKDIR JOBS [MATCHED]` carries it out."""
 
+import functools
 import json
 import pathlib
 import sys
@@ -7,11 +8,13 @@ import sys
 import pytest
 
 from hybrid_jax.config import defaults
+from hybrid_jax.data.sources import shapes
 from hybrid_jax.studies import study as study_module
 from hybrid_jax.studies.planning.sizes import Size
 from hybrid_jax.studies.study import study
 from hybrid_jax.studies.study_config import study_config
 
+FEW_SHAPES = functools.partial(shapes.ShapesSource, num_examples=20)
 STUB = (sys.executable, "-S", str(pathlib.Path(__file__).with_name("stub_training.py")))
 
 # `stub_training` plants two points on `sequential` and none on `late_concat`.
@@ -34,9 +37,14 @@ def config(*, variants=VARIANTS, data="digits", **options):
 
 
 def carry_out(workdir, *, plotted=False, **options):
-    """Runs the study with stubs for training and models; plots nothing if unasked."""
+    """Runs the study with stubs for training and models; plots nothing if unasked.
+
+    It has three seeds if nothing else is said, and data sets of few drawn shapes.
+    """
     measure = options.pop("measure", lambda experiment: Size(1000, 2000))
+    options = dict(seeds=(0, 1, 2)) | options
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "ShapesSource", FEW_SHAPES)
         if not plotted:
             patch.setattr(study_module, "save_plots", lambda found, workdir: [])
         return study(config(**options), str(workdir), program=STUB, measure=measure)

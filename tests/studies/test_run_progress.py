@@ -38,7 +38,7 @@ def test_run_without_output_is_told_of(tmp_path, capsys):
 
 def test_study_tells_of_its_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run_progress, "_SECONDS", 0.0)
-    carry_out(tmp_path)
+    carry_out(tmp_path, seeds=(0,))
     lines = [line for line in capsys.readouterr().out.split("\n") if " done; " in line]
     assert any(line.startswith("0 of 6 done; ") for line in lines)
     assert not any(line.startswith("6 of 6 done; ") for line in lines)

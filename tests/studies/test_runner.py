@@ -55,9 +55,9 @@ def is_held(folder):
 def test_every_run_is_once_and_test_is_scored_with_chosen_settings_alone(whole):
     counts = started(whole)
     assert set(counts.values()) == {1}
-    # Three variants with two rates, the better one with four more seeds; five scorings.
-    assert sum("startstest" in name for name in counts) == 15
-    assert sum("starts.txt" in name for name in counts) == 6 + 12
+    # Three variants with two rates, the better one with two more seeds; three scorings.
+    assert sum("startstest" in name for name in counts) == 9
+    assert sum("starts.txt" in name for name in counts) == 6 + 6
 
 
 def test_same_command_again_runs_nothing(whole):

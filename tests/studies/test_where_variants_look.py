@@ -23,7 +23,6 @@ OPTIONS = dict(
     variants=VARIANTS,
     data="shapes",
     localization=True,
-    seeds=(0, 1, 2),
     grid={"optimizer.learning_rate": (1e-3,)},
 )
 
