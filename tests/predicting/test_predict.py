@@ -45,7 +45,14 @@ def made(classifier):
     return hybrid_jax.predictor(classifier)
 
 
-@pytest.mark.parametrize("task", TASKS)
+# Boxes are predicted so in `tests/exporting/test_export_run.py` by every pytest.
+SLOW_BOXES = [
+    pytest.param(task, marks=[pytest.mark.slow] if task == "detection" else [])
+    for task in TASKS
+]
+
+
+@pytest.mark.parametrize("task", SLOW_BOXES)
 def test_answers_are_those_of_the_mode(task, tmp_path, photos):
     config, path = config_of(task), epath.Path(tmp_path)
     saved(path, config)
