@@ -138,9 +138,9 @@ def _mnist(root: pathlib.Path) -> str:
 
 
 class CheckedShapes(HybridShapes):
-    """Ten examples of each split."""
+    """Five examples of each split."""
 
-    limit = 10
+    limit = 5
 
 
 @functools.cache

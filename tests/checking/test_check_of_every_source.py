@@ -19,7 +19,7 @@ from hybrid_jax.tasks import TASKS
 def test_data_is_counted_and_drawn(task, kind, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("HYBRID_JAX_DATA", str(tmp_path))
-    few = functools.partial(shapes_source.ShapesSource, num_examples=9)
+    few = functools.partial(shapes_source.ShapesSource, num_examples=5)
     monkeypatch.setattr(shapes_source, "ShapesSource", few)
     name = WRITERS[task, kind](tmp_path)
     config = changed(defaults("tiny"), {"data.name": name, "task.name": task})

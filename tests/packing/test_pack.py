@@ -48,7 +48,7 @@ def _same(one, other) -> None:
 def test_examples_and_batches_are_the_same(task, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("HYBRID_JAX_DATA", str(tmp_path))
-    few = functools.partial(shapes_source.ShapesSource, num_examples=9)
+    few = functools.partial(shapes_source.ShapesSource, num_examples=5)
     monkeypatch.setattr(shapes_source, "ShapesSource", few)
     config = _config(WRITERS[task, kind](tmp_path), task)
     counts = pack(config, "", output=str(tmp_path / "out"))

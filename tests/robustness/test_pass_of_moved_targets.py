@@ -46,7 +46,11 @@ def boxes_run(tmp_path_factory):
     return run_of("detection", tmp_path_factory)
 
 
-@pytest.fixture(scope="module", params=["detection", "segmentation"])
+# That masks move as pixels do, `test_motion.py` shows by every pytest.
+SLOW_MASKS = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=SLOW_MASKS)
 def run(request, tmp_path_factory):
     if request.param == "detection":
         return request.getfixturevalue("boxes_run")
