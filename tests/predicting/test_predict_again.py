@@ -16,7 +16,7 @@ from hybrid_jax.predicting.predict_run import predict_run
 CONFIG = config_of("segmentation")
 OUTSIDE = '{"images": [{"image": "IMAGE", "drawn": "../photos/more/b.png"}]}'
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "restored_once")
 
 
 @pytest.fixture(scope="module")

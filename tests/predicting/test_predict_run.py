@@ -26,7 +26,7 @@ from hybrid_jax.train.checkpoints.recorded_source import (
 from hybrid_jax.train.experiment import prepare
 from hybrid_jax.train.state import merge_model
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "restored_once")
 
 SIZES = [(20, 30), (50, 31), (33, 64), (16, 16), (300, 280), *[(24, 24)] * 6]
 

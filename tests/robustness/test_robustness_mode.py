@@ -5,7 +5,6 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -137,19 +136,15 @@ def test_pass_scores_the_corrupted_images(classifier, tmp_path, monkeypatch, nam
     config, path = classifier
     found = json.loads((path / "robustness.json").read_text())
     shutil.copytree(path, tmp_path / "run")
+    corrupted = jax.jit(functools.partial(corrupt, name=name, severity=5))
 
     def on_the_host(stream):
         """Yields the batches with images that were corrupted one by one."""
         for batch in stream:
+            images, indices = batch["image"].astype(np.float32), batch["index"]
             rows = [
-                corrupt(
-                    jnp.asarray(image, jnp.float32)[None],
-                    jax.random.key(0),
-                    name=name,
-                    severity=5,
-                    index=jnp.array([index]),
-                )[0]
-                for image, index in zip(batch["image"], batch["index"], strict=True)
+                corrupted(images[i : i + 1], jax.random.key(0), index=indices[i : i + 1])[0]
+                for i in range(len(images))
             ]
             yield batch | {"image": np.stack(rows).astype(np.uint8)}
 

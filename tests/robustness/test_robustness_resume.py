@@ -16,6 +16,7 @@ from hybrid_jax.robustness.measure import measure_robustness
 from hybrid_jax.robustness.passes import CLEAN, Pass, passes_of
 from hybrid_jax.robustness.results.record import FILE, Record, continued_record, read_record
 from hybrid_jax.robustness.score_passes import PassScorer
+from hybrid_jax.train.checkpoints.scored_run import scored_run
 
 pytestmark = pytest.mark.usefixtures("one_device")
 FEW = dict(corruptions=["contrast", "brightness"], severities=[1, 5])
@@ -23,18 +24,27 @@ FEW = dict(corruptions=["contrast", "brightness"], severities=[1, 5])
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
-    """(config, workdir) of an untrained classifier."""
-    path = tmp_path_factory.mktemp("classifier")
+    """(config, workdir, what is restored of it) of an untrained classifier."""
+    path = epath.Path(tmp_path_factory.mktemp("classifier"))
     config = config_of("classification", {"eval.batch_size": 64})
-    saved(epath.Path(path), config)
-    return config, path
+    saved(path, config)
+    return config, path, scored_run(config, path)
 
 
 @pytest.fixture
 def run(untouched, tmp_path, monkeypatch):
-    """(config, workdir) of that classifier, never measured; nothing is plotted."""
+    """(config, workdir) of that classifier, never measured; nothing is plotted.
+
+    Restoring a copy takes longer than measuring it.
+    """
+    config, path, restored = untouched
+
+    def restored_before(config, workdir):
+        is_copy = pathlib.Path(workdir) == tmp_path
+        return restored if is_copy else scored_run(config, workdir)
+
+    monkeypatch.setattr(measuring, "scored_run", restored_before)
     monkeypatch.setattr(measuring, "write_plots", lambda runs, workdir: [])
-    config, path = untouched
     return config, pathlib.Path(shutil.copytree(path, tmp_path, dirs_exist_ok=True))
 
 

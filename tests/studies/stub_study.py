@@ -1,4 +1,4 @@
-"""A study of stub runs: `python stub_study.py WORKDIR JOBS [MATCHED]` carries it out."""
+"""A study of stub runs: `python stub_study.py WORKDIR JOBS [MATCHED]` runs two seeds."""
 
 import functools
 import json
@@ -15,6 +15,7 @@ from hybrid_jax.studies.study import study
 from hybrid_jax.studies.study_config import study_config
 
 FEW_SHAPES = functools.partial(shapes.ShapesSource, num_examples=20)
+TWO_SEEDS = (0, 1)
 STUB = (sys.executable, "-S", str(pathlib.Path(__file__).with_name("stub_training.py")))
 
 # `stub_training` plants two points on `sequential` and none on `late_concat`.
@@ -64,4 +65,5 @@ def saved(workdir):
 
 if __name__ == "__main__":
     matched = sys.argv[3] if len(sys.argv) > 3 else "none"
-    carry_out(pathlib.Path(sys.argv[1]), jobs=int(sys.argv[2]), matched=matched)
+    options = dict(jobs=int(sys.argv[2]), matched=matched, seeds=TWO_SEEDS)
+    carry_out(pathlib.Path(sys.argv[1]), **options)

@@ -119,7 +119,7 @@ def test_failed_probe_is_told(tmp_path):
         carry_out(tmp_path, **OPTIONS | dict(variants=variants))
 
 
-@pytest.mark.slow  # a study of 18 runs, and eight seconds of waiting
+@pytest.mark.slow  # a study of 9 runs, and eight seconds of waiting
 def test_a_study_waits_while_another_one_measures(tmp_path, monkeypatch):
     slow(monkeypatch, 1.0)
     lock = RunLock.take(tmp_path / "probe")
