@@ -36,11 +36,11 @@ def images_of(hw, *, count=3):
     return np.stack([np.asarray(Image.fromarray(x).resize(hw[::-1])) for x in small])
 
 
-# One program of every task by pytest, and both programs of detection.
-SLOW_NETWORK, SLOW_WHOLE = (
-    [pytest.param(t, marks=[pytest.mark.slow] if t == slow else []) for t in TASKS]
-    for slow in ("classification", "segmentation")
-)
+# The whole program of a classifier is run by every pytest, and its network is in it.
+SLOW_CLASSIFIER = [
+    pytest.param(task, marks=[pytest.mark.slow] if task == "classification" else [])
+    for task in TASKS
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def run_of(request, tmp_path_factory):
     return request.param, workdir, config, restored_model(workdir)
 
 
-@pytest.mark.parametrize("run_of", SLOW_NETWORK, indirect=True)
+@pytest.mark.parametrize("run_of", SLOW_CLASSIFIER, indirect=True)
 def test_network_is_that_of_the_run(run_of):
     task, workdir, config, trained = run_of
     folder = export_run(config, str(workdir), format="stablehlo")
@@ -87,7 +87,7 @@ def test_network_is_that_of_the_run(run_of):
     assert "`report.json` yet" in card
 
 
-@pytest.mark.parametrize("run_of", SLOW_WHOLE, indirect=True)
+@pytest.mark.parametrize("run_of", TASKS, indirect=True)
 def test_whole_program_predicts_as_the_library_does(run_of, tmp_path):
     task, workdir, config, trained = run_of
     options = dict(format="stablehlo", program="whole", output=str(tmp_path / "out"))
