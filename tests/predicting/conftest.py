@@ -2,12 +2,13 @@
 
 import pytest
 
-from hybrid_jax.predicting import predict_run
-
 
 @pytest.fixture(scope="module")
 def restored_once():
     """Keeps what `predict_run` restores: a second time takes longer than predicting."""
+    # Not at the top: nothing of the library is imported before `border_checks.install`.
+    from hybrid_jax.predicting import predict_run
+
     restore, known = predict_run.restored_run, {}
 
     def restored(config, workdir, **options):
