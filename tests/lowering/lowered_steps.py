@@ -25,6 +25,8 @@ TARGETS = dict(gpu="cuda", tpu="tpu")
 # Multiples of nothing: strides 8, 16 and 32 all give odd numbers of cells, or nearly.
 ODD_HW = (99, 133)
 DEPTH = 1  # blocks of the small ViT: more are lowered alike
+# Of layers that are alike a first and a last one are lowered.
+_FEWER_LAYERS = dict(detr=dict(decoder_layers=2))
 _ROWS = 8
 
 # Files whose lines may be scatters. On GPUs floats are added by slow atomics; tables of
@@ -90,6 +92,7 @@ def small_steps(fusion, head, platform, *, train=True, optimizer="adamw", **vit)
 def _small_experiment(fusion, head, optimizer, **vit):
     config = defaults("tiny")
     config.model.update(fusion=fusion, head=head)
+    config.model.head_options.unlock().update(_FEWER_LAYERS)
     config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
     small = dict(width=48, depth=DEPTH, num_heads=3, mlp_dim=80, drop_path=0.5)
     config.model.vit_options.update(small | vit)

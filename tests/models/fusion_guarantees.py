@@ -16,10 +16,12 @@ import numpy as np
 import random_draws
 from flax import nnx
 from fresh_modules import fresh_state
-from jax.interpreters import partial_eval
+from gradient_paths import inputs_reached
 from parameters import names_and_leaves, random_like
 from parts_alone import donor_features
 from small_fusion import (
+    BATCH_NORM,
+    BFLOAT16,
     BUILT_FOR,
     COMPUTED,
     OTHER_HW,
@@ -86,14 +88,34 @@ def check_contract(
 
 def check_parameters_are_float32(fusion):
     """Under bfloat16 compute every stored number stays float32."""
-    specs = [dataclasses.replace(spec, dtype="bfloat16") for spec in (RESNET, VIT)]
-    built = build(fusion, resnet=specs[0], vit=specs[1])
+    built = build(fusion, **variant(BFLOAT16))
     for name, leaf in names_and_leaves(built.params).items():
         assert leaf.dtype == jnp.float32, f"{name} is stored as {leaf.dtype}"
 
 
+def check_everything_is_read(fusion, *, hw=BUILT_FOR, dtype="float32"):
+    """A gradient can come to every parameter, in a traced program: nothing is compiled.
+
+    The program is that of `check_contract` at the same size and dtype.
+    """
+    specs = [dataclasses.replace(spec, dtype=dtype) for spec in (RESNET, VIT)]
+    built = build(fusion, resnet=specs[0], vit=specs[1])
+    jaxpr = _eval_trace(built, hw=hw, image_dtype=dtype).jaxpr
+    names = list(names_and_leaves(built.params))
+    reached = inputs_reached(jaxpr)[: len(names)]
+    lost = [name for name, is_reached in zip(names, reached, strict=True) if not is_reached]
+    assert not lost, (
+        f"no gradient reaches {len(lost)} parameters, which nothing reads, or their "
+        f"gradient is stopped: {', '.join(lost[:8])}"
+    )
+    for part in fusion.parts:
+        assert any(name.startswith(f"{part}.") for name in names), (
+            f"says it uses {part!r} but has no parameters under it"
+        )
+
+
 def check_gradient_reaches_everything(fusion):
-    """A random reading of the outputs depends on every parameter.
+    """A random reading of the outputs changes with every parameter, as numbers.
 
     As in the checks below, the size is not that for which the fusion was built, so that
     all of them compile one program.
@@ -108,50 +130,30 @@ def check_gradient_reaches_everything(fusion):
     least = 1e-6 * max(sizes.values())
     dead = [name for name, size in sizes.items() if not size > least]
     assert not dead, f"no gradient reaches {len(dead)} parameters: {', '.join(dead[:8])}"
-    for part in fusion.parts:
-        assert any(name.startswith(f"{part}.") for name in sizes), (
-            f"says it uses {part!r} but has no parameters under it"
-        )
-
-
-def check_everything_is_read(fusion, *, hw=BUILT_FOR, dtype="float32"):
-    """An output depends on every parameter, in a traced program: nothing is compiled.
-
-    The program is that of `check_contract` at the same size and dtype.
-    """
-    specs = [dataclasses.replace(spec, dtype=dtype) for spec in (RESNET, VIT)]
-    built = build(fusion, resnet=specs[0], vit=specs[1])
-    jaxpr = _eval_trace(built, hw=hw, image_dtype=dtype).jaxpr
-    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    names = names_and_leaves(built.params)
-    unread = [name for name, read in zip(names, used, strict=False) if not read]
-    assert not unread, (
-        f"no gradient reaches {len(unread)} parameters, which nothing reads: "
-        f"{', '.join(unread[:8])}"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Trace:
-    """Eval mode, traced: the program, the shapes of what it gives, its maps' strides."""
+    """Eval mode with a key, traced: the program, shapes of its outputs, maps' strides."""
 
     jaxpr: Any
     features: Features
     order: list[int]
 
 
-@functools.lru_cache(maxsize=8)  # those of one fusion, of which two checks read one
+@functools.lru_cache(maxsize=8)  # those of one fusion, of which three checks read one
 def _eval_trace(built, *, hw, image_dtype):
     orders = []
 
-    def apply(params, images):
-        features = built.apply(params, images, train=False)
+    def apply(params, images, key):
+        features = built.apply(params, images, train=False, key=key)
         assert isinstance(features, Features), f"{type(features)} is not Features"
         orders.append(list(features.maps))
         return features
 
     images = jax.ShapeDtypeStruct((2, *hw, 3), jnp.dtype(image_dtype))
-    traced = jax.make_jaxpr(apply, return_shape=True)(built.params, images)
+    trace = jax.make_jaxpr(apply, return_shape=True)
+    traced = trace(built.params, images, jax.random.key(0))
     return _Trace(traced[0].jaxpr, traced[1], orders[0])
 
 
@@ -175,27 +177,24 @@ def check_examples_do_not_mix(fusion):
 
 def check_eval_is_deterministic(fusion):
     """Eval mode has no randomness: no output depends on the key, and nothing is drawn."""
-    program = _program(fusion, train=False)
+    traced = _eval_trace(build(fusion), hw=BUILT_FOR, image_dtype="float32")
+    program = random_draws.read(traced.jaxpr)
     assert not program.reads_key, "train=False with a key depends on it"
     assert not program.draws, f"train=False draws random numbers: {program.draws}"
 
 
 def check_drops_follow_the_key(fusion):
     """In train mode drop path follows the key, and only the key."""
-    program = _program(fusion, train=True)
-    assert not program.seeds, f"train=True draws without the key: {program.seeds}"
-    if "vit" in fusion.parts:
-        assert program.reads_key, "drop_path ignores the key"
-
-
-def _program(fusion, *, train):
     built = build(fusion, **COMPUTED)
 
     def apply(params, images, key):
-        return built.apply(params, images, train=train, key=key)
+        return built.apply(params, images, train=True, key=key)
 
     images = jax.ShapeDtypeStruct((2, *BUILT_FOR, 3), jnp.float32)
-    return random_draws.trace(apply, built.params, images)
+    program = random_draws.trace(apply, built.params, images)
+    assert not program.seeds, f"train=True draws without the key: {program.seeds}"
+    if "vit" in fusion.parts:
+        assert program.reads_key, "drop_path ignores the key"
 
 
 def check_jit_equals_eager(fusion):
@@ -221,7 +220,7 @@ def check_starts_as_its_donor(fusion):
     weights = random_like(nnx.to_pure_dict(fresh[donor_name]))
     nnx.replace_by_pure_dict(fresh, {donor_name: weights})
     images = example_images(OTHER_HW)
-    features, _ = build(fusion, **COMPUTED).read(fresh, images)
+    features = build(fusion, **COMPUTED).forward(fresh, images)
     maps, pooled = donor_features(donor_name, weights, images)
     for stride, expected in maps.items():
         assert stride in features.maps, f"lacks the donor's map at stride {stride}"
@@ -269,7 +268,7 @@ def _names_of_parts():
 
 def check_holds_only_parameters_and_statistics(fusion):
     """Nothing random is stored: no RNG state to checkpoint, shard or forget."""
-    for parts in ({}, variant("batch-mean-sincos-remat")):
+    for parts in ({}, variant(BATCH_NORM)):
         state = nnx.state(build(fusion, **parts).module)
         kinds = {
             type(leaf)

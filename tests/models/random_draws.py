@@ -26,7 +26,11 @@ class Program:
 
 def trace(function, *arguments) -> Program:
     """Traces `function(*arguments, key)`; arguments may be shapes."""
-    jaxpr = jax.make_jaxpr(function)(*arguments, jax.random.key(0)).jaxpr
+    return read(jax.make_jaxpr(function)(*arguments, jax.random.key(0)).jaxpr)
+
+
+def read(jaxpr: Any) -> Program:
+    """Reads a traced program whose last input is the key."""
     everything = [True] * len(jaxpr.outvars)
     live, used = partial_eval.dce_jaxpr(jaxpr, everything)
     names = set(_names(live))

@@ -25,23 +25,29 @@ COMPUTED = dict(
 BUILT_FOR = (64, 96)
 # Multiples of nothing: larger and wide, smaller and tall. Of the latter all is computed.
 AWKWARD = (97, 131)
-OTHER_SIZES = (AWKWARD, (65, 33))
-OTHER_HW = OTHER_SIZES[1]
+OTHER_HW = (65, 33)
 
-# Every kind of part, each at least once; kinds of different parts share a program. All
+# Every kind of part, each at least once; kinds that can be together share a program. All
 # four stages are there where stages differ from one another.
+BATCH_NORM = "batch-mean-sincos-remat"
+BFLOAT16 = "bfloat16-timm-dilated-attention-rope-registers"
 PART_VARIANTS = {
-    "batch-mean-sincos-remat": dict(
+    BATCH_NORM: dict(
         resnet=dict(norm="batch", root="deep", shortcut="pooled", remat="dots"),
-        vit=dict(pool="mean", positions="sincos2d", remat="full"),
+        vit=dict(pool="mean", positions="sincos2d", remat="full", dropout=0.1),
     ),
-    "timm-attention-rope": dict(
-        resnet=dict(numerics="timm", dtype="bfloat16"),
-        vit=dict(gelu="erf", pool="attention", positions="rope2d", dtype="bfloat16"),
-    ),
-    "dilated-registers": dict(
-        resnet=dict(output_stride=16, preactivation=True),
-        vit=dict(num_register_tokens=2, layer_scale=1e-4, dropout=0.1),
+    BFLOAT16: dict(
+        resnet=dict(
+            numerics="timm", output_stride=16, preactivation=True, dtype="bfloat16"
+        ),
+        vit=dict(
+            gelu="erf",
+            pool="attention",
+            positions="rope2d",
+            num_register_tokens=2,
+            layer_scale=1e-4,
+            dtype="bfloat16",
+        ),
     ),
 }
 
