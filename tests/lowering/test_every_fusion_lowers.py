@@ -2,7 +2,7 @@
 
 Evaluation is lowered with every fusion. Of training, that attention is fused both ways,
 that nothing is a scatter and that the state keeps its types are seen in the few fusions
-below, in the loop of blocks, and in `test_every_head_lowers.py`; with each fusion training is
+below, in the loop of blocks, and in `test_every_head_lowers.py`; with each, training is
 lowered in `test_every_pair_lowers.py`, which is slow. On a GPU a scatter is slow, and so
 would the gradient of a gather be. Every parameter is updated alike, so the update is short.
 """
