@@ -14,8 +14,8 @@ from hybrid_jax.explaining.observed_model import run_observed
 from hybrid_jax.models.fusions import FUSIONS
 from hybrid_jax.models.image_grid import grid_of
 
-# Attention in the ViT, in a ResNet, both ways between them, of learned tokens.
-KINDS = ("vit", "botnet", "cross_attention", "mobile_former")
+# Attention in the ViT, in a ResNet, of learned tokens to maps and back.
+KINDS = ("vit", "botnet", "mobile_former")
 NO_RESNET = {"simple_fpn", "vit"}
 NO_VIT = {"botnet", "resnet"}
 NO_TOKENS = NO_VIT | {"mobile_former"}

@@ -22,6 +22,9 @@ _AWKWARD_WIDTH = 58  # of `pooled`
 # 256 is what many heads project to, and then need not.
 _AWKWARD_CHANNELS = {4: 34, 8: 46, 16: 58, 32: 256}
 
+# Options by head: of layers that are alike a first and a last one are looked at.
+FEWER_LAYERS = dict(detr=dict(decoder_layers=2))
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -139,10 +142,10 @@ def stand_in_for(seen, *, dtype):
 def check_head_takes(head, seen, *, hw=(97, 131)):
     """A head and its task train and answer, in shapes alone, in bfloat16.
 
-    Nothing is computed, the head has its default options, and in place of the fusion
-    stands one with maps of its strides and channels. The size is not that for which the
-    model is built, and a multiple of nothing. That each head has a gradient is looked at
-    in `test_every_head.py`, where steps are computed.
+    Nothing is computed, the head has its default options but for `FEWER_LAYERS`, and in
+    place of the fusion stands one with maps of its strides and channels. The size is not
+    that for which the model is built, and a multiple of nothing. That each head has a
+    gradient is looked at in `test_every_head.py`, where steps are computed.
 
     Args:
         seen: from `read_by`.
@@ -151,7 +154,8 @@ def check_head_takes(head, seen, *, hw=(97, 131)):
     with pytest.MonkeyPatch.context() as patch:
         more = dict(stand_in=stand_in_for(seen, dtype="bfloat16"))
         patch.setattr(FUSIONS, "_entries", FUSIONS._entries | more)
-        step = step_of("stand_in", head, dtype="bfloat16")
+        options = FEWER_LAYERS.get(head)
+        step = step_of("stand_in", head, dtype="bfloat16", options=options)
     state, key = (step.params, step.rest), jax.random.key(0)
     batch = batch_for(step.targets, hw=hw)
 

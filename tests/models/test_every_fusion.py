@@ -33,6 +33,7 @@ from hybrid_jax.models.hybrid import build_fusion
 # others. A fusion that is not named here, as a new one is not, has all computed.
 COSTLY = {
     "bifusion",
+    "conformer",
     "cross_attention",
     "mobile_former",
     "rtdetr_encoder",

@@ -13,7 +13,7 @@ import pytest
 import random_draws
 from flax import nnx
 from real_steps import DEAD, check_every_parameter_is_reached, gradient_sizes
-from task_steps import build_model_of, check_head_takes
+from task_steps import FEWER_LAYERS, build_model_of, check_head_takes
 
 from hybrid_jax.contracts import BlockFeatures, Features
 from hybrid_jax.errors import UserError
@@ -24,9 +24,6 @@ from hybrid_jax.tasks import TASKS
 # Steps are taken at a size that is a multiple of nothing, and not that for which the model
 # is built: whatever is right at the latter alone shows.
 AWKWARD = (65, 33)
-# Of layers that are alike a first and a last one are compiled; all are traced by
-# `check_head_takes`.
-FEWER_LAYERS = dict(detr=dict(decoder_layers=2))
 RTDETR = dict(
     strides=(8, 16, 32),
     num_queries=12,

@@ -10,7 +10,6 @@ from published_counts import COUNTS
 
 from hybrid_jax.models.hybrid import create_model, list_models
 
-
 # Other sizes of the wirings that are left: the same lines with other numbers.
 LARGER = {"r26_vit_b32", "r50_vit_b16", "r50_vit_l32", "r26_vit_b16", "vit_b16", "vit_l16"}
 
