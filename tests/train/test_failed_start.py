@@ -5,9 +5,12 @@ import threading
 
 import pytest
 from small_run import small_config
+from toy_task import ONE_BLOCK
 
 from hybrid_jax.train import loop
 from hybrid_jax.train.loop import train
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 HANDLED = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,7 +45,7 @@ def test_what_was_opened_is_closed(tmp_path, monkeypatch, closed, failing, expec
     handlers = [signal.getsignal(number) for number in HANDLED]
     threads = set(threading.enumerate())
     with pytest.raises(RuntimeError, match="half-way"):
-        train(small_config({"log.progress": False}), str(tmp_path))
+        train(small_config(ONE_BLOCK | {"log.progress": False}), str(tmp_path))
     assert closed == expected
     assert [signal.getsignal(number) for number in HANDLED] == handlers
     reading = [t for t in set(threading.enumerate()) - threads if "_fill" in t.name]
@@ -55,7 +58,8 @@ def test_error_while_closing_leaves_nothing_open(tmp_path, monkeypatch, closed):
 
     monkeypatch.setattr(loop.StepTrace, "close", fail)
     handlers = [signal.getsignal(number) for number in HANDLED]
-    keys = {"log.progress": False, "train.steps": 1}
+    monkeypatch.setattr(loop, "evaluate_split", lambda *_, **__: dict(top1=0.5))
+    keys = ONE_BLOCK | {"log.progress": False, "train.steps": 1}
     with pytest.raises(RuntimeError, match="no trace"):
         train(small_config(keys), str(tmp_path))
     assert closed == ["RunLog", "StopRequest"]

@@ -14,7 +14,8 @@ from hybrid_jax.train.inference_run import inference_run
 HW = (8, 8)
 
 
-@pytest.mark.parametrize("norm", ["group", "batch"])
+# Both norms are folded on one device by default, see `test_trained_model.py`.
+@pytest.mark.parametrize("norm", [pytest.param("group", marks=pytest.mark.slow), "batch"])
 def test_folded_run_predicts_the_same_from_one_model_on_the_mesh(tmp_path, norm):
     changes = {
         "model.resnet_options.norm": norm,

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from etils import epath
 from small_run import rows, saved_steps, small_config
+from toy_task import ONE_BLOCK
 
 from hybrid_jax.errors import BadImageError
 from hybrid_jax.train import loop
@@ -14,7 +15,7 @@ from hybrid_jax.train.loop import train
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
-KEYS = {
+KEYS = ONE_BLOCK | {
     "train.steps": 4,
     "checkpoint.every": 2,
     "checkpoint.keep": 1,

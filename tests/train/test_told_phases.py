@@ -5,6 +5,7 @@ import threading
 import pytest
 from recorded_heartbeat import Recorded
 from small_run import small_config
+from toy_task import ONE_BLOCK
 
 from hybrid_jax.train import loop
 from hybrid_jax.train.loop import train
@@ -16,6 +17,7 @@ def test_long_phases_are_told(tmp_path, monkeypatch, capsys):
     heartbeat = Recorded()
     monkeypatch.setattr(loop, "Heartbeat", lambda: heartbeat)
     keys = {"train.steps": 4, "log.every": 3, "eval.every": 2, "log.progress": False}
+    keys = ONE_BLOCK | keys
     train(small_config(keys), str(tmp_path))
     assert heartbeat.phases == [
         "opening the data and laying out the model",

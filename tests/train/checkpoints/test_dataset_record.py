@@ -9,6 +9,7 @@ import pytest
 from data_examples import write_class_folders
 from etils import epath
 from small_run import small_config
+from toy_task import ONE_BLOCK
 
 import hybrid_jax
 from hybrid_jax.contracts import DatasetInfo
@@ -39,7 +40,7 @@ def write_data(folder, classes=CLASSES, *, images=8):
 
 def config_of(folder, **changes):
     keys = {"data.name": f"folder:{folder}", "train.steps": 2, "log.progress": False}
-    return small_config(keys | changes)
+    return small_config(ONE_BLOCK | keys | changes)
 
 
 @pytest.fixture(scope="module")

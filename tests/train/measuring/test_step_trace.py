@@ -4,7 +4,9 @@ import jax
 import pytest
 from etils import epath
 from small_run import small_config
+from toy_task import ONE_BLOCK
 
+from hybrid_jax.train import loop
 from hybrid_jax.train.loop import train
 from hybrid_jax.train.measuring.step_trace import StepTrace
 
@@ -72,8 +74,9 @@ def test_a_bucket_gets_a_copy(calls, monkeypatch, tmp_path):
     assert not epath.Path(calls[0][1]).exists()
 
 
-def test_a_run_leaves_a_trace(tmp_path, capsys):
-    changes = {"profile.steps": "2:3", "train.steps": 4, "eval.every": 9}
+def test_a_run_leaves_a_trace(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "evaluate_split", lambda *_, **__: dict(top1=0.5))
+    changes = ONE_BLOCK | {"profile.steps": "2:3", "train.steps": 4, "eval.every": 9}
     train(small_config(changes), str(tmp_path))
     assert list((tmp_path / "profile").rglob("*.trace.json.gz"))
     assert f"profile of steps 2 to 3 in {tmp_path / 'profile'}" in capsys.readouterr().out

@@ -37,12 +37,16 @@ FROZEN = {
     "branch": ({"optimizer.branch.resnet": 0.0}, ["backbone/resnet/"]),
     "probe": ({"optimizer.freeze": "backbone"}, ["backbone/"]),
     "both": (
-        {"optimizer.freeze": "blocks/0/", "optimizer.branch.head": 0.0},
+        {
+            "optimizer.freeze": "blocks/0/",
+            "optimizer.branch.head": 0.0,
+            "model.vit_options.depth": 2,
+        },
         ["backbone/resnet/stages/0/blocks/0/", "backbone/vit/blocks/0/", "head/"],
     ),
 }
 BLOCK = "backbone/resnet/stages/0/blocks/0"
-BATCH_NORM = {"model.resnet_options.norm": "batch"}
+BATCH_NORM = {"model.fusion": "resnet", "model.resnet_options.norm": "batch"}
 # A decay and an average would change what is frozen too, were it not held.
 HELD = {"optimizer.weight_decay": 0.1, "train.ema_decay": 0.3}
 
@@ -56,7 +60,14 @@ def same_bits(one, other):
     return one.tobytes() == other.tobytes()
 
 
-@pytest.mark.parametrize("what", FROZEN)
+# "both" freezes parameters and a branch.
+@pytest.mark.parametrize(
+    "what",
+    [
+        *(pytest.param(what, marks=pytest.mark.slow) for what in ("resnet", "branch")),
+        *("probe", "both"),
+    ],
+)
 def test_frozen_parameters_keep_every_bit_while_others_move(what):
     changes, beginnings = FROZEN[what]
     experiment = small_experiment(changes | HELD, mesh="single")
@@ -198,8 +209,10 @@ def statistics(experiment, seed=3):
     ("freeze", "fixed"),
     [
         ("kernel$|norm1/scale$", ()),
-        ("^backbone/resnet/stem/", ("backbone/resnet/stem/",)),
-        ("/norm[12]/", tuple(f"{BLOCK}/norm{n}/" for n in (1, 2))),
+        (
+            "^backbone/resnet/stem/|/norm[12]/",
+            ("backbone/resnet/stem/", *(f"{BLOCK}/norm{n}/" for n in (1, 2))),
+        ),
     ],
 )
 def test_frozen_norm_keeps_its_statistics(freeze, fixed):

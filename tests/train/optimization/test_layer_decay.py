@@ -158,8 +158,10 @@ def test_rate_of_every_parameter_falls_with_its_layer(fusion):
         np.testing.assert_allclose(update, -0.3 * branch * 0.75**layer, rtol=1e-6)
 
 
+@pytest.mark.slow  # the optimizer alone moves every parameter by its layer above
 def test_one_step_moves_low_layers_less():
     plain = {
+        "model.vit_options.depth": 2,
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.0,
         "optimizer.learning_rate": 1.0,

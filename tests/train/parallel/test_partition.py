@@ -36,7 +36,8 @@ def partition(mesh, capfd, *, head="linear", **model):
         "model.head": head,
         "data.image_size": 64,
     }
-    return partition_of(prepare(small_config(changes), source=StandIn()), capfd)
+    config = small_config({"model.vit_options.depth": 1} | changes)
+    return partition_of(prepare(config, source=StandIn()), capfd)
 
 
 def check_examples_stay(found):
@@ -50,13 +51,17 @@ def test_data_parallel_steps_only_add_up(capfd):
     assert {one.op for one in found.collectives} == {"all-reduce"}
 
 
-@pytest.mark.parametrize("mesh", ["fsdp8", "data2_fsdp2_tensor2"])
+# With `fsdp8` alone, too: the two streams below.
+@pytest.mark.parametrize(
+    "mesh", [pytest.param("fsdp8", marks=pytest.mark.slow), "data2_fsdp2_tensor2"]
+)
 def test_examples_stay_where_they_are(mesh, capfd):
     check_examples_stay(partition(mesh, capfd))
 
 
 def test_examples_stay_where_they_are_in_a_loop_of_blocks(capfd):
-    found = partition("fsdp8", capfd, **{"vit_options.block_loop": "scan"})
+    loop = {"vit_options.block_loop": "scan", "vit_options.depth": 2}
+    found = partition("fsdp8", capfd, **loop)
     check_examples_stay(found)
     gathers = [one for one in found.collectives if one.op == "all-gather"]
     assert all(one.times == 1 for one in gathers)  # before the loops, not in each round
@@ -64,7 +69,8 @@ def test_examples_stay_where_they_are_in_a_loop_of_blocks(capfd):
 
 def test_two_streams_stay_where_they_are(capfd):
     # Without `step_params.put_together` the compiler moves rows of this one.
-    check_examples_stay(partition("fsdp8", capfd, fusion="mobile_former", **FOUR_STAGES))
+    stages = {"resnet_options.blocks": (1, 1)}
+    check_examples_stay(partition("fsdp8", capfd, fusion="mobile_former", **stages))
 
 
 @pytest.mark.slow
@@ -81,8 +87,13 @@ def test_examples_under_every_head_stay_where_they_are(head, capfd):
     assert not found.warnings
 
 
-@pytest.mark.parametrize("block_loop", ["unrolled", "scan"])
-def test_attention_is_split_by_heads_without_exchanges(block_loop, capfd):
-    found = partition("tensor2", capfd, **{"vit_options.block_loop": block_loop})
+# What a loop of blocks changes, the loop above shows by default.
+@pytest.mark.parametrize(
+    ("block_loop", "depth"),
+    [("unrolled", 1), pytest.param("scan", 2, marks=pytest.mark.slow)],
+)
+def test_attention_is_split_by_heads_without_exchanges(block_loop, depth, capfd):
+    loop = {"vit_options.block_loop": block_loop, "vit_options.depth": depth}
+    found = partition("tensor2", capfd, **loop)
     moved = [one for one in found.collectives if one.op != "all-reduce"]
     assert not moved, "\n".join(f"{one.op} {one.shape} of {one.name}" for one in moved)

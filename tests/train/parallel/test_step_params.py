@@ -11,6 +11,8 @@ from hybrid_jax.models.layers.compute_dtype import cast_dtypes
 from hybrid_jax.train.parallel import step_params
 from hybrid_jax.train.state import merge_model, path_name
 
+RESNET = {"model.fusion": "resnet"}  # all kernels that are standardized
+
 
 def model_of(experiment):
     return merge_model(
@@ -20,7 +22,8 @@ def model_of(experiment):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_weights_are_standardized_once_a_step(monkeypatch, accumulate):
-    experiment = small_experiment({"train.accumulate": accumulate}, mesh="single")
+    changes = RESNET | {"train.accumulate": accumulate}
+    experiment = small_experiment(changes, mesh="single")
     once, standardize = [], step_params.standardize
 
     def counted(kernel, *, numerics):
@@ -39,7 +42,7 @@ def test_weights_are_standardized_once_a_step(monkeypatch, accumulate):
 
 
 def test_step_moves_standardized_weights_by_their_own_gradient():
-    changes = {
+    changes = RESNET | {
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.0,
         "optimizer.clip_norm": 0.0,
