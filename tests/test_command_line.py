@@ -179,24 +179,35 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("mode", ["profile", "export", "config"])
-def test_mode_imports_nothing_that_another_one_needs(mode):
-    code = (
-        "import sys\n"
-        "from absl import flags\n"
-        "from hybrid_jax.command_line.modes import chosen_mode\n"
-        f"flags.FLAGS(['main', '--mode={mode}'])\n"
-        "chosen_mode()\n"
-        "print(*sys.modules)"
-    )
-    loaded = set(run_well([sys.executable, "-c", code]).stdout.split())
-    found = {f"hybrid_jax.{module}" for module in MODULES.values()} & loaded
-    assert found == {f"hybrid_jax.{MODULES[mode]}"}
-    assert not loaded & {"tensorboardX", "torch"}
+# JAX is imported once; each mode is chosen in a process that forks from there.
+CHOSEN = """
+import os, sys
+import jax
+from absl import flags
+from hybrid_jax.command_line.modes import chosen_mode
+for mode in sys.argv[1:]:
+    if os.fork() == 0:
+        flags.FLAGS(["main", f"--mode={mode}"])
+        chosen_mode()
+        print(mode, *sys.modules, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_mode_imports_nothing_that_another_one_needs():
+    chosen = ["profile", "export", "config"]
+    printed = run_well([sys.executable, "-c", CHOSEN, *chosen]).stdout.splitlines()
+    assert len(printed) == len(chosen)
+    for mode, loaded in zip(chosen, map(str.split, printed), strict=True):
+        assert loaded[0] == mode
+        found = {f"hybrid_jax.{module}" for module in MODULES.values()} & {*loaded}
+        assert found == {f"hybrid_jax.{MODULES[mode]}"}
+        assert not {*loaded} & {"tensorboardX", "torch"}
 
 
 def test_output_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path):
-    words = [*MAIN, TINY, "--mode=profile"]
+    words = [*MAIN, TINY, "--mode=config"]
     with subprocess.Popen(
         words,
         cwd=tmp_path,
@@ -248,10 +259,10 @@ def finished(tmp_path_factory):
     """Workdir and output of a run of three steps that leaves all it can."""
     place = tmp_path_factory.mktemp("finished")
     words = [word for word in command(place) if not word.startswith("--workdir")]
-    keys = {"train.steps": 3, "eval.every": 2}
+    keys = {"train.steps": 3, "eval.every": 2, "model.vit_options.depth": 1}
     keys |= {"log.tensorboard": True, "log.report_page": True}
     flags = [f"--config.{name}={value}" for name, value in keys.items()]
-    done = run_well([*words, *flags], cwd=place, forked=False)
+    done = run_well([*words, *flags], cwd=place)
     return place / "runs/small_experiment", done.stdout
 
 

@@ -28,9 +28,11 @@ class Stubs:
     Attributes:
         folder: where the programs are.
         environment: what a script under test runs with.
+        launch: the folder of the scripts.
     """
 
-    def __init__(self, folder: pathlib.Path, *programs: str):
+    def __init__(self, folder: pathlib.Path, *programs: str, launch=LAUNCH):
+        self.launch = launch
         self.folder = folder / "programs"
         self.folder.mkdir()
         self.record = folder / "record"
@@ -54,7 +56,7 @@ class Stubs:
         """Runs a launch script to its end."""
         options.setdefault("env", self.environment)
         return subprocess.run(
-            ["bash", str(LAUNCH / script), *words],
+            ["bash", str(self.launch / script), *words],
             capture_output=True,
             text=True,
             timeout=TIMEOUT,

@@ -4,10 +4,11 @@ Everything of the launch scripts is real, on_host.sh too; gcloud and the model a
 """
 
 import pathlib
+import shutil
 import sys
 
 import pytest
-from stub_programs import Stubs, wait_until
+from stub_programs import LAUNCH, Stubs, wait_until
 
 # What a host runs in place of Python: `-m pip` does nothing, `-m hybrid_jax.main` plays the
 # role that is due; everything else is Python.
@@ -43,7 +44,9 @@ RUN = [
 
 @pytest.fixture
 def cloud(tmp_path):
-    stubs = Stubs(tmp_path)
+    # Of the source, the hosts need little more than the scripts; packing all takes long.
+    launch = shutil.copytree(LAUNCH, tmp_path / "checkout/launch")
+    stubs = Stubs(tmp_path, launch=launch)
     fake = pathlib.Path(__file__).with_name("fake_gcloud.py").read_text()
     stubs.add("gcloud", f"#!{sys.executable}\n{fake}")
     stubs.add("hostname", '#!/bin/bash\nbasename "$HOME"\n')
@@ -97,6 +100,7 @@ def test_run_told_to_end_on_machines_that_stay_goes_on_there(cloud):
 
 
 def test_source_reaches_the_hosts_without_what_they_do_not_need(cloud, tmp_path):
+    cloud.launch = LAUNCH
     play(cloud, 'pwd > "$FAKE_CLOUD/place"')
     cloud.run_well("tpu_pod.sh", *RUN)
     source = tmp_path / "host1/hybrid_jax/source"

@@ -61,8 +61,19 @@ def named(name, *, size, **changes):
     return config
 
 
+# A small hybrid, one that keeps the stride of its ViT, and a ViT alone: what else is named
+# is made of the same layers.
+KINDS = ("r_vit_ti16", "r50_vit_b16", "vit_s16")
+
+
 @pytest.mark.usefixtures("without_memory", "thousand_classes")
-@pytest.mark.parametrize("name", GMAC_224)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
+        for name in GMAC_224
+    ],
+)
 def test_figures_at_224_are_the_published_ones(name):
     found = describe(named(name, size=224))
     assert found.total_params == COUNTS[name][0]
@@ -71,7 +82,14 @@ def test_figures_at_224_are_the_published_ones(name):
 
 
 @pytest.mark.usefixtures("without_memory", "thousand_classes")
-@pytest.mark.parametrize("name", GMAC_384)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("r26_vit_s32", marks=pytest.mark.slow),
+        pytest.param("r26_vit_b16", marks=pytest.mark.slow),
+        "vit_b16",
+    ],
+)
 def test_macs_at_384_are_the_published_ones(name):
     found = describe(named(name, size=384))
     assert round(found.total_macs / 1e9, 2) == GMAC_384[name]
@@ -117,7 +135,7 @@ def test_total_agrees_with_xla(name, size, resnet):
 def test_every_fusion_is_described(name):
     config = named("tiny", size=64, **{"model.fusion": name})
     config.model.resnet_options.update(blocks=(1, 1, 1), width=32)
-    config.model.vit_options.update(width=48, depth=2, num_heads=3, mlp_dim=80)
+    config.model.vit_options.update(width=48, depth=1, num_heads=3, mlp_dim=80)
     found = describe(config)
     parts = FUSIONS.get(name).parts
     for part in ("resnet", "vit"):
@@ -215,6 +233,7 @@ runpy.run_module("hybrid_jax.main", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow  # that nothing is allocated, the test above shows on a smaller model
 def test_command_describes_a_third_of_a_billion_parameters_in_little_memory(tmp_path):
     words = [sys.executable, "-c", MEASURED, "--mode=profile"]
     words.append(f"--config={ROOT / 'configs/r50_vit_l32.py'}:size=224")

@@ -19,6 +19,13 @@ from hybrid_jax.profiling.profile import describe
 from hybrid_jax.profiling.topology import cost_on, profile_on
 from hybrid_jax.train.experiment import prepare
 
+# Most of a test is tracing.
+ONE_BLOCK = {
+    "model.fusion": "vit",
+    "model.vit_options.depth": 1,
+    "model.vit_options.patch_size": 8,
+}
+
 
 @pytest.fixture
 def pretend(monkeypatch):
@@ -29,7 +36,8 @@ def pretend(monkeypatch):
 
 @pytest.mark.usefixtures("pretend")
 def test_compiled_step_has_its_memory_and_its_traffic(capsys, tmp_path):
-    config = small_config({"mesh.data": 2, "mesh.fsdp": 4, "data.name": "folder:/nowhere"})
+    changes = {"mesh.data": 2, "mesh.fsdp": 4, "data.name": "folder:/nowhere"}
+    config = small_config(ONE_BLOCK | changes)
     cost = profile_on(config, str(tmp_path / "run"), topology="v5e:2x4")
     printed = capsys.readouterr().out
     assert printed.endswith(f"{cost}\n")
@@ -56,7 +64,7 @@ def test_step_that_does_not_fit_is_an_answer(monkeypatch):
         raise OutOfMemory("Used 20.29G of 15.75G hbm")
 
     monkeypatch.setattr(topology_file, "compile_train_step", refuse)
-    cost = cost_on(small_config(), topology="v5e:2x4")
+    cost = cost_on(small_config(ONE_BLOCK), topology="v5e:2x4")
     assert not cost.fits
     assert "fits: no of 16 GiB" in str(cost)
     assert "Used 20.29G of 15.75G hbm" in str(cost)
@@ -81,7 +89,7 @@ def test_what_the_compiler_says_of_memory_is_kept(monkeypatch):
 
 
 def test_lowering_reads_no_image(monkeypatch):
-    experiment = prepare(small_config())
+    experiment = prepare(small_config(ONE_BLOCK))
 
     class Unreadable:
         info = experiment.source.info
@@ -96,7 +104,7 @@ def test_lowering_reads_no_image(monkeypatch):
 
 def test_estimate_of_gpus_is_arithmetic():
     changes = {"mesh.data": 2, "mesh.fsdp": 4, "train.batch_size": 64}
-    config = small_config(changes)
+    config = small_config(ONE_BLOCK | changes)
     cost = cost_on(config, topology="h100:8")
     found = describe(config, platform="gpu", devices=8)
     assert not cost.compiled
@@ -114,7 +122,7 @@ def test_estimate_of_gpus_is_arithmetic():
 
 
 def test_estimate_knows_when_it_does_not_fit():
-    cost = cost_on(small_config({"train.batch_size": 2**24}), topology="l4:2")
+    cost = cost_on(small_config(ONE_BLOCK | {"train.batch_size": 2**24}), topology="l4:2")
     assert not cost.fits
     assert cost.devices["data"] == 2
 

@@ -1,7 +1,6 @@
 """Scores of a whole split, against the same sums over one image at a time."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from train_examples import new_state, small_experiment
@@ -64,13 +63,26 @@ def scores_of(experiment, state, source, *, batch_size, on_bad_image="raise"):
     )
 
 
+_found: dict[tuple, dict] = {}  # all meshes begin with the same parameters
+
+
 def brute_force(experiment, state, source):
     """Returns loss, top1, top5 and count, in float64 and without batches."""
-    model = merge_model(experiment.graph, jax.device_get(state.params), state.mutable)
+    if source.bad not in _found:
+        _found[source.bad] = _scored(experiment, jax.device_get(state), source)
+    return _found[source.bad]
+
+
+def _scored(experiment, state, source):
+    @jax.jit
+    def logits_of(params, mutable, images):
+        model = merge_model(experiment.graph, params, mutable)
+        return model(normalize_image(images, policy="half")).logits
+
     chosen = [index for index in range(len(source)) if index not in source.bad]
-    images = normalize_image(jnp.asarray(source.images[chosen]), policy="half")
     labels = source.labels[chosen]
-    logits = np.asarray(model(images).logits, np.float64)
+    images = source.images[chosen]
+    logits = np.asarray(logits_of(state.params, state.mutable, images), np.float64)
     own = logits[np.arange(len(chosen)), labels]
     rank = (logits > own[:, None]).sum(1)
     return dict(
@@ -83,7 +95,7 @@ def brute_force(experiment, state, source):
 
 @pytest.mark.parametrize(
     ("mesh", "batch_size"),
-    [("single", 1), ("single", 10), ("data8", 8), ("data8", 40), ("fsdp8", 16)],
+    [("single", 10), ("data8", 8), ("data8", 40), ("fsdp8", 16)],
 )
 def test_scores_do_not_depend_on_batches_or_devices(mesh, batch_size):
     experiment = small_experiment(mesh=mesh)

@@ -53,7 +53,7 @@ ALL_AXES = "data2_fsdp2_tensor2"
 
 @functools.cache
 def losses_on_one_device() -> list[float]:
-    _, scalars = run_steps(on_one_device(RANDOM_STEP), 4, batch=padded_batch)
+    _, scalars = run_steps(on_one_device(RANDOM_STEP), 3, batch=padded_batch)
     return [values["loss"] for values in scalars]
 
 
@@ -67,20 +67,21 @@ def losses_on_one_device() -> list[float]:
 )
 def test_every_mesh_gives_the_losses_of_one_device(mesh):
     experiment = small_experiment(RANDOM_STEP, mesh=mesh)
-    state, scalars = run_steps(experiment, 4, batch=padded_batch)
+    state, scalars = run_steps(experiment, 3, batch=padded_batch)
     split = [
         leaf.addressable_shards[0].data.size < leaf.size
         for leaf in jax.tree.leaves(state.params)
     ]
     assert any(split) == (mesh != "data8")
     losses = [values["loss"] for values in scalars]
-    # Sums of float32 in another order, through four steps of AdamW.
+    # Sums of float32 in another order, through three steps of AdamW.
     np.testing.assert_allclose(losses, losses_on_one_device(), atol=1e-5)
-    assert len(set(losses)) == 4
+    assert len(set(losses)) == 3
 
 
 def test_batch_norm_statistics_are_of_the_global_batch():
-    changes = {"model.resnet_options.norm": "batch", "task.flip": 0.5}
+    changes = {"model.fusion": "resnet", "model.resnet_options.norm": "batch"}
+    changes |= {"task.flip": 0.5}
     means = []
     for mesh in ("single", "data8"):
         state, _ = run_steps(small_experiment(changes, mesh=mesh), 2)
@@ -157,10 +158,9 @@ def test_loss_is_the_mean_over_real_rows():
 
 
 def test_step_compiles_once_over_first_later_and_restored_states(tmp_path):
-    experiment = small_experiment(
-        {"train.ema_decay": 0.9, "train.accumulate": 2} | RANDOM_STEP | ONE_BLOCK,
-        mesh=ALL_AXES,
-    )
+    # What a step computes with does not matter, but what goes in and comes out.
+    changes = ONE_BLOCK | {"optimizer.name": "sgd", "train.ema_decay": 0.9}
+    experiment = small_experiment(changes, mesh=ALL_AXES)
     config = experiment.config
     batches = DevicePrefetch(
         train_batches(

@@ -94,6 +94,7 @@ def test_examples_under_every_head_stay_where_they_are(head, capfd):
 )
 def test_attention_is_split_by_heads_without_exchanges(block_loop, depth, capfd):
     loop = {"vit_options.block_loop": block_loop, "vit_options.depth": depth}
-    found = partition("tensor2", capfd, **loop)
+    vit = {"fusion": "vit", "vit_options.patch_size": 8}
+    found = partition("tensor2", capfd, **vit, **loop)
     moved = [one for one in found.collectives if one.op != "all-reduce"]
     assert not moved, "\n".join(f"{one.op} {one.shape} of {one.name}" for one in moved)

@@ -13,8 +13,17 @@ from hybrid_jax.train.optimization.optimizer import make_optimizer
 from hybrid_jax.train.parallel.sharding import AXES, state_shardings
 from hybrid_jax.train.state import make_init
 
+# A ResNet, a small hybrid and a large one; the other models have the layers of these.
+KINDS = ("resnet50", "r26_vit_s32", "r50_vit_b16")
 
-@pytest.mark.parametrize("name", MODELS)
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 def test_a_device_holds_its_eighth_and_little_more(name):
     config = configuration.defaults(name)
     config.model.dtype = "float32"
