@@ -123,7 +123,7 @@ def _run(argv: list[str]) -> None:
         from hybrid_jax.studies.overruled_words import refuse_overruled
 
         name = config_flags.get_config_filename(flags.FLAGS["config"])
-        refuse_overruled(config, name.partition(":")[2])
+        refuse_overruled(given.CONFIG.value, name.partition(":")[2])
     # Imported here so that --help answers at once.
     import jax
 
