@@ -37,8 +37,9 @@ def images_of(hw, *, count=3):
 
 
 # The whole program of a classifier is run by every pytest, and its network is in it.
-SLOW_CLASSIFIER = [
-    pytest.param(task, marks=[pytest.mark.slow] if task == "classification" else [])
+# Of the others, `test_whole_program_predicts_as_the_library_does` has the network.
+SLOW_BUT_MASKS = [
+    pytest.param(task, marks=[] if task == "segmentation" else [pytest.mark.slow])
     for task in TASKS
 ]
 
@@ -56,7 +57,7 @@ def run_of(request, tmp_path_factory):
     return request.param, workdir, config, restored_model(workdir)
 
 
-@pytest.mark.parametrize("run_of", SLOW_CLASSIFIER, indirect=True)
+@pytest.mark.parametrize("run_of", SLOW_BUT_MASKS, indirect=True)
 def test_network_is_that_of_the_run(run_of):
     task, workdir, config, trained = run_of
     folder = export_run(config, str(workdir), format="stablehlo")

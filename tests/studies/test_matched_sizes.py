@@ -52,6 +52,7 @@ def test_every_setting_counts():
         check(variants=variants, grid=depths)
 
 
+@pytest.mark.slow  # traces models; proposals are looked at above with sizes made up
 def test_proposal_for_a_real_model_is_nearer():
     # Steps of the width are as wide as there are heads: few models are traced.
     vit = PAIR["vit"] | {"model.vit_options.depth": 2, "model.vit_options.num_heads": 32}

@@ -66,13 +66,19 @@ def assert_same_numbers(actual: list[dict], expected: list[dict]):
         assert one["loss"] == pytest.approx(other["loss"], rel=SAME)
 
 
-def test_two_processes_have_the_losses_of_one(alone, together):
-    workdir, stopped, _ = together
+def test_two_processes_are_as_one_and_one_goes_on_from_them(alone, together, tmp_path):
+    """One test, since several would begin the runs anew in several workers of pytest."""
+    workdir, stopped, (first, second) = together
     assert_same_numbers(rows(workdir), rows(alone)[:stopped])
+    check_scores(workdir, alone)
+    assert f"stopped by SIGTERM after step {stopped}; saved" in first
+    assert saved_steps(workdir)[-1] == stopped
+    check_only_the_first_speaks(first, second, stopped)
+    check_one_goes_on(shutil.copytree(workdir, tmp_path / "run"), alone, stopped)
 
 
-def test_two_processes_have_the_scores_of_one(alone, together):
-    scores, expected = (rows(path, "validation")[:1] for path in (together[0], alone))
+def check_scores(workdir, alone):
+    scores, expected = (rows(path, "validation")[:1] for path in (workdir, alone))
     assert scores[0]["step"] == 4
     assert scores[0]["count"] == 177  # not a multiple of the batch
     for name in ("top1", "top5"):
@@ -80,23 +86,14 @@ def test_two_processes_have_the_scores_of_one(alone, together):
     assert_same_numbers(scores, expected)
 
 
-def test_sigterm_to_one_process_stops_both_at_the_same_step(together):
-    workdir, stopped, (first, _) = together
-    assert f"stopped by SIGTERM after step {stopped}; saved" in first
-    assert saved_steps(workdir)[-1] == stopped
-
-
-def test_only_the_first_process_speaks(together):
-    _, stopped, (first, second) = together
+def check_only_the_first_speaks(first, second, stopped):
     assert "step 1/100000" in first
     assert "on 2 x cpu" in first
     assert "step 1/100000" not in second
     assert f"after step {stopped}" not in second
 
 
-def test_one_process_goes_on_from_two(alone, together, tmp_path):
-    workdir, stopped, _ = together
-    workdir = shutil.copytree(workdir, tmp_path / "run")
+def check_one_goes_on(workdir, alone, stopped):
     done = run_well(command(workdir, KEYS | {"train.steps": stopped + 4}))
     assert f"continued from step {stopped}" in done.stdout
     assert_same_numbers(rows(workdir), rows(alone))
