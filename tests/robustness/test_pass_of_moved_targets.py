@@ -46,11 +46,7 @@ def boxes_run(tmp_path_factory):
     return run_of("detection", tmp_path_factory)
 
 
-# That masks move as pixels do, `test_motion.py` shows by every pytest.
-SLOW_MASKS = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
-
-
-@pytest.fixture(scope="module", params=SLOW_MASKS)
+@pytest.fixture(scope="module", params=["detection", "segmentation"])
 def run(request, tmp_path_factory):
     if request.param == "detection":
         return request.getfixturevalue("boxes_run")
@@ -76,6 +72,8 @@ def scores(run, passes, *, turned):
     return scorer.scores(stream, passes, advance=lambda: None)
 
 
+# That targets move as pixels do, `test_motion.py` shows by every pytest.
+@pytest.mark.slow
 def test_half_a_turn_on_the_device_scores_as_one_on_the_host(run):
     half = Pass("rotation", "rotation", 180.0)
     found = scores(run, [CLEAN, half], turned=False)
