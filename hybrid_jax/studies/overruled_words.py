@@ -23,6 +23,12 @@ def refuse_overruled(config: ConfigDict, argument: str) -> None:
     tried = flat(config.study.grid.to_dict())
     own = [flat(changes) for changes in config.study.variants.to_dict().values()]
     for word, key in sorted(keys_of_words(argument).items()):
+        if key == "seed":
+            raise UserError(
+                f"config argument: {word}= would change nothing, since this study has the "
+                f"seeds {_listed(config.study.seeds)}. Leave {word}= out, or choose them "
+                f'with --config.study.seeds="(...)".'
+            )
         if key in tried:
             raise UserError(
                 f"config argument: {word}= would change nothing, since this study tries "

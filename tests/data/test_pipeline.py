@@ -189,7 +189,6 @@ def test_evaluation_sees_each_example_once_in_order(length, process_count):
     assert images[mask][:, 0, 0, 0].tolist() == list(range(length))
 
 
-@pytest.mark.slow  # a torn image is read by an evaluation in a worker below
 def test_evaluation_in_workers_is_the_same():
     source = NumberedSource(70)
     none, two = (

@@ -36,8 +36,8 @@ def images_of(hw, *, count=3):
     return np.stack([np.asarray(Image.fromarray(x).resize(hw[::-1])) for x in small])
 
 
-# The whole program of a classifier is run by every pytest, and its network is in it.
-# Of the others, `test_whole_program_predicts_as_the_library_does` has the network.
+# The network alone is slow but for masks, whose size is free. The whole program, which is
+# run below for every task, contains it.
 SLOW_BUT_MASKS = [
     pytest.param(task, marks=[] if task == "segmentation" else [pytest.mark.slow])
     for task in TASKS

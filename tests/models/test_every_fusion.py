@@ -69,7 +69,7 @@ def test_fusion_obeys_the_contract(fusion):
     guarantees.check_contract(fusion)
 
 
-def test_fusion_takes_every_kind_of_part_at_a_larger_size(fusion):
+def test_fusion_takes_other_parts_at_a_larger_size(fusion):
     parts = small_fusion.variant(small_fusion.BATCH_NORM)
     guarantees.check_contract(fusion, hw=small_fusion.AWKWARD, **parts)
     check_grids_cover_the_image(fusion, **parts)

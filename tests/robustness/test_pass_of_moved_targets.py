@@ -1,4 +1,4 @@
-"""A pass of half a turn scores as evaluation does on data that is turned on the host."""
+"""Passes over moved images have moved targets, and score as data that is moved before."""
 
 import jax
 import numpy as np

@@ -86,7 +86,7 @@ def measured_of(opened, plotted, tmp_path_factory):
     return measure
 
 
-# Passes over boxes are scored in `test_pass_of_moved_targets.py` by every pytest.
+# `test_pass_of_moved_targets.py` scores true boxes in several passes by every pytest.
 SLOW_BOXES = [
     pytest.param(task, marks=[pytest.mark.slow] if task == "detection" else [])
     for task in TASKS

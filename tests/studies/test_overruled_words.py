@@ -26,6 +26,11 @@ def test_word_of_what_is_tried_is_refused():
     )
 
 
+def test_seed_is_refused_since_a_study_has_several():
+    said = refused("compare", "digits,seed=5")
+    assert "seed= would change nothing, since this study has the seeds 0, 1, 2." in said
+
+
 def test_word_of_what_every_variant_sets_is_refused():
     said = refused("tokens_cifar", "cifar10,fusion=resnet")
     assert "fusion= would change nothing" in said

@@ -45,10 +45,7 @@ def start_script(output, cause: str, victim: int, **variables):
     ("cause", "victim", "status", "text"),
     [
         ("mistake", 0, 1, "the disk is full."),
-        pytest.param(
-            *("defect", 1, 1, "ZeroDivisionError: division by zero"),
-            marks=pytest.mark.slow,  # ends as Ctrl-C does, with another status
-        ),
+        ("defect", 1, 1, "ZeroDivisionError: division by zero"),
         ("ctrl_c", 1, 130, "KeyboardInterrupt"),
     ],
 )

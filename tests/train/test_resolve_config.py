@@ -109,7 +109,11 @@ def test_mode_config_compiles_nothing_and_ends_well(tmp_path):
     cache, workdir = tmp_path / "cache", tmp_path / "run"
     cache.mkdir()
     words = command(workdir, {"train.steps": 3}, "--mode=config")
-    done = run_well(words, env=environment(HJ_CACHE=str(cache)))
+    keep_all = {
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    done = run_well(words, env=environment(HJ_CACHE=str(cache), **keep_all))
     assert "* train.steps = 3   (default: None)" in done.stdout
     assert done.stderr == ""
     assert not list(cache.iterdir())

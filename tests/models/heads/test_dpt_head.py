@@ -81,13 +81,15 @@ def test_hybrid_learns():
     check_learns("dpt", hidden_dim=8, **levels, taps_given=2, updates=20)
 
 
-@pytest.mark.slow  # as the hybrid above; these options are compiled in `test_folding.py`
+@pytest.mark.slow  # as the hybrid above
 def test_maps_alone_learn_with_cells_in_place():
     check_learns("dpt", hidden_dim=8, align_corners=False, norm="batch", residual_norm=True)
 
 
-def test_logits_reach_every_pixel():
-    out = outputs_shape("dpt", hidden_dim=8, dtype="bfloat16", auxiliary=True)
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_logits_reach_every_pixel(align_corners):
+    options = dict(dtype="bfloat16", auxiliary=True, align_corners=align_corners)
+    out = outputs_shape("dpt", hidden_dim=8, **options)
     assert out.stride == 1
     assert out.logits.shape == (2, 40, 52, 5)
     assert out.auxiliary_stride == 4
