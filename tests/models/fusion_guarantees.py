@@ -19,6 +19,7 @@ from fresh_modules import fresh_state
 from gradient_paths import inputs_reached
 from parameters import names_and_leaves, random_like
 from parts_alone import donor_features
+from product_dtypes import float32_products
 from small_fusion import (
     BATCH_NORM,
     BFLOAT16,
@@ -84,6 +85,11 @@ def check_contract(
             f"specs say {dtype}, {name} is {array.dtype}: give every layer of your own "
             f"dtype=resnet_spec.dtype or dtype=vit_spec.dtype"
         )
+    slow = float32_products(traced.jaxpr) if dtype == "bfloat16" else []
+    assert not slow, (
+        f"specs say {dtype}, {len(slow)} products are of float32, the first at {slow[0]}: "
+        f"give every layer of your own dtype=resnet_spec.dtype or dtype=vit_spec.dtype"
+    )
 
 
 def check_parameters_are_float32(fusion):
