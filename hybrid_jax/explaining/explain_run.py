@@ -115,7 +115,8 @@ def _drawn(
         Image.fromarray(tiles).save(folder / "positions.png")
     told = dict(step=run.step, task=run.task, missing=list(missing), images=rows)
     (folder / "explanation.json").write_text(json.dumps(told, indent=1) + "\n")
-    print(f"step {run.step}: {len(images)} images, explanations in {folder}", flush=True)
+    count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    print(f"step {run.step}: {count}, explanations in {folder}", flush=True)
     for line in missing:
         print(f"not there: {line}")
     if unread := [row for row in rows if "error" in row]:

@@ -269,11 +269,11 @@ class _Run:
 
     def _already_done(self, state: TrainState) -> dict[str, float]:
         """Scores a run that was finished before; makes up for a report it lost."""
-        total = self.config.train.steps
-        self.scores = self.scores or self._scores_of(self.start, state)
+        total, name = self.config.train.steps, self.experiment.task.main_score
+        scores = self.scores = self.scores or self._scores_of(self.start, state)
         self.log.say(
-            f"already at step {self.start} of {total}: nothing to train. A larger "
-            f"train.steps makes the run longer; --mode=evaluate scores other splits."
+            f"already at step {self.start} of {total}, {name} {scores[name]:.4f}: nothing "
+            f"to train. A larger train.steps goes on; --mode=evaluate scores other splits."
         )
         if not (self.workdir / "report.json").exists():
             self._report()

@@ -252,7 +252,9 @@ def test_workdir_of_another_model_is_refused(uninterrupted):
 def test_finished_run_has_nothing_to_train(uninterrupted, tmp_path):
     workdir = stopped_after(STEPS, uninterrupted, tmp_path / "run")
     done = run_well(command(workdir, KEYS | {"checkpoint.keep": 100}))
-    assert f"already at step {STEPS} of {STEPS}: nothing to train" in done.stdout
+    score = rows(workdir, "validation")[-1]["top1"]
+    told = f"already at step {STEPS} of {STEPS}, top1 {score:.4f}: nothing to train"
+    assert told in done.stdout
     assert "compiling the training step" not in done.stdout
     assert_same_run(workdir, uninterrupted)
     assert saved_steps(workdir) == saved_steps(uninterrupted)
