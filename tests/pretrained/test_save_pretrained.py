@@ -243,54 +243,6 @@ def test_models_without_names_elsewhere_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_timm_opens_what_was_trained_here(tmp_path):
-    files = pytest.importorskip("timm_files")
-    options = dict(gelu="erf", norm_eps=1e-6)
-    numerics = dict(resnet_options=dict(numerics="timm"), vit_options=options)
-    wide = {**vars(HYBRID), "width": 384, "heads": 6, "mlp": 1536, "depth": 2}
-    wide |= dict(blocks=(2, 2, 2, 2), root=64, grid=(3, 3), classes=10)
-    path, _ = donor(tmp_path, HYBRID.__class__(**wide))
-    model, _ = hybrid_jax.load_pretrained(path, **numerics)
-    written = tmp_path / "out" / "model.safetensors"
-    assert save_pretrained(model, written) == ()
-    theirs = files.timm.create_model(
-        "vit_small_r26_s32_224",
-        num_classes=10,
-        depth=2,
-        img_size=96,
-        checkpoint_path=str(written),
-    ).eval()
-    batch = files.images((96, 96))
-    expected = files.answer(theirs, batch)
-    assert np.abs(np.asarray(files.ours(model, batch)) - expected).max() <= 2e-4
-    assert np.abs(expected).max() > 0.5
-
-
-def test_timm_opens_a_vit_that_pools_by_the_mean(tmp_path):
-    files = pytest.importorskip("timm_files")
-    options = dict(gelu="erf", norm_eps=1e-6)
-    model, _ = hybrid_jax.load_pretrained(donor(tmp_path, MEAN)[0], vit_options=options)
-    save_pretrained(model, tmp_path / "out" / "w.safetensors")
-    theirs = files.plain(
-        img_size=80,
-        patch_size=16,
-        embed_dim=48,
-        depth=2,
-        num_heads=3,
-        mlp_ratio=80 / 48,
-        num_classes=7,
-        class_token=False,
-        global_pool="avg",
-        fc_norm=False,
-    )
-    state = files.safetensors.torch.load_file(tmp_path / "out" / "w.safetensors")
-    theirs.load_state_dict(state, strict=True)
-    batch = files.images((80, 80))
-    expected = files.answer(theirs, batch)
-    np.testing.assert_allclose(files.ours(model, batch), expected, atol=2e-5)
-    assert np.abs(expected).max() > 0.5
-
-
 def test_only_classifiers_are_exported(tmp_path):
     model = nnx.eval_shape(
         lambda: hybrid_jax.create_model(
