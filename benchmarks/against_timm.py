@@ -5,13 +5,15 @@
 
 Three workers (ours, timm eager, timm with torch.compile) hold the same model and take
 turns, a few steps each round, so that a machine whose speed drifts is the same machine
-for all of them. Float32, SGD without momentum for training, batches already in memory.
+for all of them. Float32, SGD without momentum for training, batches already in memory,
+memory in large pages where Linux has them.
 Prints median seconds a step, images/s, the ratio to the faster timm of each round, and
 how long each took to start.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -25,6 +27,8 @@ TIMM_NAMES = {
     "r_vit_ti16": "vit_tiny_r_s16_p8_224",
 }
 LEARNING_RATE = 1e-3
+# As `hybrid_jax.main` does for itself. timm gets them too: 4 KiB pages would be compared.
+LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def ours(model_name: str, batch: int, size: int):
@@ -34,6 +38,7 @@ def ours(model_name: str, batch: int, size: int):
     import optax
 
     from hybrid_jax.models.hybrid import create_model
+    from hybrid_jax.ops.compiler_options import compiler_options
     from hybrid_jax.train.state import merge_model, split_model
 
     box = []
@@ -59,8 +64,9 @@ def ours(model_name: str, batch: int, size: int):
         value, grads = jax.value_and_grad(loss)(params, images, labels)
         return optax.tree.add_scale(params, -LEARNING_RATE, grads), value
 
-    train_step = jax.jit(step, donate_argnums=0)
-    infer_step = jax.jit(lambda p, x: merge_model(graph, p, mutable)(x).logits)
+    options = dict(compiler_options=compiler_options())
+    train_step = jax.jit(step, donate_argnums=0, **options)
+    infer_step = jax.jit(lambda p, x: merge_model(graph, p, mutable)(x).logits, **options)
     held = {"params": params}
 
     def train(count):
@@ -130,7 +136,11 @@ class Worker:
         self.name = name
         command = [sys.executable, __file__, "--worker", name, *arguments]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env=LARGE_PAGES | os.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.start_seconds = float(self._process.stdout.readline())
 

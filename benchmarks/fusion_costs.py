@@ -38,6 +38,7 @@ def train_step(fusion: str, *, batch: int, size: int):
     from flax import nnx
 
     from hybrid_jax.models.hybrid import build_model
+    from hybrid_jax.ops.compiler_options import compiler_options
     from hybrid_jax.train.state import merge_model, split_model
 
     model = config_of(fusion, size).model
@@ -63,7 +64,7 @@ def train_step(fusion: str, *, batch: int, size: int):
         return optax.tree.add_scale(params, -1e-3, jax.grad(loss)(params))
 
     held = {"params": params}
-    compiled = jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
 
     def run():
         held["params"] = jax.block_until_ready(compiled(held["params"]))

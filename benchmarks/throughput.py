@@ -125,7 +125,7 @@ def main(argv: list[str]) -> None:
             normalize_image(image, policy=policy)
         ).logits
 
-    infer_step = jax.jit(infer)
+    infer_step = jax.jit(infer, compiler_options=experiment.compiler_options)
     params = jax.tree.map(jnp.copy, state.params)
     mutable = jax.tree.map(jnp.copy, state.mutable)
     jax.block_until_ready(infer_step(params, mutable, batch["image"]))

@@ -20,6 +20,7 @@ from ml_collections import config_flags
 
 from hybrid_jax.command_line import flag_list as given
 from hybrid_jax.command_line.flag_list import check_flags
+from hybrid_jax.command_line.large_pages import restart_with_large_pages
 from hybrid_jax.command_line.modes import chosen_mode
 from hybrid_jax.config_files import first_lines, study_lines, with_files
 from hybrid_jax.errors import UserError, nearest
@@ -158,4 +159,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    restart_with_large_pages()
     main()

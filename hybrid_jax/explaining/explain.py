@@ -21,6 +21,7 @@ from hybrid_jax.explaining.methods.class_score import (
 from hybrid_jax.explaining.observed_model import Seen, run_observed
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.image_grid import hw_of
+from hybrid_jax.ops.compiler_options import compiler_options
 
 # Model -> its graph and its program. Nothing here keeps a model alive.
 _PROGRAMS: weakref.WeakKeyDictionary[Hybrid, tuple[Any, Any]] = weakref.WeakKeyDictionary()
@@ -116,7 +117,9 @@ def _program(model: Hybrid, graph: nnx.GraphDef) -> Callable[..., Explanation]:
     # Folding changes a model; graphs can be compared but have no hash.
     if program is None or known != graph:
         program = jax.jit(
-            functools.partial(explain_traced, graph), static_argnames="leave_out"
+            functools.partial(explain_traced, graph),
+            static_argnames="leave_out",
+            compiler_options=compiler_options(),
         )
         _PROGRAMS[model] = (graph, program)
     return program

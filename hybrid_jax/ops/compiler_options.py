@@ -1,6 +1,21 @@
 """Options of XLA that a program of this library is compiled with."""
 
+import functools
+import pathlib
+import platform as machine
+
 from hybrid_jax.ops.platform import platform
+
+# On CPUs, XLA gives products, sums and convolutions to YNNPACK. On two cores of Intel's,
+# its convolutions are slower than XLA's own, up to four times in the gradient of the kernel
+# (docs/cpu.md). Processors of other makers were not measured.
+_INTEL: dict[str, bool | str] = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    )
+}
+
+_LINUX_FACTS = pathlib.Path("/proc/cpuinfo")
 
 # On GPUs, XLA gives every matrix product to Triton first, as one kernel with what comes
 # before it. Where cuBLAS then proves faster, biases, GELUs and sums of residuals are left
@@ -16,4 +31,16 @@ _TPU: dict[str, bool | str] = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": 
 
 def compiler_options() -> dict[str, bool | str] | None:
     """Returns options for `jax.jit`, of the platform that is traced for; None for none."""
+    if platform() == "cpu":
+        return _INTEL if made_by_intel() else None
     return {"gpu": _GPU, "tpu": _TPU}.get(platform())
+
+
+@functools.cache
+def made_by_intel() -> bool:
+    """Returns whether Intel made the processor of this machine."""
+    try:
+        facts = _LINUX_FACTS.read_text("utf-8", errors="replace")
+    except OSError:  # not Linux
+        facts = machine.processor()
+    return "GenuineIntel" in facts

@@ -1,4 +1,6 @@
-"""The matrix product of 1x1 convolutions, with a faster gradient on CPU."""
+"""The matrix product of linear layers, with a faster gradient on CPU."""
+
+from typing import Any
 
 import jax
 from jax.custom_derivatives import SymbolicZero
@@ -11,13 +13,25 @@ from hybrid_jax.ops.platform import platform
 def matmul(
     x: Float[Array, "*cells C_in"], kernel: Float[Array, "C_in C_out"]
 ) -> Float[Array, "*cells C_out"]:
-    """Multiplies every cell of (B, h, w, C_in) by a (C_in, C_out) kernel.
+    """Multiplies every cell, or every token, of (..., C_in) by a (C_in, C_out) kernel.
 
     It can be differentiated forwards and backwards, any number of times.
     """
     if platform() == "cpu":
         return _matmul_cpu(x, kernel)
     return x @ kernel
+
+
+def dot_general(
+    x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any
+) -> jax.Array:
+    """`matmul` in the form that `nnx.Linear` takes as its `dot_general`.
+
+    Off CPUs, and where options such as a precision are set, it is that of JAX.
+    """
+    if platform() == "cpu" and all(option is None for option in options.values()):
+        return matmul(x, kernel)
+    return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
 
 
 @jax.custom_jvp
@@ -29,8 +43,9 @@ def _derivative(primals, tangents):
     """Returns the product and its tangent; the barrier materializes the gradient once.
 
     Without it, XLA's CPU backend fuses the producer of the gradient (the backward pass of a
-    GroupNorm) into both products and writes one of the copies transposed, cell by cell.
-    The barrier is after the sum, so that in the backward pass it comes before both.
+    normalization or a GELU) into both products and writes one of the copies transposed,
+    cell by cell. The barrier is after the sum, so that in the backward pass it comes before
+    both.
     """
     x, kernel = primals
     dx, dkernel = tangents

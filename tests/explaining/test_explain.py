@@ -1,5 +1,7 @@
 """`hybrid_jax.explain`: its arrays, the class it explains, its errors."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -44,6 +46,14 @@ def test_arrays_are_numpy_and_finite(found):
     for leaf in jax.tree.leaves(found):
         assert isinstance(leaf, np.ndarray | np.generic)
         assert np.isfinite(leaf).all()
+
+
+def test_program_is_compiled_with_the_options_of_its_platform(monkeypatch, model, images):
+    module = importlib.import_module("hybrid_jax.explaining.explain")
+    monkeypatch.setattr(module, "compiler_options", lambda: {"xla_no_such_option": True})
+    monkeypatch.setattr(module, "_PROGRAMS", {})
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        hybrid_jax.explain(model, images)
 
 
 def test_model_is_not_changed(model, images, found):

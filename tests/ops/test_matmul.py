@@ -1,11 +1,12 @@
-"""The product of 1x1 convolutions and its gradient equal numpy's in float64."""
+"""The product of linear layers and its gradient equal numpy's in float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from hybrid_jax.ops.matmul import matmul
+from hybrid_jax.ops.matmul import dot_general, matmul
 from hybrid_jax.ops.platform import tracing_for
 
 
@@ -49,3 +50,31 @@ def test_forward_mode_gives_the_derivative(platform):
     with tracing_for(platform):
         _, derivative = jax.jvp(matmul, (x, kernel), (dx, dkernel))
     np.testing.assert_allclose(derivative, dx @ kernel + x @ dkernel, atol=1e-5)
+
+
+def products(program) -> list:
+    return [e for e in program.eqns if e.primitive.name == "dot_general"]
+
+
+def test_gradient_of_a_linear_layer_on_cpus_needs_no_transposed_tokens():
+    layer = nnx.Linear(3, 5, dot_general=dot_general, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(layer)
+    x = jnp.ones((2, 7, 3))
+    slope = jax.grad(lambda params: jnp.sin(nnx.merge(graph, params)(x)).sum())
+    _, of_kernel = products(jax.make_jaxpr(slope)(params))
+    assert sorted(v.aval.shape for v in of_kernel.invars) == [(14, 3), (14, 5)]
+
+
+@pytest.mark.parametrize(
+    ("platform", "options"), [("tpu", {}), ("cpu", {"precision": "highest"})]
+)
+def test_linear_layers_keep_the_product_of_jax_otherwise(platform, options):
+    x, kernel = jnp.ones((2, 7, 3)), jnp.ones((3, 5))
+
+    def run(x, kernel):
+        return dot_general(x, kernel, (((2,), (0,)), ((), ())), **options)
+
+    with tracing_for(platform):
+        (product,) = products(jax.make_jaxpr(run)(x, kernel))
+    assert product.invars[0].aval.shape == x.shape
+    assert (product.params["precision"] is None) == (not options)

@@ -45,6 +45,15 @@ def made(classifier):
     return hybrid_jax.predictor(classifier)
 
 
+def test_program_is_compiled_with_the_options_of_its_platform(
+    monkeypatch, classifier, photos
+):
+    options = "hybrid_jax.predicting.predictor.compiler_options"
+    monkeypatch.setattr(options, lambda: {"xla_no_such_option": True})
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        hybrid_jax.predictor(classifier)(photos)
+
+
 # Boxes are predicted so in `tests/exporting/test_export_run.py` by every pytest.
 SLOW_BOXES = [
     pytest.param(task, marks=[pytest.mark.slow] if task == "detection" else [])

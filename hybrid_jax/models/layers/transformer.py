@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.ops.attention.dot_product import attention
+from hybrid_jax.ops.matmul import dot_general, matmul
 from hybrid_jax.ops.platform import platform
 from hybrid_jax.ops.positions import rotate
 from hybrid_jax.specs import ViTSpec
@@ -18,7 +19,8 @@ _xavier = nnx.initializers.xavier_uniform()
 def linear(spec: ViTSpec, in_dim: int, out_dim: int, *, rngs: nnx.Rngs, **kw):
     """Returns a Linear in the spec's dtype with ViT's xavier initialization."""
     kw.setdefault("kernel_init", _xavier)
-    return nnx.Linear(in_dim, out_dim, dtype=jnp.dtype(spec.dtype), rngs=rngs, **kw)
+    kw |= dict(dtype=jnp.dtype(spec.dtype), dot_general=dot_general)
+    return nnx.Linear(in_dim, out_dim, rngs=rngs, **kw)
 
 
 def layer_norm(spec: ViTSpec, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -86,7 +88,7 @@ class JointProjection(nnx.Module):
             self.kernel[...].astype(self.dtype),
             self.bias[...].astype(self.dtype),
         )
-        return [x @ kernel[:, part] + bias[part] for part in range(3)]
+        return [matmul(x, kernel[:, part]) + bias[part] for part in range(3)]
 
 
 class Attention(nnx.Module):

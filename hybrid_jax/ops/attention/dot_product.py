@@ -16,7 +16,12 @@ from hybrid_jax.array_types import (
     Keys,
     Queries,
 )
-from hybrid_jax.ops.attention import cudnn, stored_weights, tokamax_kernels
+from hybrid_jax.ops.attention import (
+    cudnn,
+    heads_first,
+    stored_weights,
+    tokamax_kernels,
+)
 from hybrid_jax.ops.platform import platform
 
 KERNELS = ("auto", "xla", "cudnn", "tokamax")
@@ -96,6 +101,8 @@ def attention(
         return cudnn.attention(query, key, value, bias=bias)
     if platform() == "tpu":
         return stored_weights.attention(query, key, value, bias=bias)
+    if platform() == "cpu":
+        return heads_first.attention(query, key, value, bias=bias)
     return jax.nn.dot_product_attention(query, key, value, bias, implementation="xla")
 
 

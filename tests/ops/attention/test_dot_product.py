@@ -14,6 +14,7 @@ from hybrid_jax.ops.attention.dot_product import (
     attention,
     attention_kernel,
     cudnn,
+    heads_first,
     stored_weights,
 )
 from hybrid_jax.ops.platform import tracing_for
@@ -138,6 +139,7 @@ def test_fused_kernel_needs_an_ampere_gpu(monkeypatch, capability, expected):
 FORMS = {
     "padded for cuDNN": functools.partial(cudnn.attention, implementation="xla"),
     "weights stored": stored_weights.attention,
+    "heads first": heads_first.attention,
 }
 
 
@@ -182,11 +184,22 @@ def test_weights_are_stored_in_the_compute_dtype():
     assert [x.dtype for x in tables] == [jnp.bfloat16]
 
 
-def test_tpu_programs_store_weights(monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        stored_weights, "attention", lambda *a, **k: calls.append(a) or a[0]
+def test_products_with_heads_first_need_no_transposed_tokens():
+    slope = jax.grad(
+        lambda *x: heads_first.attention(*x, bias=None).sum(), argnums=(0, 1, 2)
     )
-    with tracing_for("tpu"):
+    program = jax.make_jaxpr(slope)(*inputs())
+    products = [e for e in program.eqns if e.primitive.name == "dot_general"]
+    batched = [e.params["dimension_numbers"][1] for e in products]
+    assert [tuple(map(tuple, axes)) for axes in batched] == [((0, 1), (0, 1))] * 6
+
+
+@pytest.mark.parametrize(
+    ("platform", "form"), [("tpu", stored_weights), ("cpu", heads_first)]
+)
+def test_unfused_attention_has_the_form_of_its_platform(monkeypatch, platform, form):
+    calls = []
+    monkeypatch.setattr(form, "attention", lambda *a, **k: calls.append(a) or a[0])
+    with tracing_for(platform):
         attention(*inputs())
     assert len(calls) == 1

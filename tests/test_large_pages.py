@@ -1,0 +1,86 @@
+"""A command on CPUs starts once more where that gives its arrays large pages."""
+
+import os
+import sys
+
+import pytest
+
+from hybrid_jax.command_line import large_pages
+from hybrid_jax.command_line.large_pages import restart_with_large_pages
+
+COMMAND = ["python", "-X", "dev", "-m", "hybrid_jax.main", "--config=tiny"]
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """Calls of `os.execv` on a system that gives large pages on request."""
+    calls = []
+    monkeypatch.setattr(os, "execv", lambda *call: calls.append(call))
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
+    monkeypatch.setattr(sys, "orig_argv", COMMAND)
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # restored afterwards
+    on_request(monkeypatch, tmp_path, "always [madvise] never")
+    return calls
+
+
+def on_request(monkeypatch, tmp_path, text):
+    (tmp_path / "enabled").write_text(text)
+    monkeypatch.setattr(large_pages, "_ON_REQUEST", tmp_path / "enabled")
+
+
+def test_the_command_starts_again_with_its_words(started):
+    restart_with_large_pages()
+    assert started == [(sys.executable, [sys.executable, *COMMAND[1:]])]
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+
+
+def test_it_starts_again_once(started):
+    restart_with_large_pages()
+    restart_with_large_pages()
+    assert len(started) == 1
+
+
+def test_other_tunables_are_kept(started, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    restart_with_large_pages()
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
+
+
+def test_a_user_can_say_no(started, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    restart_with_large_pages()
+    assert not started
+
+
+@pytest.mark.parametrize("text", ["[always] madvise never", "always madvise [never]"])
+def test_nothing_happens_where_the_system_decides(started, monkeypatch, tmp_path, text):
+    on_request(monkeypatch, tmp_path, text)
+    restart_with_large_pages()
+    assert not started
+
+
+def test_nothing_happens_on_other_systems(started, monkeypatch, tmp_path):
+    monkeypatch.setattr(large_pages, "_ON_REQUEST", tmp_path / "missing")
+    restart_with_large_pages()
+    assert not started
+
+
+@pytest.mark.parametrize(
+    "words", [["ipykernel_launcher"], ["-m", "pytest", "hybrid_jax.main"]]
+)
+def test_a_process_that_is_more_than_the_command_goes_on(started, monkeypatch, words):
+    monkeypatch.setattr(sys, "orig_argv", ["python", *words])
+    restart_with_large_pages()
+    assert not started
+
+
+@pytest.mark.parametrize("version", ["glibc 2.34", None, ValueError])
+def test_the_c_library_must_know_it(started, monkeypatch, version):
+    def confstr(name):
+        if version is ValueError:
+            raise version
+        return version
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    restart_with_large_pages()
+    assert not started
