@@ -27,7 +27,7 @@ TIMM_NAMES = {
     "r_vit_ti16": "vit_tiny_r_s16_p8_224",
 }
 LEARNING_RATE = 1e-3
-# As `hybrid_jax.main` does for itself. timm gets them too: 4 KiB pages would be compared.
+# As `hybrid_jax.main` does for itself; for timm, too, so that models are compared.
 LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 

@@ -21,7 +21,7 @@ from hybrid_jax.explaining.methods.class_score import (
 from hybrid_jax.explaining.observed_model import Seen, run_observed
 from hybrid_jax.models.hybrid import Hybrid
 from hybrid_jax.models.image_grid import hw_of
-from hybrid_jax.ops.compiler_options import compiler_options
+from hybrid_jax.ops.compiler_options import cpu_options
 
 # Model -> its graph and its program. Nothing here keeps a model alive.
 _PROGRAMS: weakref.WeakKeyDictionary[Hybrid, tuple[Any, Any]] = weakref.WeakKeyDictionary()
@@ -119,7 +119,7 @@ def _program(model: Hybrid, graph: nnx.GraphDef) -> Callable[..., Explanation]:
         program = jax.jit(
             functools.partial(explain_traced, graph),
             static_argnames="leave_out",
-            compiler_options=compiler_options(),
+            compiler_options=cpu_options(),
         )
         _PROGRAMS[model] = (graph, program)
     return program

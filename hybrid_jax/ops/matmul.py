@@ -27,9 +27,11 @@ def dot_general(
 ) -> jax.Array:
     """`matmul` in the form that `nnx.Linear` takes as its `dot_general`.
 
-    Off CPUs, and where options such as a precision are set, it is that of JAX.
+    Off CPUs, for other axes and with options such as a precision, it is that of JAX.
     """
-    if platform() == "cpu" and all(option is None for option in options.values()):
+    of_rows = dimension_numbers == (((x.ndim - 1,), (0,)), ((), ()))
+    plain = all(option is None for option in options.values())
+    if platform() == "cpu" and of_rows and plain:
         return matmul(x, kernel)
     return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
 
@@ -55,7 +57,7 @@ def _derivative(primals, tangents):
     if not isinstance(dkernel, SymbolicZero):
         # In two dimensions, the backward product needs no transposed copy.
         rows = x.reshape(-1, x.shape[-1]) @ dkernel
-        terms.append(rows.reshape(*x.shape[:-1], -1))
+        terms.append(rows.reshape(*x.shape[:-1], rows.shape[-1]))
     # Not the function itself: a checkpoint's policy looks for the product.
     return x @ kernel, jax.lax.optimization_barrier(sum(terms))
 

@@ -18,7 +18,7 @@ from hybrid_jax.data.pipeline import eval_batches
 from hybrid_jax.data.reading import reading_as
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.hybrid import Hybrid
-from hybrid_jax.ops.compiler_options import compiler_options
+from hybrid_jax.ops.compiler_options import cpu_options
 from hybrid_jax.predicting.given_images import GivenImages
 from hybrid_jax.predicting.prediction import Prediction, prediction_of
 from hybrid_jax.tasks import TASKS
@@ -127,7 +127,7 @@ class Predictor:
             step = make_eval_step(self._graph, task, normalization=policy)
             # Without its sums, which the compiler then leaves out.
             self._steps[canvas_hw] = jax.jit(
-                lambda *arguments: step(*arguments)[1], compiler_options=compiler_options()
+                lambda *arguments: step(*arguments)[1], compiler_options=cpu_options()
             )
         return self._steps[canvas_hw]
 

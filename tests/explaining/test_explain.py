@@ -50,7 +50,7 @@ def test_arrays_are_numpy_and_finite(found):
 
 def test_program_is_compiled_with_the_options_of_its_platform(monkeypatch, model, images):
     module = importlib.import_module("hybrid_jax.explaining.explain")
-    monkeypatch.setattr(module, "compiler_options", lambda: {"xla_no_such_option": True})
+    monkeypatch.setattr(module, "cpu_options", lambda: {"xla_no_such_option": True})
     monkeypatch.setattr(module, "_PROGRAMS", {})
     with pytest.raises(Exception, match="xla_no_such_option"):
         hybrid_jax.explain(model, images)

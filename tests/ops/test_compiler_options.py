@@ -13,17 +13,43 @@ from hybrid_jax.ops.platform import tracing_for
 from hybrid_jax.train.experiment import Experiment
 
 
+@pytest.fixture
+def intel(monkeypatch):
+    monkeypatch.setattr(module, "made_by_intel", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    module._known_to_xla.cache_clear()
+    yield
+    module._known_to_xla.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("platform", "names"), [("gpu", "xla_gpu_"), ("tpu", "xla_jf_"), ("cpu", "xla_cpu_")]
 )
-def test_every_platform_has_options_of_its_own(monkeypatch, platform, names):
-    monkeypatch.setattr(module, "made_by_intel", lambda: True)
+def test_every_platform_has_options_of_its_own(intel, platform, names):
     with tracing_for(platform):
         options = compiler_options()
     assert [key.startswith(names) for key in options or ()] == [True]
 
 
-def test_processors_that_were_not_measured_have_none(monkeypatch):
+def test_what_a_user_says_of_ynnpack_stays(intel, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=-reduce")
+    with tracing_for("cpu"):
+        assert compiler_options() is None
+
+
+def test_an_option_that_xla_no_longer_has_is_left_out(intel, monkeypatch):
+    monkeypatch.setattr(module, "_INTEL", {"xla_no_such_option": True})
+    with tracing_for("cpu"):
+        assert compiler_options() is None
+
+
+def test_a_model_beside_accelerators_may_lie_elsewhere(intel, monkeypatch):
+    assert module.cpu_options() == module._INTEL
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert module.cpu_options() is None
+
+
+def test_processors_that_were_not_measured_have_no_options(monkeypatch):
     monkeypatch.setattr(module, "made_by_intel", lambda: False)
     with tracing_for("cpu"):
         assert compiler_options() is None
@@ -46,8 +72,7 @@ def test_the_maker_is_asked_elsewhere(monkeypatch, tmp_path, name):
 
 
 @pytest.mark.parametrize("platform", ["gpu", "cpu"])
-def test_xla_knows_the_options(monkeypatch, platform):
-    monkeypatch.setattr(module, "made_by_intel", lambda: True)
+def test_xla_knows_the_options(intel, platform):
     with tracing_for(platform):
         options = compiler_options()
     jax.jit(lambda x: x + 1, compiler_options=options)(1)  # an unknown one raises
@@ -71,8 +96,11 @@ def test_convolutions_on_intel_are_not_left_to_ynnpack():
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu", "cpu"])
 @pytest.mark.parametrize("step", ["jitted_train_step", "jitted_eval_step"])
-def test_both_steps_are_compiled_with_those_of_their_platform(monkeypatch, step, platform):
-    monkeypatch.setattr(module, "made_by_intel", lambda: True)
+def test_both_steps_are_compiled_with_those_of_their_platform(
+    intel, monkeypatch, step, platform
+):
+    with tracing_for(platform):
+        expected = compiler_options()
     seen = {}
 
     def jit(function, **options):
@@ -84,5 +112,4 @@ def test_both_steps_are_compiled_with_those_of_their_platform(monkeypatch, step,
     experiment = mock.MagicMock(platform=platform)
     experiment.compiler_options = Experiment.compiler_options.fget(experiment)
     getattr(Experiment, step)(experiment)
-    with tracing_for(platform):
-        assert seen["compiler_options"] == compiler_options()
+    assert seen["compiler_options"] == expected

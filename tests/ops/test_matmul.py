@@ -52,6 +52,12 @@ def test_forward_mode_gives_the_derivative(platform):
     np.testing.assert_allclose(derivative, dx @ kernel + x @ dkernel, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(0, 7, 3), (2, 0, 3)])
+def test_no_rows_give_a_gradient_of_zeros(shape):
+    slope = jax.grad(lambda kernel: matmul(jnp.ones(shape), kernel).sum())
+    np.testing.assert_array_equal(slope(jnp.ones((3, 5))), np.zeros((3, 5)))
+
+
 def products(program) -> list:
     return [e for e in program.eqns if e.primitive.name == "dot_general"]
 

@@ -48,7 +48,7 @@ def made(classifier):
 def test_program_is_compiled_with_the_options_of_its_platform(
     monkeypatch, classifier, photos
 ):
-    options = "hybrid_jax.predicting.predictor.compiler_options"
+    options = "hybrid_jax.predicting.predictor.cpu_options"
     monkeypatch.setattr(options, lambda: {"xla_no_such_option": True})
     with pytest.raises(Exception, match="xla_no_such_option"):
         hybrid_jax.predictor(classifier)(photos)

@@ -10,6 +10,7 @@ from hybrid_jax.contracts import BlockFeatures
 from hybrid_jax.models.layers.conv_norm import NormSpec, map_norm
 from hybrid_jax.models.layers.convolution import Conv
 from hybrid_jax.ops.bilinear import upsample_align_corners
+from hybrid_jax.ops.matmul import dot_general
 from hybrid_jax.ops.rescale import upsample
 
 
@@ -48,7 +49,9 @@ class Reassemble(nnx.Module):
         dtype: str,
         rngs: nnx.Rngs,
     ):
-        kind: dict[str, Any] = dict(dtype=jnp.dtype(dtype), rngs=rngs)
+        kind: dict[str, Any] = dict(
+            dtype=jnp.dtype(dtype), dot_general=dot_general, rngs=rngs
+        )
         self.readout = (
             nnx.Linear(2 * width, width, **kind) if readout == "project" else None
         )
@@ -157,7 +160,11 @@ class Fusion(nnx.Module):
         self.level = None if coarsest else ResidualUnit(norm, channels, **unit)
         self.sum = ResidualUnit(norm, channels, **unit)
         self.project = nnx.Linear(
-            channels, channels, dtype=jnp.dtype(norm.dtype), rngs=rngs
+            channels,
+            channels,
+            dtype=jnp.dtype(norm.dtype),
+            dot_general=dot_general,
+            rngs=rngs,
         )
         self.align_corners = align_corners
 

@@ -6,12 +6,15 @@ from flax import nnx
 
 from hybrid_jax.models.layers.conv_norm import ConvNorm, NormSpec
 from hybrid_jax.models.layers.transformer import dropout
+from hybrid_jax.ops.matmul import dot_general
 
 
 def class_logits(channels: int, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Linear:
     """Returns a linear classifier in float32 with small initial weights (std 0.01)."""
     small = nnx.initializers.normal(0.01)
-    return nnx.Linear(channels, num_classes, kernel_init=small, rngs=rngs)
+    return nnx.Linear(
+        channels, num_classes, kernel_init=small, dot_general=dot_general, rngs=rngs
+    )
 
 
 class PixelClassifier(nnx.Module):

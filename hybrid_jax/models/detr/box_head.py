@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hybrid_jax.models.layers.transformer import linear
+from hybrid_jax.ops.matmul import dot_general
 from hybrid_jax.specs import ViTSpec
 
 # Initial probability that a query holds an object (Lin et al., 2017).
@@ -38,7 +39,11 @@ class BoxHead(nnx.Module):
         init = nnx.initializers.zeros if zero_init else nnx.initializers.xavier_uniform()
         odds = -math.log((1.0 - _PRIOR) / _PRIOR) if prior_bias else 0.0
         self.logits = nnx.Linear(
-            D, columns, bias_init=nnx.initializers.constant(odds), rngs=rngs
+            D,
+            columns,
+            bias_init=nnx.initializers.constant(odds),
+            dot_general=dot_general,
+            rngs=rngs,
         )
         exact = ViTSpec(width=D, num_heads=1, dtype="float32")
         self.box1 = linear(exact, D, D, rngs=rngs)

@@ -20,6 +20,7 @@ from hybrid_jax.contracts import Features
 from hybrid_jax.errors import UserError
 from hybrid_jax.models.heads import HEADS
 from hybrid_jax.models.layers.transformer import Block, layer_norm
+from hybrid_jax.ops.matmul import dot_general
 from hybrid_jax.ops.padding_mask import cell_mask
 from hybrid_jax.outputs import SegmentationOutputs
 from hybrid_jax.specs import Dtype, ViTSpec
@@ -76,7 +77,9 @@ class Segmenter(nnx.Module):
             dtype=dtype,
         )
         (self.stride,) = strides
-        kind: dict[str, Any] = dict(dtype=jnp.dtype(dtype), rngs=rngs)
+        kind: dict[str, Any] = dict(
+            dtype=jnp.dtype(dtype), dot_general=dot_general, rngs=rngs
+        )
         self.embed = nnx.Linear(channels[self.stride], hidden_dim, **kind)
         normal = nnx.initializers.normal(0.02)
         self.classes = nnx.Param(

@@ -138,7 +138,7 @@ class Conv(nnx.Module):
             x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
             y = matmul(x, kernel[0, 0])
         elif self.side == self.stride and self.groups == 1:
-            y = self._patches(x) @ kernel.reshape(-1, kernel.shape[-1])
+            y = matmul(self._patches(x), kernel.reshape(-1, kernel.shape[-1]))
         elif self._is_of_image():
             y = space_to_depth.convolve(x, kernel, pads=self._pads(x.shape[1:3]))
         else:

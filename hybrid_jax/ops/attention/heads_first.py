@@ -13,7 +13,7 @@ def attention(
 
     With the heads behind the tokens, XLA copies tokens and weights, (N, M) per head, for
     most of the six products of attention and its gradient. That takes longer than the
-    products themselves.
+    products themselves. The query is scaled in its own dtype, as by `stored_weights`.
     """
     query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
