@@ -104,7 +104,13 @@ def test_nothing_happens_on_other_systems(started, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["ipykernel_launcher"], ["-m", "pytest", "hybrid_jax.main"]]
+    "words",
+    [
+        ["-m", "ipykernel_launcher"],
+        ["-m", "pdb", "-m", "hybrid_jax.main"],
+        ["-W", "ignore", "/bin/coverage", "run", "-m", "hybrid_jax.main"],
+        ["-m"],
+    ],
 )
 def test_a_process_that_is_more_than_the_command_goes_on(started, monkeypatch, words):
     monkeypatch.setattr(sys, "orig_argv", ["python", *words])
