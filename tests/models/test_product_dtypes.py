@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 from product_dtypes import float32_products
 
+from hybrid_jax.ops.matmul import matmul
+
 X = jnp.zeros((4, 4))
 
 
@@ -28,3 +30,13 @@ def test_one_operand_is_enough():
 
 def test_product_with_the_highest_precision_is_meant_so():
     assert not products(lambda x: jnp.matmul(x, X, precision="highest"), X)
+
+
+def test_a_product_that_layers_share_is_told_by_each_of_its_callers():
+    def layers(x):
+        x = matmul(x, X)
+        return matmul(x, X)
+
+    first, second = products(layers, X)
+    assert first != second
+    assert all(place.startswith("test_product_dtypes.py:") for place in (first, second))

@@ -167,6 +167,22 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, bias_sha
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("form", [heads_first, stored_weights])
+def test_gradients_in_bfloat16_are_near_those_of_float32(form):
+    def slopes(dtype):
+        arrays = [jnp.asarray(x, dtype) for x in inputs()]
+
+        def total(*x):
+            return jnp.sin(form.attention(*x, bias=None).astype(jnp.float32)).sum()
+
+        return jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*arrays)
+
+    for ours, exact in zip(slopes(jnp.bfloat16), slopes(jnp.float32), strict=True):
+        assert ours.dtype == jnp.bfloat16
+        atol = 0.02 * float(jnp.abs(exact).max())
+        np.testing.assert_allclose(ours.astype(jnp.float32), exact, atol=atol)
+
+
 def test_tokens_are_padded_for_a_gradient_alone():
     x = jnp.ones((1, 7, 2, 8))
 
