@@ -17,6 +17,7 @@ from flax import nnx
 
 from hybrid_jax import create_model
 from hybrid_jax.models.layers.folding import fold
+from hybrid_jax.ops.compiler_options import compiler_options
 
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Images in a batch.")
 _SIZE = flags.DEFINE_integer("image_size", 224, "Side of the images in px.")
@@ -38,7 +39,8 @@ def _compiled(model, images):
     graph, state = nnx.split(model.backbone)
     leaves, tree = jax.tree.flatten(state)
     forward = jax.jit(
-        lambda leaves, x: nnx.merge(graph, jax.tree.unflatten(tree, leaves))(x).pooled
+        lambda leaves, x: nnx.merge(graph, jax.tree.unflatten(tree, leaves))(x).pooled,
+        compiler_options=compiler_options(),
     )
     program = forward.lower(leaves, images).compile()
     return lambda: jax.block_until_ready(program(leaves, images))
